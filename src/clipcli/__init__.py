@@ -1,0 +1,38 @@
+"""Zero-shot image classification with CLIP: which of these texts fits this image?
+
+>>> from clipcli import Classifier
+>>> Classifier("tiny").classify("cat.jpg", ["a cat", "a dog"])  # doctest: +SKIP
+[Prediction(index=0, name='cat.jpg', scores=(...), answer='a cat')]
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from clipcli.api import Classifier
+    from clipcli.classifier import Failure, LabelScore, Prediction
+    from clipcli.errors import ClipcliError
+
+__version__ = "0.1.0"
+
+__all__ = ["Classifier", "ClipcliError", "Failure", "LabelScore", "Prediction", "__version__"]
+
+_HOMES = {
+    "Classifier": "clipcli.api",
+    "ClipcliError": "clipcli.errors",
+    "Failure": "clipcli.classifier",
+    "LabelScore": "clipcli.classifier",
+    "Prediction": "clipcli.classifier",
+}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401
+    """Import a public name when it is first used: the command line needs none of them."""
+    from importlib import import_module
+
+    if name not in _HOMES:
+        raise AttributeError(f"module 'clipcli' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,122 @@
+"""The public `Classifier`: clipcli's rooms for notebooks and programs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clipcli.classifier import Result, ScoreOptions, ZeroShotHead, build_head
+from clipcli.engines import load_engine
+from clipcli.engines.base import EngineOptions, Precision
+from clipcli.labels import LabelSet, collect_templates
+from clipcli.models import DEFAULT_MODEL, ModelRequest, resolve_model
+from clipcli.pipeline import PipelineOptions, classify
+from clipcli.sources import ImageRef, Url, is_url, public_name
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from clipcli.engines.base import ModelInfo
+
+    ImageLike = str | Path | bytes | Image
+
+
+class Classifier:
+    """A CLIP model, loaded once, that answers which of some texts fits an image.
+
+    Args:
+        model: a model's name as on the command line: `ViT-B/32`, `ViT-B-32:laion2b_s34b_b79k`,
+            `hf-hub:org/name`, `./folder` or the bundled `tiny`.
+        checkpoint: a safetensors file that replaces the weights of a named architecture.
+        device: `auto`, `cpu`, `mps`, `cuda` or `cuda:N`.
+        precision: `fp32`, `fp16` or `bf16`.
+
+    Raises:
+        ModelError: the model cannot be had.
+        UsageError: the device is not there, or cannot run the precision.
+
+    Example:
+        >>> from clipcli import Classifier
+        >>> classifier = Classifier("tiny")
+        >>> prediction, = classifier.classify("examples/photos/chelsea.jpg", ["a cat", "a dog"])
+        >>> prediction.answer
+        'a cat'
+    """
+
+    def __init__(
+        self,
+        model: str = DEFAULT_MODEL,
+        *,
+        checkpoint: str | Path | None = None,
+        device: str = "auto",
+        precision: Precision = "fp32",
+    ) -> None:
+        request = ModelRequest(model, Path(checkpoint) if checkpoint is not None else None)
+        spec = resolve_model(request)
+        self._engine = load_engine(spec, EngineOptions(device, precision))
+        self._heads: dict[LabelSet, ZeroShotHead] = {}
+
+    @property
+    def info(self) -> ModelInfo:
+        """What was loaded: name, fingerprint, preprocessing, scale."""
+        return self._engine.info
+
+    def classify(
+        self,
+        images: ImageLike | Iterable[ImageLike],
+        labels: Sequence[str],
+        *,
+        templates: Sequence[str] = (),
+        min_probability: float = 0.0,
+        options: PipelineOptions | None = None,
+    ) -> list[Result]:
+        """Score images against labels.
+
+        Args:
+            images: one image or several, each a path, a URL, encoded bytes or a PIL image.
+                Paths are literal; folders and patterns are the command line's.
+            labels: texts to choose between, used as they are unless there are templates.
+            templates: texts with `{}` for the label, or the names of built-in sets
+                (`openai7`, `openai80`).
+            min_probability: below it a prediction's `answer` is None.
+            options: batch size, threads and limits; its `scores` are replaced.
+
+        Returns:
+            One `Prediction` or `Failure` for each image, in their order. A bad image raises
+            nothing and changes nothing for the others.
+
+        Raises:
+            UsageError: empty or repeated labels, one label under softmax, a template
+                without `{}`.
+        """
+        head = self._head(LabelSet(tuple(labels), collect_templates(templates)))
+        options = options or PipelineOptions()
+        options = replace(options, scores=ScoreOptions(min_probability=min_probability))
+        return list(classify(_refs(images), self._engine, head, options))
+
+    def _head(self, labels: LabelSet) -> ZeroShotHead:
+        """The labels' head, encoded at their first use."""
+        if labels not in self._heads:
+            self._heads[labels] = build_head(self._engine, labels)
+        return self._heads[labels]
+
+
+def _refs(images: ImageLike | Iterable[ImageLike]) -> Iterator[ImageRef]:
+    if isinstance(images, str | bytes) or not isinstance(images, Iterable):
+        images = [images]
+    for index, image in enumerate(images):
+        yield _ref(index, image)
+
+
+def _ref(index: int, image: ImageLike) -> ImageRef:
+    match image:
+        case str() if is_url(image):
+            return ImageRef(index, public_name(image), Url(image))
+        case str() | Path():
+            return ImageRef(index, str(image), Path(image))
+        case bytes():
+            return ImageRef(index, f"image {index}", image)
+        case _:
+            return ImageRef(index, getattr(image, "filename", "") or f"image {index}", image)

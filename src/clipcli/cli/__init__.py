@@ -1,0 +1,136 @@
+"""The command `clipcli`: the group, and the one place that maps errors to exit codes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from enum import IntEnum
+from types import FrameType
+from typing import NoReturn
+
+import click
+
+from clipcli import __version__
+from clipcli.cli.classify import classify
+from clipcli.cli.completion import completion
+from clipcli.cli.console import Console
+from clipcli.cli.group import DefaultCommandGroup
+from clipcli.errors import ClipcliError, ModelError, UsageError
+
+
+class ExitCode(IntEnum):
+    """What the shell is told beside the codes that `classify` returns."""
+
+    OK = 0
+    UNEXPECTED = 1
+    USAGE = 2
+    NO_MODEL = 5
+    INTERRUPTED = 130
+    READER_GONE = 141
+    TERMINATED = 143
+
+
+class _Terminated(BaseException):
+    """SIGTERM came. Like KeyboardInterrupt, no Exception: nothing may swallow it."""
+
+
+@click.group(
+    cls=DefaultCommandGroup,
+    default=classify,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    no_args_is_help=False,
+)
+@click.version_option(__version__, prog_name="clipcli", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Which of these texts fits this image? Zero-shot classification with CLIP.
+
+    \b
+    clipcli cat.jpg -l 'a photo of a cat' -l 'a photo of a dog'
+    clipcli cat.jpg -l cat -l dog --model tiny      (bundled, needs no network)
+    find photos -name '*.jpg' -print0 | clipcli -0 --files-from - -l cat -l dog
+
+    Without a command word, clipcli is `clipcli classify`: see `clipcli classify --help` for all
+    its options. A file that is named like a command is written ./NAME.
+    """
+
+
+cli.add_command(completion)
+
+
+def main() -> NoReturn:
+    """Run the command line and leave the process with its exit code."""
+    code = run(sys.argv[1:])
+    code = _flushed(code)
+    if code > ExitCode.INTERRUPTED - 1:
+        os._exit(code)  # threads that wait for a slow server must not hold the process back
+    sys.exit(code)
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: without the program's name.
+
+    Returns:
+        The exit code, as in the README's table.
+    """
+    console = Console()
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        # click's own mode would answer Ctrl-C, a closed pipe and our errors with 1.
+        return int(cli.main(arguments, "clipcli", standalone_mode=False, obj=console) or 0)
+    except (Exception, KeyboardInterrupt, _Terminated, SystemExit) as error:
+        return _explain(error, console)
+
+
+def _explain(error: BaseException, console: Console) -> int:
+    """Tell the user what went wrong, and find its exit code."""
+    if _is_reader_gone(error):
+        return ExitCode.READER_GONE
+    match error:
+        case click.exceptions.Exit():
+            return error.exit_code
+        case SystemExit():
+            return error.code if isinstance(error.code, int) else ExitCode.UNEXPECTED
+        case click.Abort() | KeyboardInterrupt():
+            return ExitCode.INTERRUPTED
+        case _Terminated():
+            return ExitCode.TERMINATED
+        case click.ClickException():
+            error.show()
+            return ExitCode.USAGE
+        case UsageError():
+            console.error(error, hint="Try 'clipcli classify --help'.")
+            return ExitCode.USAGE
+        case ModelError():
+            console.error(error)
+            return ExitCode.NO_MODEL
+        case ClipcliError():
+            console.error(error)
+        case _:
+            console.unexpected(error)
+    return ExitCode.UNEXPECTED
+
+
+def _is_reader_gone(error: BaseException) -> bool:
+    """Whether standard output was closed; click turns that into SystemExit(1)."""
+    return isinstance(error, BrokenPipeError) or (
+        isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError)
+    )
+
+
+def _flushed(code: int) -> int:
+    """The exit code after the last bytes of standard output have gone, or could not."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The interpreter flushes once more at its end; let that go nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.READER_GONE
+    return code
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise _Terminated

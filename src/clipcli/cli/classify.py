@@ -1,0 +1,264 @@
+"""`clipcli classify`: the main job, and what a command line without a command word means."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, TextIO
+
+import click
+
+from clipcli.cli import options
+from clipcli.cli.console import Console
+from clipcli.errors import UsageError
+from clipcli.labels import UNKNOWN, LabelSet, collect_labels, collect_templates
+from clipcli.models import ModelRequest, resolve_model
+from clipcli.sources import STDIN, ImageRef, SourceOptions, expand
+
+if TYPE_CHECKING:
+    from clipcli.classifier import Result
+    from clipcli.engines.base import Engine, EngineOptions
+    from clipcli.outputs import Writer
+    from clipcli.pipeline import PipelineOptions
+
+
+class Outcome(IntEnum):
+    """The exit codes of a run that came to its end."""
+
+    ALL_DONE = 0
+    SOME_FAILED = 3
+    NONE_SUCCEEDED = 4
+    NOT_AS_EXPECTED = 6
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """The command line of `classify`; a field for each option, named as click names it."""
+
+    images: tuple[str, ...]
+    recursive: bool
+    files_from: str | None
+    null_separated: bool
+    allowed_hosts: tuple[str, ...]
+    extra_formats: tuple[str, ...]
+    max_pixels: int | None
+    preprocess: str
+    labels: tuple[str, ...]
+    label_files: tuple[str, ...]
+    templates: tuple[str, ...]
+    model: str
+    checkpoint: str | None
+    quick_gelu: bool | None
+    offline: bool
+    device: str
+    precision: Any
+    threads: int | None
+    batch_size: int
+    workers: int | None
+    top_k: int | None
+    min_probability: float
+    expect: str | None
+    output_format: str | None
+    as_json: bool
+    as_jsonl: bool
+    no_color: bool
+    verbose: bool
+
+    def __post_init__(self) -> None:
+        if not self.images and self.files_from is None:
+            raise UsageError("no images: name files, URLs, - for standard input, or --files-from")
+        if self.files_from == STDIN and STDIN in self.images:
+            raise UsageError("standard input cannot be both an image (-) and --files-from -")
+        if self.null_separated and self.files_from is None:
+            raise UsageError("-0 goes with --files-from")
+        chosen = [self.output_format is not None, self.as_json, self.as_jsonl]
+        if sum(chosen[1:]) > 1:
+            raise UsageError("--json and --jsonl exclude each other")
+
+    def label_set(self) -> LabelSet:
+        """The labels, and whether `--expect` and `unknown` make sense with them."""
+        names = collect_labels(self.labels, self.label_files)
+        labels = LabelSet(names, collect_templates(self.templates))
+        if self.min_probability and UNKNOWN in names:
+            raise UsageError(f"a label {UNKNOWN!r} cannot be told from --min-probability's answer")
+        if self.expect == UNKNOWN and UNKNOWN not in names and not self.min_probability:
+            raise UsageError(f"--expect {UNKNOWN} needs --min-probability")
+        if self.expect is not None and self.expect not in (*names, UNKNOWN):
+            raise UsageError(f"--expect {self.expect!r} is none of the labels")
+        return labels
+
+    def model_request(self) -> ModelRequest:
+        """Which model."""
+        checkpoint = Path(self.checkpoint) if self.checkpoint else None
+        return ModelRequest(self.model, checkpoint, self.quick_gelu, self.offline)
+
+    def engine_options(self) -> EngineOptions:
+        """Where and how it runs."""
+        from clipcli.engines.base import EngineOptions
+
+        return EngineOptions(self.device, self.precision, self.threads)
+
+    def pipeline_options(self) -> PipelineOptions:
+        """How images are read and scored."""
+        from clipcli.classifier import ScoreOptions
+        from clipcli.fetch import FetchOptions
+        from clipcli.images import DEFAULT_MAX_PIXELS, ImageOptions
+        from clipcli.outputs import DEFAULT_TOP_K
+        from clipcli.pipeline import PipelineOptions
+
+        hosts = frozenset(host.lower() for host in self.allowed_hosts)
+        shown = None if self.verbose else max(DEFAULT_TOP_K, self.top_k or 0)
+        return PipelineOptions(
+            self.batch_size,
+            self.workers,
+            ImageOptions(
+                max_pixels=self.max_pixels or DEFAULT_MAX_PIXELS,
+                extra_formats=self.extra_formats,
+                reference=self.preprocess == "reference",
+            ),
+            FetchOptions(allowed_hosts=hosts),
+            ScoreOptions(shown, self.min_probability),
+        )
+
+
+@click.command(
+    epilog="Exit codes: 0 all done, 2 usage, 3 some images failed, 4 all failed, 5 no model,"
+    " 6 --expect not met, 130 interrupted, 141 reader gone, 143 terminated."
+)
+@options.input_options
+@options.label_options
+@options.output_options
+@options.model_options
+@options.engine_options
+@options.console_options
+@click.pass_obj
+def classify(console: Console, /, **values: Any) -> int:  # noqa: ANN401
+    """Say which of some texts fits each IMAGE best.
+
+    An IMAGE is a file, a folder (with -r), a pattern, an http(s) URL, or - for the bytes of one
+    image on standard input.
+
+    \b
+    clipcli cat.jpg -l 'a photo of a cat' -l 'a photo of a dog'
+    clipcli photos/ -r --labels imagenet -t openai7 --jsonl
+    clipcli sample.jpg -l cat -l dog --expect cat --model tiny
+    """
+    arguments = Arguments(**values)
+    with console.warnings():
+        return _run(arguments, console)
+
+
+def _run(arguments: Arguments, console: Console) -> int:
+    """Check everything that is cheap to check, then load the model, then go through the images."""
+    labels = arguments.label_set()
+    engine_options = arguments.engine_options()
+    spec = resolve_model(arguments.model_request())
+    labels.check_alternatives(spec.activation)
+    with ExitStack() as stack:
+        refs = _image_refs(arguments, stack)
+
+        from clipcli.classifier import build_head
+        from clipcli.engines import load_engine
+        from clipcli.images import lift_pillow_limit
+        from clipcli.pipeline import classify as classify_images
+
+        lift_pillow_limit()
+        engine = load_engine(spec, engine_options, offline=arguments.offline)
+        _tell_engine(engine, console)
+        head = build_head(engine, labels)
+        results = classify_images(refs, engine, head, arguments.pipeline_options())
+        writer = _writer(arguments, engine, labels)
+        return _write(console.progress(results), writer, console, arguments.expect)
+
+
+def _image_refs(arguments: Arguments, stack: ExitStack) -> Iterator[ImageRef]:
+    options_ = SourceOptions(arguments.recursive, arguments.null_separated)
+    name_list = _name_list(arguments.files_from, stack)
+    return expand(arguments.images, name_list, sys.stdin.buffer, options_)
+
+
+def _name_list(name: str | None, stack: ExitStack) -> IO[bytes] | None:
+    if name is None:
+        return None
+    if name == STDIN:
+        return sys.stdin.buffer
+    try:
+        return stack.enter_context(Path(name).open("rb"))
+    except OSError as error:
+        raise UsageError(f"cannot read --files-from {name} ({error.strerror})") from error
+
+
+def _tell_engine(engine: Engine, console: Console) -> None:
+    info = engine.info
+    console.note(f"{info.name} with {info.engine}, fingerprint {info.fingerprint}")
+
+
+def _writer(arguments: Arguments, engine: Engine, labels: LabelSet) -> Writer:
+    from clipcli.outputs import FORMATS, OutputOptions
+
+    on_terminal = sys.stdout.isatty()
+    name = arguments.output_format or ("human" if on_terminal else "tsv")
+    name = "json" if arguments.as_json else "jsonl" if arguments.as_jsonl else name
+    output_options = OutputOptions(
+        labels=labels.names,
+        model_name=engine.info.name,
+        model_fingerprint=engine.info.fingerprint,
+        embed_dim=engine.info.embed_dim,
+        top_k=arguments.top_k,
+        verbose=arguments.verbose,
+        color=on_terminal and not arguments.no_color and _wants_color(),
+    )
+    return FORMATS[name](_results_stream(), output_options)
+
+
+def _wants_color() -> bool:
+    # https://no-color.org: set and not empty.
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def _results_stream() -> TextIO:
+    """Standard output, in UTF-8 whatever the locale, able to give back any file's name."""
+    stream: Any = sys.stdout
+    stream.reconfigure(encoding="utf-8", errors="surrogateescape", newline="\n")
+    result: TextIO = stream
+    return result
+
+
+def _write(
+    results: Iterable[Result], writer: Writer, console: Console, expected: str | None
+) -> Outcome:
+    """Write the results as they come, tell of failures, and sum up."""
+    from clipcli.classifier import Failure
+
+    done, unexpected = 0, 0
+    failed: Counter[str] = Counter()
+    writer.begin()
+    for result in results:
+        writer.write(result)
+        if isinstance(result, Failure):
+            failed[result.code] += 1
+            console.failure(result)
+            continue
+        done += 1
+        answer = UNKNOWN if result.answer is None else result.answer
+        if expected is not None and answer != expected:
+            unexpected += 1
+            share = f"{result.best.label!r} has {result.best.probability:.4f}"
+            console.problem(result.name, f"expected {expected!r}, got {answer!r} ({share})")
+    writer.end()
+    console.summary(done, failed)
+    return _outcome(done, failed.total(), unexpected)
+
+
+def _outcome(done: int, failed: int, unexpected: int) -> Outcome:
+    if not done:
+        return Outcome.NONE_SUCCEEDED
+    if unexpected:
+        return Outcome.NOT_AS_EXPECTED
+    return Outcome.SOME_FAILED if failed else Outcome.ALL_DONE

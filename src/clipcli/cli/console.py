@@ -1,0 +1,106 @@
+"""What is told on standard error: errors, warnings, failures, progress, the summary."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from clipcli.errors import ClipcliWarning
+
+if TYPE_CHECKING:
+    from clipcli.classifier import Failure, Result
+
+
+class Console:
+    """Standard error of one run.
+
+    Attributes:
+        quiet: only errors and failures are told.
+        verbose: also what is being done.
+        debug: errors come with their traceback, and libraries' warnings are shown.
+    """
+
+    def __init__(self) -> None:
+        self.quiet = False
+        self.verbose = False
+        self.debug = False
+
+    def error(self, error: Exception, hint: str = "") -> None:
+        """Tell why the command ends."""
+        if self.debug:
+            traceback.print_exception(error)
+        self._line(f"{error}{' ' if hint else ''}{hint}")
+
+    def unexpected(self, error: BaseException) -> None:
+        """Tell of an error that nobody foresaw."""
+        if self.debug:
+            traceback.print_exception(error)
+        reason = str(error) or "no reason given"
+        hint = "" if self.debug else "; --debug shows where"
+        self._line(f"unexpected error: {type(error).__name__}: {reason}{hint}")
+
+    def failure(self, failure: Failure) -> None:
+        """Tell of one image that could not be classified."""
+        self._line(f"{failure.name}: {failure.message}")
+
+    def problem(self, name: str, text: str) -> None:
+        """Tell of one image whose answer is not as it should be."""
+        self._line(f"{name}: {text}")
+
+    def note(self, text: str) -> None:
+        """Tell what is being done, to those who asked."""
+        if self.verbose and not self.quiet:
+            self._line(text)
+
+    def summary(self, done: int, failed: Counter[str]) -> None:
+        """Tell how many images were classified, where some were not or where asked for."""
+        failures = failed.total()
+        worth_telling = self.verbose or (failures and done + failures > 1)
+        if self.quiet or not worth_telling:
+            return
+        codes = ", ".join(f"{code} {count}" for code, count in failed.most_common())
+        self._line(f"{done} done, {failures} failed{f' ({codes})' if codes else ''}")
+
+    def progress(self, results: Iterable[Result]) -> Iterator[Result]:
+        """The same results, counted on a terminal while they go by unseen."""
+        if self.quiet or not sys.stderr.isatty() or sys.stdout.isatty():
+            return iter(results)
+        from tqdm import tqdm
+
+        return iter(tqdm(results, unit=" images", delay=1, leave=False, dynamic_ncols=True))
+
+    @contextmanager
+    def warnings(self) -> Iterator[None]:
+        """Show clipcli's warnings as lines of their own, and libraries' warnings not at all."""
+        with warnings.catch_warnings():
+            if not self.debug:
+                warnings.simplefilter("ignore")
+            warnings.simplefilter("ignore" if self.quiet else "always", ClipcliWarning)
+            show = warnings.showwarning
+
+            def told(message: Warning | str, category: type[Warning], *rest: object) -> None:
+                if issubclass(category, ClipcliWarning):
+                    self._line(f"warning: {message}")
+                else:
+                    show(message, category, *rest)  # type: ignore[arg-type]
+
+            warnings.showwarning = told  # type: ignore[assignment]
+            yield
+
+    def _line(self, text: str) -> None:
+        # Names of files may hold anything; a terminal obeys control characters.
+        from clipcli.printable import printable
+
+        if sys.stderr.isatty() and "tqdm" in sys.modules:
+            from tqdm import tqdm
+
+            tqdm.write(f"clipcli: {printable(text)}", file=sys.stderr)
+        else:
+            click.echo(f"clipcli: {printable(text)}", err=True)

@@ -1,0 +1,48 @@
+"""A click group with a command that is meant where no command is named."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+from click_default_group import DefaultGroup
+
+
+class DefaultCommandGroup(DefaultGroup):  # type: ignore[misc]  # the library has no types
+    """A `DefaultGroup` whose default command keeps `--` and completes as if it were named.
+
+    Args:
+        default: the command that is meant where none is named.
+    """
+
+    def __init__(self, *args: Any, default: click.Command, **kwargs: Any) -> None:  # noqa: ANN401
+        super().__init__(*args, default=default.name, **kwargs)
+        self.default_command = default
+        self.add_command(default)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Insert the default command's name before the group's own parser drops a `--`."""
+        if not args and not ctx.resilient_parsing:
+            click.echo(ctx.get_help())
+            ctx.exit(2)
+        if args and args[0] not in self.commands and args[0] not in self._own_options(ctx):
+            args = [str(self.default_command.name), *args]
+        parsed: list[str] = super().parse_args(ctx, args)
+        return parsed
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Commands and the group's options, and what the default command offers here."""
+        items: list[CompletionItem] = super().shell_complete(ctx, incomplete)
+        command = self.default_command
+        default_ctx = command.make_context(command.name, [], parent=ctx, resilient_parsing=True)
+        known = {item.value for item in items}
+        offered = command.shell_complete(default_ctx, incomplete)
+        if not incomplete.startswith("-"):
+            for parameter in command.params:
+                if isinstance(parameter, click.Argument):
+                    offered += parameter.shell_complete(default_ctx, incomplete)
+        return items + [item for item in offered if item.value not in known]
+
+    def _own_options(self, ctx: click.Context) -> set[str]:
+        return {name for parameter in self.get_params(ctx) for name in parameter.opts}

@@ -1,0 +1,31 @@
+"""Engines compute embeddings; `load_engine` picks one and imports no other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from clipcli.engines.base import Engine, EngineOptions
+    from clipcli.models import ModelSpec
+
+
+def load_engine(spec: ModelSpec, options: EngineOptions, *, offline: bool = False) -> Engine:
+    """Load a model into an engine that can run it.
+
+    Args:
+        spec: which model.
+        options: where and how it runs.
+        offline: its weights are not downloaded.
+
+    Raises:
+        ModelError: its weights cannot be had or do not fit.
+        UsageError: the device is not there, or cannot run the precision.
+    """
+    # The import of torch and open_clip takes seconds; a model that cannot be had says so before.
+    from clipcli.models import weights_file
+
+    weights = weights_file(spec, offline=offline)
+
+    from clipcli.engines.openclip import OpenClipEngine
+
+    return OpenClipEngine(spec, weights, options)

@@ -1,0 +1,242 @@
+"""The reference engine: torch and open_clip on CUDA, MPS or CPU."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import safetensors
+import torch
+from numpy.typing import NDArray
+from open_clip.model import convert_to_custom_text_state_dict
+from safetensors.torch import load_file
+
+from clipcli.cpu import available_cpus
+from clipcli.engines.base import EngineOptions, ModelInfo, check_precision, fingerprint
+from clipcli.errors import ModelError, UsageError
+from clipcli.images import PreprocessConfig
+from clipcli.models import CONFIG_FILE, ModelSpec
+from clipcli.tokenizer import ClipTokenizer, TokenizerConfig, Tokens
+
+_DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+_SHOWN_DIFFERENCES = 5
+
+StateDict = Mapping[str, torch.Tensor]
+
+
+class OpenClipEngine:
+    """One open_clip model, in evaluation mode.
+
+    Args:
+        spec: which model.
+        weights: its safetensors file.
+        options: where and how it runs.
+
+    Raises:
+        ModelError: open_clip cannot build it, or the weights do not fit.
+        UsageError: the device is not there, or cannot run the precision.
+    """
+
+    def __init__(self, spec: ModelSpec, weights: Path, options: EngineOptions) -> None:
+        self._device = _find_device(options.device)
+        check_precision(self._device.type, options.precision)
+        self._dtype = _DTYPES[options.precision]
+        _make_exact(options.threads)
+        self._model = _build(spec, options.precision, self._device)
+        _load_weights(self._model, weights)
+        self._tokenizer = _tokenizer(spec)
+        self.info = _describe(self._model, spec, weights, options.precision, self._device)
+
+    def tokenize(self, prompts: Sequence[str]) -> Tokens:
+        """Token ids of prompts, cut and padded to the model's context length."""
+        return self._tokenizer(prompts)
+
+    def encode_images(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Embed preprocessed pixels: (n, 3, height, width) to (n, embed_dim), unit rows.
+
+        Raises:
+            UsageError: the device has too little memory for so many at once.
+        """
+        batch = torch.from_numpy(pixels).to(self._device, self._dtype)
+        return self._embed(self._model.encode_image, batch)
+
+    def encode_tokens(self, tokens: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Embed token ids: (n, context) to (n, embed_dim), unit rows."""
+        return self._embed(self._model.encode_text, torch.from_numpy(tokens).to(self._device))
+
+    def _embed(
+        self, encode: Callable[[torch.Tensor], torch.Tensor], batch: torch.Tensor
+    ) -> NDArray[np.float32]:
+        try:
+            with torch.inference_mode():
+                embeddings = torch.nn.functional.normalize(encode(batch).float(), dim=-1)
+        except torch.OutOfMemoryError as error:
+            message = f"not enough memory on {self._device} for {len(batch)} at once"
+            raise UsageError(f"{message}: use a smaller --batch-size") from error
+        array: NDArray[np.float32] = embeddings.cpu().numpy()
+        return array
+
+
+def _find_device(name: str) -> torch.device:
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= count:
+            found = f"{count} CUDA device(s)" if count else "no CUDA device"
+            raise UsageError(f"--device {name}: torch {torch.__version__} finds {found} here")
+    elif device.type == "mps" and not torch.backends.mps.is_available():
+        raise UsageError("--device mps: torch finds no Apple GPU here")
+    return device
+
+
+def _make_exact(threads: int | None) -> None:
+    torch.set_num_threads(threads or available_cpus())
+    # cuDNN would round the patch embedding's inputs to 10 bits of mantissa.
+    torch.backends.cudnn.allow_tf32 = False
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """open_clip warns through the root logger of what is done on purpose here."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+def _build(spec: ModelSpec, precision: str, device: torch.device) -> Any:  # noqa: ANN401
+    """The architecture with random weights. open_clip's models have no type of their own."""
+    with tempfile.TemporaryDirectory(prefix="clipcli-") as folder, _quiet():
+        config = json.dumps({"model_cfg": dict(spec.config)})
+        Path(folder, CONFIG_FILE).write_text(config, encoding="utf-8")
+        try:
+            model = open_clip.create_model(
+                f"local-dir:{folder}",
+                load_weights=False,
+                pretrained_text=False,
+                precision=precision,
+                device=device,
+            )
+        except Exception as error:
+            raise ModelError(f"open_clip cannot build {spec.name}: {error}") from error
+    return model.eval()
+
+
+def _load_weights(model: torch.nn.Module, file: Path) -> None:
+    """Copy a checkpoint into the model, every tensor of its own name and shape.
+
+    open_clip's own loader would resize positional embeddings and invent a missing bias.
+    """
+    try:
+        state = load_file(file)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise ModelError(f"{file} is not a whole safetensors file ({error})") from error
+    state = _in_todays_layout(model, state)
+    difference = _difference(model.state_dict(), state)
+    if difference:
+        raise ModelError(f"{file} does not fit this architecture: {difference}")
+    model.load_state_dict(state)
+
+
+def _in_todays_layout(model: torch.nn.Module, state: StateDict) -> dict[str, torch.Tensor]:
+    """Names and shapes that older versions of open_clip wrote, as this one has them."""
+    if "positional_embedding" in state and not hasattr(model, "positional_embedding"):
+        state = convert_to_custom_text_state_dict(dict(state))
+    wanted = model.state_dict()
+    state = {key: value for key, value in state.items() if not key.endswith(".position_ids")}
+    for key in ("logit_scale", "logit_bias"):  # a scalar, or one value in a row
+        if key in state and key in wanted and state[key].numel() == 1:
+            state[key] = state[key].reshape(wanted[key].shape)
+    return state
+
+
+def _difference(wanted: StateDict, found: StateDict) -> str:
+    """What keeps a checkpoint from fitting, or an empty text."""
+    both = wanted.keys() & found.keys()
+    kinds = {
+        "missing": wanted.keys() - found.keys(),
+        "unknown": found.keys() - wanted.keys(),
+        "of another shape": {key for key in both if wanted[key].shape != found[key].shape},
+    }
+    return "; ".join(f"{len(keys)} {kind} ({_some(keys)})" for kind, keys in kinds.items() if keys)
+
+
+def _some(keys: set[str]) -> str:
+    shown = ", ".join(sorted(keys)[:_SHOWN_DIFFERENCES])
+    return f"{shown}, …" if len(keys) > _SHOWN_DIFFERENCES else shown
+
+
+def _tokenizer(spec: ModelSpec) -> Callable[[Sequence[str]], Tokens]:
+    text = spec.config.get("text_cfg", {})
+    if text.get("hf_tokenizer_name"):
+        return _foreign_tokenizer(spec)
+    clean = text.get("tokenizer_kwargs", {}).get("clean", "lower")
+    return ClipTokenizer(TokenizerConfig(context_length=_context_length(spec), clean=clean))
+
+
+def _foreign_tokenizer(spec: ModelSpec) -> Callable[[Sequence[str]], Tokens]:
+    """A tokenizer that open_clip loads through the transformers library."""
+    text = spec.config["text_cfg"]
+    try:
+        tokenizer = open_clip.tokenizer.HFTokenizer(
+            str(spec.folder or text["hf_tokenizer_name"]),
+            context_length=_context_length(spec),
+            tokenizer_mode=text.get("tokenizer_mode"),
+            **text.get("tokenizer_kwargs", {}),
+        )
+    except Exception as error:
+        raise ModelError(
+            f"the tokenizer of {spec.name} cannot be loaded ({error}); models with another"
+            " tokenizer than CLIP's need the package transformers"
+        ) from error
+
+    def tokenize(prompts: Sequence[str]) -> Tokens:
+        ids = tokenizer(list(prompts)).numpy()
+        return Tokens(ids, np.full(len(ids), ids.shape[1]), ())
+
+    return tokenize
+
+
+def _context_length(spec: ModelSpec) -> int:
+    length: int = spec.config.get("text_cfg", {}).get("context_length", 77)
+    return length
+
+
+def _describe(
+    model: Any,  # noqa: ANN401
+    spec: ModelSpec,
+    weights: Path,
+    precision: str,
+    device: torch.device,
+) -> ModelInfo:
+    with weights.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    preprocess = PreprocessConfig.from_open_clip(spec.preprocess, model.visual.image_size)
+    identity = {"model": dict(spec.config), "preprocess": asdict(preprocess)}
+    bias = getattr(model, "logit_bias", None)
+    return ModelInfo(
+        name=spec.name,
+        fingerprint=fingerprint(sha256, identity, precision),
+        engine=f"torch {torch.__version__} on {device}",
+        embed_dim=spec.config["embed_dim"],
+        preprocess=preprocess,
+        context_length=_context_length(spec),
+        logit_scale=float(model.logit_scale.exp()),
+        logit_bias=0.0 if bias is None else float(bias),
+        activation=spec.activation,
+    )

@@ -1,0 +1,81 @@
+"""Everything that clipcli raises on purpose, and the codes of what can befall one image.
+
+::
+
+    ClipcliError
+    ├── UsageError          the request itself is at fault: an option, a label, a device
+    ├── ModelError          the model cannot be had: unknown, unreachable, or not what it claims
+    └── InputError          one image cannot be used; it becomes that image's Failure
+
+Warnings that a user should see are `ClipcliWarning`.
+"""
+
+from enum import StrEnum
+
+
+class FailureCode(StrEnum):
+    """Why one image has no prediction. The values appear in JSON and CSV output."""
+
+    NOT_FOUND = "not_found"
+    """No file of that name."""
+    NO_MATCH = "no_match"
+    """A pattern without a match, or a folder without images."""
+    IS_A_FOLDER = "is_a_folder"
+    """A folder was named without `--recursive`."""
+    UNREADABLE = "unreadable"
+    """The file exists and cannot be read (permissions, a device, a disk error)."""
+    EMPTY = "empty"
+    """No bytes at all."""
+    NOT_AN_IMAGE = "not_an_image"
+    """The bytes are of no known image format."""
+    UNSUPPORTED_FORMAT = "unsupported_format"
+    """An image format that is not switched on."""
+    DAMAGED = "damaged"
+    """The image's data is truncated or corrupt."""
+    TOO_MANY_BYTES = "too_many_bytes"
+    """The file is larger than the limit."""
+    TOO_MANY_PIXELS = "too_many_pixels"
+    """The image is larger than `--max-pixels`; it was not decoded."""
+    TOO_ELONGATED = "too_elongated"
+    """Resized for the model, the image would be larger than `--max-pixels`."""
+    URL_REFUSED = "url_refused"
+    """The address is not one that clipcli connects to (scheme, private network)."""
+    URL_FAILED = "url_failed"
+    """The server could not be reached or answered with an error."""
+    URL_TIMEOUT = "url_timeout"
+    """The download took longer than its limit."""
+    NOT_FINITE = "not_finite"
+    """The model's embedding of the image holds NaN or infinity."""
+
+
+class ClipcliError(Exception):
+    """Base of all errors that clipcli raises on purpose; its text is fit to be shown."""
+
+
+class UsageError(ClipcliError):
+    """The request cannot be carried out as it was put (exit code 2)."""
+
+
+class ModelError(ClipcliError):
+    """The model cannot be had (exit code 5)."""
+
+
+class InputError(ClipcliError):
+    """One image cannot be used.
+
+    Args:
+        code: what kind of failure this is.
+        message: the reason and, where there is one, the way out; without the image's name.
+    """
+
+    def __init__(self, code: FailureCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+    def __reduce__(self) -> tuple[type["InputError"], tuple[FailureCode, str]]:
+        return InputError, (self.code, self.message)
+
+
+class ClipcliWarning(UserWarning):
+    """Something that the user should know and that stops nothing."""

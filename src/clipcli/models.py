@@ -1,0 +1,228 @@
+"""A model's name -> what it is (`ModelSpec`) -> its weights on disk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from clipcli import catalogue
+from clipcli.catalogue import QUICK_GELU_SUFFIX, PretrainedTag
+from clipcli.errors import ModelError, UsageError
+from clipcli.hub import WAY_OUT, hub_file
+
+DEFAULT_MODEL = "ViT-B/32"
+DEFAULT_TAG = "openai"
+BUNDLED_MODEL = "tiny"
+HUB_PREFIX = "hf-hub:"
+
+CONFIG_FILE = "open_clip_config.json"
+Activation = Literal["softmax", "sigmoid"]
+
+
+@dataclass(frozen=True)
+class ModelRequest:
+    """What the user asked for.
+
+    Attributes:
+        name: as in the README's table of model names.
+        checkpoint: a safetensors file that replaces the weights of a named architecture.
+        quick_gelu: which activation the checkpoint was trained with; None where its name tells.
+        offline: nothing is downloaded.
+    """
+
+    name: str = DEFAULT_MODEL
+    checkpoint: Path | None = None
+    quick_gelu: bool | None = None
+    offline: bool = False
+
+
+@dataclass(frozen=True)
+class HubWeights:
+    """A weights file in a repository of the model hub."""
+
+    repository: str
+    filename: str
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """One model, its weights not yet looked for.
+
+    Attributes:
+        name: the canonical name, the same however the model was asked for.
+        config: open_clip's `model_cfg`, with `quick_gelu` as the weights need it.
+        preprocess: open_clip's `preprocess_cfg`, where it differs from open_clip's defaults.
+        weights: where the safetensors file is.
+        folder: of the model's other files (a tokenizer's), where it has one.
+    """
+
+    name: str
+    config: Mapping[str, Any]
+    preprocess: Mapping[str, Any]
+    weights: Path | HubWeights
+    folder: Path | None = None
+
+    @property
+    def activation(self) -> Activation:
+        """How scores become probabilities; models with a bias were trained with a sigmoid."""
+        return "softmax" if self.config.get("init_logit_bias") is None else "sigmoid"
+
+
+def resolve_model(request: ModelRequest) -> ModelSpec:
+    """Find out which model a name means.
+
+    Raises:
+        ModelError: there is no such model, or its configuration cannot be had.
+        UsageError: options that do not go together, or an open question about QuickGELU.
+    """
+    spec = _resolve_name(request)
+    if request.checkpoint is None:
+        return spec
+    name = f"{spec.name} ({request.checkpoint.name})"
+    return replace(spec, name=name, weights=request.checkpoint)
+
+
+def weights_file(spec: ModelSpec, *, offline: bool) -> Path:
+    """The model's safetensors file, downloaded unless it is there already or `offline` is set.
+
+    Raises:
+        ModelError: it cannot be had, or is of another format.
+    """
+    if isinstance(spec.weights, HubWeights):
+        return hub_file(spec.weights.repository, spec.weights.filename, offline=offline)
+    if spec.weights.suffix != ".safetensors":
+        reason = "clipcli reads only .safetensors: other formats can run code"
+        raise ModelError(f"{spec.weights}: {reason}")
+    if not spec.weights.is_file():
+        raise ModelError(f"{spec.weights}: there is no such weights file")
+    return spec.weights
+
+
+def _resolve_name(request: ModelRequest) -> ModelSpec:
+    name = request.name
+    architecture, _, tag = name.partition(":")
+    architecture = architecture.replace("/", "-")
+    if name == BUNDLED_MODEL:
+        spec = _folder_spec(BUNDLED_MODEL, Path(__file__).parent / "assets" / BUNDLED_MODEL)
+    elif name.startswith(HUB_PREFIX):
+        spec = _hub_spec(name.removeprefix(HUB_PREFIX), offline=request.offline)
+    elif architecture in catalogue.architectures():
+        return _architecture_spec(architecture, tag, request)
+    elif _names_a_folder(name):
+        spec = _folder_spec(name, Path(name).expanduser())
+    else:
+        raise _unknown_architecture(name, architecture)
+    if request.quick_gelu is not None:
+        raise UsageError(f"--[no-]quick-gelu does not go with {name}: its configuration says it")
+    return spec
+
+
+def _names_a_folder(name: str) -> bool:
+    return name.startswith((".", "/", "~")) or Path(name).is_dir()
+
+
+def _architecture_spec(architecture: str, tag: str, request: ModelRequest) -> ModelSpec:
+    if request.checkpoint is not None:
+        return _bare_architecture(architecture, tag, request)
+    if request.quick_gelu is not None:
+        raise UsageError("--[no-]quick-gelu goes with --checkpoint: a pretrained tag says it")
+    weights = _pretrained_tag(architecture, tag or DEFAULT_TAG, given=bool(tag))
+    config = catalogue.architecture_config(weights.architecture)
+    return ModelSpec(
+        name=weights.name,
+        config={**config, "quick_gelu": weights.quick_gelu},
+        preprocess=weights.preprocess,
+        weights=_published_weights(weights),
+    )
+
+
+def _bare_architecture(architecture: str, tag: str, request: ModelRequest) -> ModelSpec:
+    """An architecture whose weights come from `--checkpoint`."""
+    if tag:
+        raise UsageError(f"--checkpoint replaces the weights: write {architecture}, without :{tag}")
+    tags = tuple(catalogue.pretrained_tags(architecture).values())
+    config = catalogue.architecture_config(architecture)
+    return ModelSpec(
+        name=architecture.removesuffix(QUICK_GELU_SUFFIX),
+        config={**config, "quick_gelu": _checkpoint_gelu(architecture, tags, request.quick_gelu)},
+        preprocess=tags[0].preprocess if tags else {},
+        weights=request.checkpoint or Path(),
+    )
+
+
+def _checkpoint_gelu(architecture: str, tags: Sequence[PretrainedTag], asked: bool | None) -> bool:
+    """Whether a checkpoint of unknown origin runs with QuickGELU: never a guess."""
+    if architecture.endswith(QUICK_GELU_SUFFIX):
+        if asked is False:
+            raise UsageError(f"--no-quick-gelu contradicts the name {architecture}")
+        return True
+    kinds = {weights.quick_gelu for weights in tags}
+    if asked is None and len(kinds) > 1:
+        raise UsageError(
+            f"{architecture} has weights trained with QuickGELU and weights trained without:"
+            " say which these are with --quick-gelu or --no-quick-gelu"
+        )
+    return asked if asked is not None else kinds == {True}
+
+
+def _pretrained_tag(architecture: str, tag: str, *, given: bool) -> PretrainedTag:
+    tags = catalogue.pretrained_tags(architecture)
+    weights = tags.get(tag.lower().replace("-", "_"))
+    if weights is not None:
+        return weights
+    known = ", ".join(tags) or "none: give weights with --checkpoint FILE.safetensors"
+    if not given:
+        example = f", for example {architecture}:{next(iter(tags))}" if tags else ""
+        raise ModelError(f"{architecture} needs a pretrained tag{example}. Its tags are: {known}")
+    hint = _did_you_mean(catalogue.nearest(tag, tags))
+    raise ModelError(f"{architecture} has no pretrained tag {tag!r}{hint}. Its tags are: {known}")
+
+
+def _unknown_architecture(name: str, architecture: str) -> ModelError:
+    names = [BUNDLED_MODEL, *catalogue.architectures()]
+    hint = _did_you_mean(catalogue.nearest(architecture, names))
+    return ModelError(
+        f"there is no model {name!r}{hint}. A model is open_clip's ARCHITECTURE or"
+        f" ARCHITECTURE:TAG, {HUB_PREFIX}org/name, a local open_clip ./FOLDER, or {BUNDLED_MODEL}"
+    )
+
+
+def _did_you_mean(names: list[str]) -> str:
+    return f" (did you mean {' or '.join(names)}?)" if names else ""
+
+
+def _published_weights(weights: PretrainedTag) -> HubWeights:
+    if weights.repository is None or not weights.filename.endswith(".safetensors"):
+        raise ModelError(
+            f"{weights.name} is published only as a pickle, which can run code when it is opened;"
+            f" clipcli reads safetensors. {WAY_OUT}"
+        )
+    return HubWeights(weights.repository, weights.filename)
+
+
+def _hub_spec(repository: str, *, offline: bool) -> ModelSpec:
+    config, preprocess = _read_config(hub_file(repository, CONFIG_FILE, offline=offline))
+    weights = HubWeights(repository, catalogue.DEFAULT_WEIGHTS_FILE)
+    return ModelSpec(f"{HUB_PREFIX}{repository}", config, preprocess, weights)
+
+
+def _folder_spec(name: str, folder: Path) -> ModelSpec:
+    config_file = folder / CONFIG_FILE
+    if not config_file.is_file():
+        reason = f"it holds no {CONFIG_FILE}" if folder.is_dir() else "there is no such folder"
+        raise ModelError(f"{name} is not an open_clip folder: {reason}")
+    config, preprocess = _read_config(config_file)
+    weights = folder / catalogue.DEFAULT_WEIGHTS_FILE
+    return ModelSpec(name, config, preprocess, weights, folder)
+
+
+def _read_config(file: Path) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """The `model_cfg` and `preprocess_cfg` of an `open_clip_config.json`."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        return content["model_cfg"], content.get("preprocess_cfg") or {}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{file} is not an open_clip configuration ({error!r})") from error

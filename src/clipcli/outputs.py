@@ -1,0 +1,241 @@
+"""Results to text: one writer a format."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TextIO
+
+from clipcli.classifier import Failure, Prediction, Result
+from clipcli.labels import UNKNOWN
+from clipcli.printable import printable, valid_unicode
+
+DEFAULT_TOP_K = 5
+_BAR_WIDTH = 24
+_EIGHTHS = " ▏▎▍▌▋▊▉"
+_LONGEST_LABEL = 48
+
+_TSV_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+_CSV_HEADER = (
+    *("index", "input", "status", "answer", "rank", "label", "probability", "similarity"),
+    *("error_code", "error_message"),
+)
+
+
+@dataclass(frozen=True)
+class OutputOptions:
+    """What the writers need to know of a run beside its results.
+
+    Attributes:
+        labels: in the user's order.
+        model_name: canonical.
+        model_fingerprint: of its weights, configuration and precision.
+        embed_dim: width of the embeddings.
+        top_k: labels to show; None where the user named no number.
+        verbose: human output also shows shapes and raw probabilities.
+        color: human output may use terminal colours.
+    """
+
+    labels: tuple[str, ...]
+    model_name: str
+    model_fingerprint: str
+    embed_dim: int
+    top_k: int | None = None
+    verbose: bool = False
+    color: bool = False
+
+
+class Writer(Protocol):
+    """Writes the results of a run, one by one, to a stream."""
+
+    def begin(self) -> None:
+        """Write what comes before the first result."""
+        ...
+
+    def write(self, result: Result) -> None:
+        """Write one result."""
+        ...
+
+    def end(self) -> None:
+        """Write what comes after the last result."""
+        ...
+
+
+@dataclass
+class _Writer:
+    stream: TextIO
+    options: OutputOptions
+
+    def begin(self) -> None:
+        """Nothing comes first in most formats."""
+
+    def end(self) -> None:
+        """Nothing comes last in most formats."""
+
+
+@dataclass
+class HumanWriter(_Writer):
+    """For people: the input, a bar and a probability per label, and the best match."""
+
+    _first: bool = field(default=True, init=False)
+
+    def write(self, result: Result) -> None:
+        """Write one image's block; failures are told on standard error."""
+        if isinstance(result, Failure):
+            return
+        lines = [] if self._first else [""]
+        self._first = False
+        lines.append(self._bold(printable(result.name)))
+        shown = result.scores[: self._top_k()]
+        width = max(len(_shortened(score.label)) for score in shown)
+        for score in shown:
+            label = _shortened(score.label).ljust(width)
+            lines.append(f"  {label}  {self._bar(score.probability)} {score.probability:7.4f}")
+        lines.append(self._answer(result))
+        if self.options.verbose:
+            lines += self._details(result)
+        self.stream.write("\n".join(lines) + "\n")
+        self.stream.flush()
+
+    def _top_k(self) -> int | None:
+        return self.options.top_k or (None if self.options.verbose else DEFAULT_TOP_K)
+
+    def _answer(self, result: Prediction) -> str:
+        label, probability = printable(result.best.label), result.best.probability
+        if result.answer is None:
+            text = f"Best match: {UNKNOWN} ({label!r} has only probability {probability:.4f})"
+        else:
+            text = f"Best match: {label!r} with probability {probability:.4f}"
+        return self._bold(text)
+
+    def _details(self, result: Prediction) -> list[str]:
+        by_label = {score.label: score.probability for score in result.scores}
+        numbers = " ".join(f"{by_label[label]:.4g}" for label in self.options.labels)
+        return [
+            f"Image features shape: (1, {self.options.embed_dim})",
+            f"Text features shape: ({len(self.options.labels)}, {self.options.embed_dim})",
+            f"Similarity probabilities: [[{numbers}]]",
+        ]
+
+    def _bar(self, share: float) -> str:
+        eighths = round(share * _BAR_WIDTH * 8)
+        bar = "█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()
+        text = bar.ljust(_BAR_WIDTH)
+        return f"\x1b[36m{text}\x1b[0m" if self.options.color else text
+
+    def _bold(self, text: str) -> str:
+        return f"\x1b[1m{text}\x1b[0m" if self.options.color else text
+
+
+@dataclass
+class TsvWriter(_Writer):
+    """For shell scripts: input, answer, probability; failures are told on standard error."""
+
+    def write(self, result: Result) -> None:
+        """Write one line; with a number of labels asked for, a pair of cells for each."""
+        if isinstance(result, Failure):
+            return
+        cells = [result.name]
+        for rank, score in enumerate(result.scores[: self.options.top_k or 1]):
+            label = UNKNOWN if rank == 0 and result.answer is None else score.label
+            cells += [label, f"{score.probability:.6f}"]
+        self.stream.write("\t".join(cell.translate(_TSV_ESCAPES) for cell in cells) + "\n")
+        self.stream.flush()
+
+
+@dataclass
+class CsvWriter(_Writer):
+    """For spreadsheets: a header, then a row for each prediction and each failure."""
+
+    def begin(self) -> None:
+        """Write the header."""
+        self._rows().writerow(_CSV_HEADER)
+
+    def write(self, result: Result) -> None:
+        """Write the rows of one image."""
+        rows = self._rows()
+        if isinstance(result, Failure):
+            blank = [""] * 5
+            problem = result.code.value, result.message
+            rows.writerow([result.index, result.name, "error", *blank, *problem])
+        else:
+            answer = UNKNOWN if result.answer is None else result.answer
+            for rank, score in enumerate(result.scores[: self.options.top_k or DEFAULT_TOP_K], 1):
+                numbers = score.label, score.probability, score.similarity
+                rows.writerow([result.index, result.name, "ok", answer, rank, *numbers, "", ""])
+        self.stream.flush()
+
+    def _rows(self) -> Any:  # noqa: ANN401  csv's writer has no public type
+        return csv.writer(self.stream, lineterminator="\n")
+
+
+@dataclass
+class JsonlWriter(_Writer):
+    """For programs: one JSON record a line, as it is ready."""
+
+    def write(self, result: Result) -> None:
+        """Write one record."""
+        self.stream.write(json.dumps(record(result, self.options), allow_nan=False) + "\n")
+        self.stream.flush()
+
+
+@dataclass
+class JsonWriter(_Writer):
+    """For programs: one JSON array of all records."""
+
+    _separator: str = field(default="\n", init=False)
+
+    def begin(self) -> None:
+        """Open the array."""
+        self.stream.write("[")
+
+    def write(self, result: Result) -> None:
+        """Write one record."""
+        text = json.dumps(record(result, self.options), allow_nan=False)
+        self.stream.write(self._separator + text)
+        self._separator = ",\n"
+
+    def end(self) -> None:
+        """Close the array."""
+        self.stream.write("\n]\n")
+        self.stream.flush()
+
+
+FORMATS: dict[str, Callable[[TextIO, OutputOptions], Writer]] = {
+    "human": HumanWriter,
+    "tsv": TsvWriter,
+    "csv": CsvWriter,
+    "json": JsonWriter,
+    "jsonl": JsonlWriter,
+}
+"""A new format is a writer and a line here."""
+
+
+def record(result: Result, options: OutputOptions) -> dict[str, Any]:
+    """A result as the JSON formats hold it. Fields are only ever added."""
+    fields: dict[str, Any] = {"index": result.index, "input": valid_unicode(result.name)}
+    if fields["input"] != result.name:
+        fields["input_b64"] = base64.b64encode(os.fsencode(result.name)).decode()
+    if isinstance(result, Failure):
+        error = {"code": result.code.value, "message": result.message}
+        return {**fields, "status": "error", "error": error}
+    predictions = [
+        {
+            "label": score.label,
+            "probability": score.probability,
+            "similarity": score.similarity,
+        }
+        for score in result.scores[: options.top_k or DEFAULT_TOP_K]
+    ]
+    model = {"name": options.model_name, "fingerprint": options.model_fingerprint}
+    scored = {"answer": result.answer, "predictions": predictions, "model": model}
+    return {**fields, "status": "ok", **scored}
+
+
+def _shortened(label: str) -> str:
+    label = printable(label)
+    return label if len(label) <= _LONGEST_LABEL else label[: _LONGEST_LABEL - 1] + "…"

@@ -1,0 +1,232 @@
+"""What to classify: arguments, folders, patterns, URLs and lists as a lazy stream of `ImageRef`."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from clipcli.errors import FailureCode, InputError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+STDIN = "-"
+
+IMAGE_EXTENSIONS = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib"}
+    | {".heic", ".heif", ".avif", ".tif", ".tiff", ".jp2"}
+)
+
+_URL = re.compile(r"https?://", re.IGNORECASE)
+_USER_INFO = re.compile(r"^([a-z]+://)[^/?#]*@", re.IGNORECASE)
+_PATTERN_CHARACTERS = re.compile(r"[*?[]")
+_LIST_CHUNK = 1 << 16
+
+
+@dataclass(frozen=True)
+class Url:
+    """An address to fetch, credentials and all; never shown."""
+
+    address: str
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One image's bytes on a stream, to be read once."""
+
+    file: IO[bytes]
+
+
+Source = Path | Url | Stream | bytes | InputError
+"""Where an image's bytes are; an `InputError` stands for an input known to have none."""
+
+
+@dataclass(frozen=True)
+class ImageRef:
+    """One image to classify, not yet read.
+
+    Attributes:
+        index: position in the input order, from 0.
+        name: the input as the user gave it; what every output shows.
+        source: where the bytes are, or an image that is open already.
+    """
+
+    index: int
+    name: str
+    source: Source | Image
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """How arguments are understood.
+
+    Attributes:
+        recursive: folders are searched for images instead of refused.
+        null_separated: names in a list end with NUL instead of a newline.
+    """
+
+    recursive: bool = False
+    null_separated: bool = False
+
+
+def expand(
+    arguments: Iterable[str],
+    name_list: IO[bytes] | None,
+    stdin: IO[bytes],
+    options: SourceOptions,
+) -> Iterator[ImageRef]:
+    """Turn what the user named into images to read, lazily and in order.
+
+    Args:
+        arguments: paths, folders, patterns, URLs, or `-` for one image's bytes on `stdin`.
+        name_list: a list of literal names, read after the arguments as it comes.
+        stdin: where `-` reads from.
+        options: how folders and lists are understood.
+
+    Yields:
+        One `ImageRef` for each image. A pattern without a match, a folder without images and
+        the like yield one whose source is the `InputError` that says so.
+    """
+    for index, (name, source) in enumerate(_named(arguments, name_list, stdin, options)):
+        yield ImageRef(index, name, source)
+
+
+def is_url(name: str) -> bool:
+    """Whether a name is a web address rather than a path."""
+    return _URL.match(name) is not None
+
+
+def public_name(url: str) -> str:
+    """A URL without its user name and password, fit to be shown."""
+    return _USER_INFO.sub(r"\1", url)
+
+
+def _named(
+    arguments: Iterable[str],
+    name_list: IO[bytes] | None,
+    stdin: IO[bytes],
+    options: SourceOptions,
+) -> Iterator[tuple[str, Source]]:
+    for argument in arguments:
+        if argument == STDIN:
+            yield STDIN, Stream(stdin)
+        elif _is_pattern(argument):
+            yield from _pattern(argument, options)
+        else:
+            yield from _literal(argument, options)
+    if name_list is not None:
+        for name in read_names(name_list, b"\0" if options.null_separated else b"\n"):
+            yield from _literal(name, options)
+
+
+def _is_pattern(argument: str) -> bool:
+    """A path that exists is literal, whatever characters it holds."""
+    return (
+        _PATTERN_CHARACTERS.search(argument) is not None
+        and not is_url(argument)
+        and not os.path.lexists(argument)
+    )
+
+
+def _pattern(pattern: str, options: SourceOptions) -> Iterator[tuple[str, Source]]:
+    names = sorted(glob.iglob(pattern, recursive=True), key=os.fsencode)
+    if not names:
+        yield pattern, InputError(FailureCode.NO_MATCH, "no file matches this pattern")
+    for name in names:
+        yield from _literal(name, options)
+
+
+def _literal(name: str, options: SourceOptions) -> Iterator[tuple[str, Source]]:
+    """One name without pattern characters' meaning: a URL, a folder, or a file."""
+    if is_url(name):
+        yield public_name(name), Url(name)
+    elif options.recursive and "\0" not in name and os.path.isdir(name):
+        yield from _folder(name)
+    else:
+        yield name, Path(name)
+
+
+def _folder(folder: str) -> Iterator[tuple[str, Source]]:
+    """The images below a folder, bytewise sorted; links to folders are not followed."""
+    found = False
+    for name, source in _walk(folder):
+        found = True
+        yield name, source
+    if not found:
+        yield folder, InputError(FailureCode.NO_MATCH, "no images in this folder")
+
+
+def _walk(folder: str) -> Iterator[tuple[str, Source]]:
+    try:
+        with os.scandir(folder) as entries:
+            ordered = sorted(entries, key=lambda entry: os.fsencode(entry.name))
+    except OSError as error:
+        yield folder, InputError(FailureCode.UNREADABLE, f"cannot be listed ({error.strerror})")
+        return
+    for entry in ordered:
+        if entry.is_dir(follow_symlinks=False):
+            yield from _walk(entry.path)
+        elif os.path.splitext(entry.name)[1].lower() in IMAGE_EXTENSIONS and entry.is_file():
+            yield entry.path, Path(entry.path)
+
+
+def read_names(stream: IO[bytes], separator: bytes) -> Iterator[str]:
+    """Names from a list as it is read, decoded as the file system does; blank ones are skipped.
+
+    Args:
+        stream: binary, so that any file name survives.
+        separator: one byte, NUL or newline. Before a newline a carriage return is dropped.
+    """
+    # read1 returns what has arrived: a slow writer's names are not held back.
+    read = getattr(stream, "read1", stream.read)
+    rest = b""
+    while chunk := read(_LIST_CHUNK):
+        *names, rest = (rest + chunk).split(separator)
+        yield from _decoded(names, separator)
+    yield from _decoded([rest], separator)
+
+
+def _decoded(names: Iterable[bytes], separator: bytes) -> Iterator[str]:
+    for raw in names:
+        name = raw.removesuffix(b"\r") if separator == b"\n" else raw
+        if name.strip():
+            yield os.fsdecode(name)
+
+
+def read_file(path: Path, max_bytes: int) -> bytes:
+    """The bytes of one file.
+
+    Raises:
+        InputError: it is missing, a folder, unreadable, or larger than `max_bytes`.
+    """
+    try:
+        with path.open("rb") as file:
+            return read_stream(file, max_bytes)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise _file_error(error) from error
+
+
+def read_stream(file: IO[bytes], max_bytes: int) -> bytes:
+    """The bytes that are left in a stream.
+
+    Raises:
+        InputError: there are more than `max_bytes` of them.
+    """
+    data = file.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise InputError(FailureCode.TOO_MANY_BYTES, f"larger than {max_bytes:,} bytes")
+    return data
+
+
+def _file_error(error: OSError | ValueError) -> InputError:
+    if isinstance(error, IsADirectoryError):
+        return InputError(FailureCode.IS_A_FOLDER, "a folder: add -r to search it for images")
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return InputError(FailureCode.NOT_FOUND, "no such file")
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return InputError(FailureCode.UNREADABLE, f"cannot be read ({reason})")
