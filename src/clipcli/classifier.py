@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from clipcli.errors import ClipcliWarning, FailureCode, InputError
+from clipcli.errors import ClipcliWarning, FailureCode, InputError, UsageError
 from clipcli.labels import LabelSet
 
 if TYPE_CHECKING:
@@ -193,7 +193,10 @@ def build_head(engine: Engine, labels: LabelSet) -> ZeroShotHead:
 
 
 def _encode_prompts(engine: Engine, prompts: Sequence[str]) -> Float32:
-    tokens = engine.tokenize(prompts)
+    try:
+        tokens = engine.tokenize(prompts)
+    except ValueError as error:
+        raise UsageError(f"a label cannot be read: {error}") from error
     for position in tokens.truncated:
         length = engine.info.context_length
         message = f"only the first {length} tokens of this prompt count: {prompts[position]!r}"

@@ -8,7 +8,8 @@ from functools import cache
 
 from clipcli.errors import FailureCode, InputError
 
-# JPEG stands for MPO, too. Never EPS, PSD, FITS and the like: their decoders run programs or are seldom looked at.
+# JPEG stands for MPO, too. Never EPS, PSD, FITS and the like: their decoders run programs, or
+# hardly anyone looks at them.
 USUAL_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 EXTRA_FORMATS = {"tiff": "TIFF", "avif": "AVIF", "jpeg2000": "JPEG2000"}
 

@@ -35,6 +35,14 @@ class _Terminated(BaseException):
     """SIGTERM came. Like KeyboardInterrupt, no Exception: nothing may swallow it."""
 
 
+_EXIT_CODES: tuple[tuple[tuple[type[BaseException], ...], ExitCode], ...] = (
+    ((click.ClickException, UsageError), ExitCode.USAGE),
+    ((ModelError,), ExitCode.NO_MODEL),
+    ((click.Abort, KeyboardInterrupt), ExitCode.INTERRUPTED),
+    ((_Terminated,), ExitCode.TERMINATED),
+)
+
+
 @click.group(
     cls=DefaultCommandGroup,
     default=classify,
@@ -43,7 +51,7 @@ class _Terminated(BaseException):
 )
 @click.version_option(__version__, prog_name="clipcli", message="%(prog)s %(version)s")
 def cli() -> None:
-    """Which of these texts fits this image? Zero-shot classification with CLIP.
+    r"""Which of these texts fits this image? Zero-shot classification with CLIP.
 
     \b
     clipcli cat.jpg -l 'a photo of a cat' -l 'a photo of a dog'
@@ -60,9 +68,8 @@ cli.add_command(completion)
 
 def main() -> NoReturn:
     """Run the command line and leave the process with its exit code."""
-    code = run(sys.argv[1:])
-    code = _flushed(code)
-    if code > ExitCode.INTERRUPTED - 1:
+    code = _flushed(run(sys.argv[1:]))
+    if code >= ExitCode.INTERRUPTED:
         os._exit(code)  # threads that wait for a slow server must not hold the process back
     sys.exit(code)
 
@@ -81,37 +88,31 @@ def run(arguments: list[str]) -> int:
     try:
         # click's own mode would answer Ctrl-C, a closed pipe and our errors with 1.
         return int(cli.main(arguments, "clipcli", standalone_mode=False, obj=console) or 0)
-    except (Exception, KeyboardInterrupt, _Terminated, SystemExit) as error:
-        return _explain(error, console)
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except BaseException as error:  # noqa: BLE001  the one place where every error ends
+        code = _exit_code(error)
+        _tell(error, code, console)
+        return code
 
 
-def _explain(error: BaseException, console: Console) -> int:
-    """Tell the user what went wrong, and find its exit code."""
+def _exit_code(error: BaseException) -> int:
     if _is_reader_gone(error):
         return ExitCode.READER_GONE
-    match error:
-        case click.exceptions.Exit():
-            return error.exit_code
-        case SystemExit():
-            return error.code if isinstance(error.code, int) else ExitCode.UNEXPECTED
-        case click.Abort() | KeyboardInterrupt():
-            return ExitCode.INTERRUPTED
-        case _Terminated():
-            return ExitCode.TERMINATED
-        case click.ClickException():
-            error.show()
-            return ExitCode.USAGE
-        case UsageError():
-            console.error(error, hint="Try 'clipcli classify --help'.")
-            return ExitCode.USAGE
-        case ModelError():
-            console.error(error)
-            return ExitCode.NO_MODEL
-        case ClipcliError():
-            console.error(error)
-        case _:
-            console.unexpected(error)
-    return ExitCode.UNEXPECTED
+    if isinstance(error, SystemExit):  # click's completion
+        return error.code if isinstance(error.code, int) else ExitCode.UNEXPECTED
+    codes = (code for kinds, code in _EXIT_CODES if isinstance(error, kinds))
+    return next(codes, ExitCode.UNEXPECTED)
+
+
+def _tell(error: BaseException, code: int, console: Console) -> None:
+    if code == ExitCode.USAGE:
+        text = error.format_message() if isinstance(error, click.ClickException) else str(error)
+        console.error(error, f"{text.rstrip('.')}. Try 'clipcli classify --help'.")
+    elif isinstance(error, ClipcliError):
+        console.error(error, str(error))
+    elif isinstance(error, Exception) and code == ExitCode.UNEXPECTED:
+        console.unexpected(error)
 
 
 def _is_reader_gone(error: BaseException) -> bool:

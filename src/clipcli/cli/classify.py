@@ -14,8 +14,15 @@ from typing import IO, TYPE_CHECKING, Any, TextIO
 
 import click
 
-from clipcli.cli import options
 from clipcli.cli.console import Console
+from clipcli.cli.options import (
+    console_options,
+    engine_options,
+    input_options,
+    label_options,
+    model_options,
+    output_options,
+)
 from clipcli.errors import UsageError
 from clipcli.labels import UNKNOWN, LabelSet, collect_labels, collect_templates
 from clipcli.models import ModelRequest, resolve_model
@@ -131,15 +138,15 @@ class Arguments:
     epilog="Exit codes: 0 all done, 2 usage, 3 some images failed, 4 all failed, 5 no model,"
     " 6 --expect not met, 130 interrupted, 141 reader gone, 143 terminated."
 )
-@options.input_options
-@options.label_options
-@options.output_options
-@options.model_options
-@options.engine_options
-@options.console_options
+@input_options
+@label_options
+@output_options
+@model_options
+@engine_options
+@console_options
 @click.pass_obj
 def classify(console: Console, /, **values: Any) -> int:  # noqa: ANN401
-    """Say which of some texts fits each IMAGE best.
+    r"""Say which of some texts fits each IMAGE best.
 
     An IMAGE is a file, a folder (with -r), a pattern, an http(s) URL, or - for the bytes of one
     image on standard input.
@@ -157,7 +164,7 @@ def classify(console: Console, /, **values: Any) -> int:  # noqa: ANN401
 def _run(arguments: Arguments, console: Console) -> int:
     """Check everything that is cheap to check, then load the model, then go through the images."""
     labels = arguments.label_set()
-    engine_options = arguments.engine_options()
+    device = arguments.engine_options()
     spec = resolve_model(arguments.model_request())
     labels.check_alternatives(spec.activation)
     with ExitStack() as stack:
@@ -169,7 +176,7 @@ def _run(arguments: Arguments, console: Console) -> int:
         from clipcli.pipeline import classify as classify_images
 
         lift_pillow_limit()
-        engine = load_engine(spec, engine_options, offline=arguments.offline)
+        engine = load_engine(spec, device, offline=arguments.offline)
         _tell_engine(engine, console)
         head = build_head(engine, labels)
         results = classify_images(refs, engine, head, arguments.pipeline_options())
@@ -178,9 +185,9 @@ def _run(arguments: Arguments, console: Console) -> int:
 
 
 def _image_refs(arguments: Arguments, stack: ExitStack) -> Iterator[ImageRef]:
-    options_ = SourceOptions(arguments.recursive, arguments.null_separated)
+    options = SourceOptions(arguments.recursive, arguments.null_separated)
     name_list = _name_list(arguments.files_from, stack)
-    return expand(arguments.images, name_list, sys.stdin.buffer, options_)
+    return expand(arguments.images, name_list, sys.stdin.buffer, options)
 
 
 def _name_list(name: str | None, stack: ExitStack) -> IO[bytes] | None:
@@ -205,7 +212,7 @@ def _writer(arguments: Arguments, engine: Engine, labels: LabelSet) -> Writer:
     on_terminal = sys.stdout.isatty()
     name = arguments.output_format or ("human" if on_terminal else "tsv")
     name = "json" if arguments.as_json else "jsonl" if arguments.as_jsonl else name
-    output_options = OutputOptions(
+    options = OutputOptions(
         labels=labels.names,
         model_name=engine.info.name,
         model_fingerprint=engine.info.fingerprint,
@@ -214,7 +221,7 @@ def _writer(arguments: Arguments, engine: Engine, labels: LabelSet) -> Writer:
         verbose=arguments.verbose,
         color=on_terminal and not arguments.no_color and _wants_color(),
     )
-    return FORMATS[name](_results_stream(), output_options)
+    return FORMATS[name](_results_stream(), options)
 
 
 def _wants_color() -> bool:

@@ -12,7 +12,7 @@ _COMPLETE_VARIABLE = "_CLIPCLI_COMPLETE"
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:
-    """Print the completion script of a shell.
+    r"""Print the completion script of a shell.
 
     \b
     bash:  clipcli completion bash >> ~/.bashrc

@@ -32,11 +32,11 @@ class Console:
         self.verbose = False
         self.debug = False
 
-    def error(self, error: Exception, hint: str = "") -> None:
+    def error(self, error: BaseException, text: str) -> None:
         """Tell why the command ends."""
         if self.debug:
             traceback.print_exception(error)
-        self._line(f"{error}{' ' if hint else ''}{hint}")
+        self._line(text)
 
     def unexpected(self, error: BaseException) -> None:
         """Tell of an error that nobody foresaw."""

@@ -28,13 +28,14 @@ def _grouped(*decorators: Decorator[Any]) -> Decorator[Any]:
     return decorate
 
 
-def _told_to_console(name: str) -> Callable[[click.Context, click.Parameter, bool], None]:
+def _told_to_console(name: str) -> Callable[[click.Context, click.Parameter, bool], bool]:
     """A callback that sets one of the console's switches."""
 
-    def callback(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    def callback(ctx: click.Context, _parameter: click.Parameter, value: bool) -> bool:
         console = ctx.find_object(Console)
         if console is not None and value:
             setattr(console, name, True)
+        return value
 
     return callback
 

@@ -1,0 +1,55 @@
+"""What several tests share: the installed command, real photos, the bundled model."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PHOTOS = ROOT / "examples" / "photos"
+
+Command = Callable[..., subprocess.CompletedProcess[bytes]]
+
+
+def installed_command() -> str:
+    """The console script beside the interpreter that runs the tests."""
+    return str(Path(sys.executable).with_name("clipcli"))
+
+
+def clean_environment() -> dict[str, str]:
+    """This process's environment without what would change clipcli's answers."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("CLIPCLI_", "_CLIPCLI", "HF_")) and name != "NO_COLOR"
+    }
+
+
+@pytest.fixture(scope="session")
+def photos() -> Path:
+    """A folder of three real photos: chelsea.png (a cat), coffee.png, rocket.jpg."""
+    return PHOTOS
+
+
+@pytest.fixture(scope="session")
+def clipcli() -> Command:
+    """Runs the installed command: clipcli("photo.jpg", "-l", "cat", cwd=…, env={…}, input=b"")."""
+
+    def run(
+        *arguments: str | bytes | Path,
+        cwd: Path | None = None,
+        env: dict[str, str] | None = None,
+        input: bytes = b"",
+    ) -> subprocess.CompletedProcess[bytes]:
+        command: Sequence[str | bytes | Path] = [installed_command(), *arguments]
+        environment = {**clean_environment(), **(env or {})}
+        return subprocess.run(
+            command, cwd=cwd, env=environment, input=input, capture_output=True, timeout=120
+        )
+
+    return run
