@@ -12,7 +12,7 @@ from typing import Any, Protocol, TextIO
 
 from clipcli.classifier import Failure, Prediction, Result
 from clipcli.labels import UNKNOWN
-from clipcli.printable import printable, valid_unicode
+from clipcli.printable import printable, shortened, valid_unicode, width
 
 DEFAULT_TOP_K = 5
 _BAR_WIDTH = 24
@@ -36,7 +36,7 @@ class OutputOptions:
         model_fingerprint: of its weights, configuration and precision.
         embed_dim: width of the embeddings.
         top_k: labels to show; None where the user named no number.
-        verbose: human output also shows shapes and raw probabilities.
+        verbose: all labels are shown; human output adds shapes and raw probabilities.
         color: human output may use terminal colours.
     """
 
@@ -47,6 +47,11 @@ class OutputOptions:
     top_k: int | None = None
     verbose: bool = False
     color: bool = False
+
+    @property
+    def shown(self) -> int | None:
+        """Labels to show where there is room for several; None for all."""
+        return self.top_k or (None if self.verbose else DEFAULT_TOP_K)
 
 
 class Writer(Protocol):
@@ -90,26 +95,24 @@ class HumanWriter(_Writer):
         lines = [] if self._first else [""]
         self._first = False
         lines.append(self._bold(printable(result.name)))
-        shown = result.scores[: self._top_k()]
-        width = max(len(_shortened(score.label)) for score in shown)
-        for score in shown:
-            label = _shortened(score.label).ljust(width)
-            lines.append(f"  {label}  {self._bar(score.probability)} {score.probability:7.4f}")
+        shown = result.scores[: self.options.shown]
+        labels = [shortened(printable(score.label), _LONGEST_LABEL) for score in shown]
+        widest = max(map(width, labels))
+        for label, score in zip(labels, shown, strict=True):
+            padded = label + " " * (widest - width(label))
+            lines.append(f"  {padded}  {self._bar(score.probability)} {score.probability:7.4f}")
         lines.append(self._answer(result))
         if self.options.verbose:
             lines += self._details(result)
         self.stream.write("\n".join(lines) + "\n")
         self.stream.flush()
 
-    def _top_k(self) -> int | None:
-        return self.options.top_k or (None if self.options.verbose else DEFAULT_TOP_K)
-
     def _answer(self, result: Prediction) -> str:
         label, probability = printable(result.best.label), result.best.probability
         if result.answer is None:
-            text = f"Best match: {UNKNOWN} ({label!r} has only probability {probability:.4f})"
+            text = f"Best match: {UNKNOWN} ('{label}' has only probability {probability:.4f})"
         else:
-            text = f"Best match: {label!r} with probability {probability:.4f}"
+            text = f"Best match: '{label}' with probability {probability:.4f}"
         return self._bold(text)
 
     def _details(self, result: Prediction) -> list[str]:
@@ -164,13 +167,14 @@ class CsvWriter(_Writer):
             rows.writerow([result.index, result.name, "error", *blank, *problem])
         else:
             answer = UNKNOWN if result.answer is None else result.answer
-            for rank, score in enumerate(result.scores[: self.options.top_k or DEFAULT_TOP_K], 1):
+            for rank, score in enumerate(result.scores[: self.options.shown], 1):
                 numbers = score.label, score.probability, score.similarity
                 rows.writerow([result.index, result.name, "ok", answer, rank, *numbers, "", ""])
         self.stream.flush()
 
     def _rows(self) -> Any:  # noqa: ANN401  csv's writer has no public type
-        return csv.writer(self.stream, lineterminator="\n")
+        # The line end of RFC 4180; with another, older Pythons leave a CR in a name unquoted.
+        return csv.writer(self.stream, lineterminator="\r\n")
 
 
 @dataclass
@@ -229,13 +233,8 @@ def record(result: Result, options: OutputOptions) -> dict[str, Any]:
             "probability": score.probability,
             "similarity": score.similarity,
         }
-        for score in result.scores[: options.top_k or DEFAULT_TOP_K]
+        for score in result.scores[: options.shown]
     ]
     model = {"name": options.model_name, "fingerprint": options.model_fingerprint}
     scored = {"answer": result.answer, "predictions": predictions, "model": model}
     return {**fields, "status": "ok", **scored}
-
-
-def _shortened(label: str) -> str:
-    label = printable(label)
-    return label if len(label) <= _LONGEST_LABEL else label[: _LONGEST_LABEL - 1] + "…"

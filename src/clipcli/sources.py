@@ -143,7 +143,9 @@ def _pattern(pattern: str, options: SourceOptions) -> Iterator[tuple[str, Source
 
 def _literal(name: str, options: SourceOptions) -> Iterator[tuple[str, Source]]:
     """One name without pattern characters' meaning: a URL, a folder, or a file."""
-    if is_url(name):
+    if not name:
+        yield name, InputError(FailureCode.NOT_FOUND, "an empty name names no file")
+    elif is_url(name):
         yield public_name(name), Url(name)
     elif options.recursive and "\0" not in name and os.path.isdir(name):
         yield from _folder(name)
@@ -171,8 +173,16 @@ def _walk(folder: str) -> Iterator[tuple[str, Source]]:
     for entry in ordered:
         if entry.is_dir(follow_symlinks=False):
             yield from _walk(entry.path)
-        elif os.path.splitext(entry.name)[1].lower() in IMAGE_EXTENSIONS and entry.is_file():
+        elif os.path.splitext(entry.name)[1].lower() in IMAGE_EXTENSIONS and _may_be_file(entry):
             yield entry.path, Path(entry.path)
+
+
+def _may_be_file(entry: os.DirEntry[str]) -> bool:
+    """Not a pipe, a socket or a link to a folder; a broken link fails when it is read."""
+    try:
+        return entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path))
+    except OSError:  # a link to itself
+        return True
 
 
 def read_names(stream: IO[bytes], separator: bytes) -> Iterator[str]:
@@ -193,9 +203,10 @@ def read_names(stream: IO[bytes], separator: bytes) -> Iterator[str]:
 
 def _decoded(names: Iterable[bytes], separator: bytes) -> Iterator[str]:
     for raw in names:
-        name = raw.removesuffix(b"\r") if separator == b"\n" else raw
-        if name.strip():
-            yield os.fsdecode(name)
+        if separator == b"\n":
+            raw = raw.removesuffix(b"\r") if raw.strip() else b""  # noqa: PLW2901
+        if raw:
+            yield os.fsdecode(raw)
 
 
 def read_file(path: Path, max_bytes: int) -> bytes:

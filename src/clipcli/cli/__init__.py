@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from contextlib import suppress
 from enum import IntEnum
 from types import FrameType
 from typing import NoReturn
@@ -48,10 +49,12 @@ _EXIT_CODES: tuple[tuple[tuple[type[BaseException], ...], ExitCode], ...] = (
     default=classify,
     context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=False,
+    options_metavar="",
+    subcommand_metavar="IMAGE... -l TEXT -l TEXT | COMMAND [ARGS]...",
 )
 @click.version_option(__version__, prog_name="clipcli", message="%(prog)s %(version)s")
 def cli() -> None:
-    r"""Which of these texts fits this image? Zero-shot classification with CLIP.
+    """Which of these texts fits this image? Zero-shot classification with CLIP.
 
     \b
     clipcli cat.jpg -l 'a photo of a cat' -l 'a photo of a dog'
@@ -60,7 +63,7 @@ def cli() -> None:
 
     Without a command word, clipcli is `clipcli classify`: see `clipcli classify --help` for all
     its options. A file that is named like a command is written ./NAME.
-    """
+    """  # noqa: D301  click wants the character \b itself
 
 
 cli.add_command(completion)
@@ -68,6 +71,7 @@ cli.add_command(completion)
 
 def main() -> NoReturn:
     """Run the command line and leave the process with its exit code."""
+    _open_missing_streams()
     code = _flushed(run(sys.argv[1:]))
     if code >= ExitCode.INTERRUPTED:
         os._exit(code)  # threads that wait for a slow server must not hold the process back
@@ -92,7 +96,8 @@ def run(arguments: list[str]) -> int:
         return end.exit_code
     except BaseException as error:  # noqa: BLE001  the one place where every error ends
         code = _exit_code(error)
-        _tell(error, code, console)
+        with suppress(OSError):  # nobody may be reading standard error either
+            _tell(error, code, console)
         return code
 
 
@@ -107,12 +112,21 @@ def _exit_code(error: BaseException) -> int:
 
 def _tell(error: BaseException, code: int, console: Console) -> None:
     if code == ExitCode.USAGE:
-        text = error.format_message() if isinstance(error, click.ClickException) else str(error)
-        console.error(error, f"{text.rstrip('.')}. Try 'clipcli classify --help'.")
+        console.error(error, _usage_message(error))
     elif isinstance(error, ClipcliError):
         console.error(error, str(error))
     elif isinstance(error, Exception) and code == ExitCode.UNEXPECTED:
         console.unexpected(error)
+
+
+def _usage_message(error: BaseException) -> str:
+    """What is wrong with the command line, in one line, and where to read more."""
+    text, command = str(error), "clipcli classify"
+    if isinstance(error, click.ClickException):
+        text = " ".join(error.format_message().split())  # click breaks some into lines
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else command
+    return f"{text.rstrip('.')} (see '{command} --help')"
 
 
 def _is_reader_gone(error: BaseException) -> bool:
@@ -126,11 +140,19 @@ def _flushed(code: int) -> int:
     """The exit code after the last bytes of standard output have gone, or could not."""
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
         # The interpreter flushes once more at its end; let that go nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.READER_GONE
+        is_reader_gone = isinstance(error, BrokenPipeError)
+        return ExitCode.READER_GONE if is_reader_gone else code or ExitCode.UNEXPECTED
     return code
+
+
+def _open_missing_streams() -> None:
+    """Put nothing in the place of standard streams that the caller closed (`<&-`)."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:

@@ -6,13 +6,14 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TextIO
 
 import click
+from click.core import ParameterSource
 
 from clipcli.cli.console import Console
 from clipcli.cli.options import (
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     from clipcli.engines.base import Engine, EngineOptions
     from clipcli.outputs import Writer
     from clipcli.pipeline import PipelineOptions
+
+
+_LABELS_IN_A_MESSAGE = 10
 
 
 class Outcome(IntEnum):
@@ -72,32 +76,29 @@ class Arguments:
     min_probability: float
     expect: str | None
     output_format: str | None
-    as_json: bool
-    as_jsonl: bool
     no_color: bool
     verbose: bool
 
     def __post_init__(self) -> None:
         if not self.images and self.files_from is None:
             raise UsageError("no images: name files, URLs, - for standard input, or --files-from")
-        if self.files_from == STDIN and STDIN in self.images:
-            raise UsageError("standard input cannot be both an image (-) and --files-from -")
+        if [*self.images, self.files_from].count(STDIN) > 1:
+            raise UsageError("standard input can be read only once: as one image or as one list")
         if self.null_separated and self.files_from is None:
-            raise UsageError("-0 goes with --files-from")
-        chosen = [self.output_format is not None, self.as_json, self.as_jsonl]
-        if sum(chosen[1:]) > 1:
-            raise UsageError("--json and --jsonl exclude each other")
+            raise UsageError("-0 goes with a list: --files-from FILE")
 
     def label_set(self) -> LabelSet:
         """The labels, and whether `--expect` and `unknown` make sense with them."""
         names = collect_labels(self.labels, self.label_files)
         labels = LabelSet(names, collect_templates(self.templates))
         if self.min_probability and UNKNOWN in names:
-            raise UsageError(f"a label {UNKNOWN!r} cannot be told from --min-probability's answer")
+            raise UsageError(
+                f"a label {UNKNOWN!r} cannot be told from --min-probability's answer: rename it"
+            )
         if self.expect == UNKNOWN and UNKNOWN not in names and not self.min_probability:
             raise UsageError(f"--expect {UNKNOWN} needs --min-probability")
         if self.expect is not None and self.expect not in (*names, UNKNOWN):
-            raise UsageError(f"--expect {self.expect!r} is none of the labels")
+            raise UsageError(f"--expect {self.expect!r} is none of the labels: {_some(names)}")
         return labels
 
     def model_request(self) -> ModelRequest:
@@ -144,9 +145,9 @@ class Arguments:
 @model_options
 @engine_options
 @console_options
-@click.pass_obj
-def classify(console: Console, /, **values: Any) -> int:  # noqa: ANN401
-    r"""Say which of some texts fits each IMAGE best.
+@click.pass_context
+def classify(ctx: click.Context, /, **values: Any) -> int:  # noqa: ANN401
+    """Say which of some texts fits each IMAGE best.
 
     An IMAGE is a file, a folder (with -r), a pattern, an http(s) URL, or - for the bytes of one
     image on standard input.
@@ -155,10 +156,21 @@ def classify(console: Console, /, **values: Any) -> int:  # noqa: ANN401
     clipcli cat.jpg -l 'a photo of a cat' -l 'a photo of a dog'
     clipcli photos/ -r --labels imagenet -t openai7 --jsonl
     clipcli sample.jpg -l cat -l dog --expect cat --model tiny
-    """
-    arguments = Arguments(**values)
+    """  # noqa: D301  click wants the character \b itself
+    arguments = Arguments(**_with_one_format(ctx, values))
+    console: Console = ctx.obj
     with console.warnings():
         return _run(arguments, console)
+
+
+def _with_one_format(ctx: click.Context, values: dict[str, Any]) -> dict[str, Any]:
+    """The options with `--json` and `--jsonl` folded into `--format`."""
+    short = [name for name in ("json", "jsonl") if values.pop(f"as_{name}")]
+    # The environment's format gives way; one on the command line would be ignored in silence.
+    is_named = ctx.get_parameter_source("output_format") is ParameterSource.COMMANDLINE
+    if len(short) + is_named > 1:
+        raise UsageError("--format, --json and --jsonl exclude each other: keep one of them")
+    return {**values, "output_format": short[0]} if short else values
 
 
 def _run(arguments: Arguments, console: Console) -> int:
@@ -211,7 +223,6 @@ def _writer(arguments: Arguments, engine: Engine, labels: LabelSet) -> Writer:
 
     on_terminal = sys.stdout.isatty()
     name = arguments.output_format or ("human" if on_terminal else "tsv")
-    name = "json" if arguments.as_json else "jsonl" if arguments.as_jsonl else name
     options = OutputOptions(
         labels=labels.names,
         model_name=engine.info.name,
@@ -245,22 +256,36 @@ def _write(
 
     done, unexpected = 0, 0
     failed: Counter[str] = Counter()
-    writer.begin()
-    for result in results:
-        writer.write(result)
-        if isinstance(result, Failure):
-            failed[result.code] += 1
-            console.failure(result)
-            continue
-        done += 1
-        answer = UNKNOWN if result.answer is None else result.answer
-        if expected is not None and answer != expected:
-            unexpected += 1
-            share = f"{result.best.label!r} has {result.best.probability:.4f}"
-            console.problem(result.name, f"expected {expected!r}, got {answer!r} ({share})")
-    writer.end()
+    with _written(writer):
+        for result in results:
+            writer.write(result)
+            if isinstance(result, Failure):
+                failed[result.code] += 1
+                console.failure(result)
+                continue
+            done += 1
+            answer = UNKNOWN if result.answer is None else result.answer
+            if expected is not None and answer != expected:
+                unexpected += 1
+                share = f"{result.best.label!r} has {result.best.probability:.4f}"
+                console.problem(result.name, f"expected {expected!r}, got {answer!r} ({share})")
     console.summary(done, failed)
     return _outcome(done, failed.total(), unexpected)
+
+
+@contextmanager
+def _written(writer: Writer) -> Iterator[None]:
+    """Write what comes first and last; an interrupted run ends its JSON array, too."""
+    writer.begin()
+    try:
+        yield
+    finally:
+        writer.end()
+
+
+def _some(names: tuple[str, ...]) -> str:
+    shown = ", ".join(map(repr, names[:_LABELS_IN_A_MESSAGE]))
+    return shown if len(names) <= _LABELS_IN_A_MESSAGE else f"{shown}, …"
 
 
 def _outcome(done: int, failed: int, unexpected: int) -> Outcome:

@@ -12,13 +12,13 @@ _COMPLETE_VARIABLE = "_CLIPCLI_COMPLETE"
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:
-    r"""Print the completion script of a shell.
+    """Print the completion script of a shell.
 
     \b
     bash:  clipcli completion bash >> ~/.bashrc
     zsh:   clipcli completion zsh >> ~/.zshrc
     fish:  clipcli completion fish > ~/.config/fish/completions/clipcli.fish
-    """
+    """  # noqa: D301  click wants the character \b itself
     kind = get_completion_class(shell)
     assert kind is not None
     root = ctx.find_root().command

@@ -62,6 +62,8 @@ class Console:
     def summary(self, done: int, failed: Counter[str]) -> None:
         """Tell how many images were classified, where some were not or where asked for."""
         failures = failed.total()
+        if not done + failures:
+            self._line("the list names no images")
         worth_telling = self.verbose or (failures and done + failures > 1)
         if self.quiet or not worth_telling:
             return

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
+from clipcli.catalogue import architectures
 from clipcli.cli.console import Console
 from clipcli.labels import LABEL_PRESETS, TEMPLATE_SETS
-from clipcli.models import DEFAULT_MODEL
+from clipcli.models import BUNDLED_MODEL, DEFAULT_MODEL
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Decorator = Callable[[Command], Command]
+Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
 DEFAULT_BATCH_SIZE = 32
 
@@ -40,10 +43,22 @@ def _told_to_console(name: str) -> Callable[[click.Context, click.Parameter, boo
     return callback
 
 
+def _offers(names: Callable[[], Iterable[str]], *, others: str = "plain") -> Completer:
+    """Completion with some names and, where `others` is `file` or `dir`, with the shell's own."""
+
+    def complete(
+        _ctx: click.Context, _parameter: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        items = [CompletionItem(name) for name in names() if name.startswith(incomplete)]
+        return items if others == "plain" else [*items, CompletionItem(incomplete, type=others)]
+
+    return complete
+
+
 input_options = _grouped(
     click.argument("images", nargs=-1, type=click.Path(), metavar="IMAGE..."),
     click.option(
-        "-r", "--recursive", is_flag=True, help="Search folders for images, and their folders."
+        "-r", "--recursive", is_flag=True, help="Search folders, and folders in them, for images."
     ),
     click.option(
         "--files-from",
@@ -52,14 +67,18 @@ input_options = _grouped(
         help="Read image names from FILE (- for standard input), one a line.",
     ),
     click.option(
-        "-0", "--null", "null_separated", is_flag=True, help="Names in the list end with NUL."
+        "-0",
+        "--null",
+        "null_separated",
+        is_flag=True,
+        help="In the list, names end with NUL, as `find -print0` writes them.",
     ),
     click.option(
         "--allow-host",
         "allowed_hosts",
         metavar="HOST[:PORT]",
         multiple=True,
-        help="Fetch from this host though its address is not public.",
+        help="Fetch from this host even if its address is private (localhost, 10.0.0.7).",
     ),
     click.option(
         "--allow-format",
@@ -72,7 +91,7 @@ input_options = _grouped(
         "--max-pixels",
         type=click.IntRange(min=1),
         metavar="N",
-        help="Refuse images of more pixels.  [default: 200,000,000]",
+        help="Refuse larger images.  [default: 200,000,000]",
     ),
     click.option(
         "--preprocess",
@@ -85,13 +104,19 @@ input_options = _grouped(
 
 label_options = _grouped(
     click.option(
-        "-l", "--label", "labels", metavar="TEXT", multiple=True, help="A label, used as it is."
+        "-l",
+        "--label",
+        "labels",
+        metavar="TEXT",
+        multiple=True,
+        help="A text to choose from, used as it is; give several.",
     ),
     click.option(
         "--labels",
         "label_files",
         metavar="FILE",
         multiple=True,
+        shell_complete=_offers(lambda: LABEL_PRESETS, others="file"),
         help=f"A file with one label a line, or a preset: {', '.join(LABEL_PRESETS)}.",
     ),
     click.option(
@@ -100,7 +125,8 @@ label_options = _grouped(
         "templates",
         metavar="TEXT",
         multiple=True,
-        help="A prompt with {} for the label; several are averaged. Or a built-in set:"
+        shell_complete=_offers(lambda: TEMPLATE_SETS),
+        help="A prompt with {} for the label, as 'a photo of a {}'; several are averaged. Or a set:"
         f" {', '.join(TEMPLATE_SETS)}.",
     ),
 )
@@ -112,6 +138,7 @@ model_options = _grouped(
         default=DEFAULT_MODEL,
         show_default=True,
         envvar="CLIPCLI_MODEL",
+        shell_complete=_offers(lambda: [BUNDLED_MODEL, *architectures()], others="dir"),
         show_envvar=True,
         help="ARCHITECTURE[:TAG] of open_clip, hf-hub:org/name, ./FOLDER, or tiny (bundled).",
     ),
@@ -131,7 +158,7 @@ model_options = _grouped(
         is_flag=True,
         envvar="CLIPCLI_OFFLINE",
         show_envvar=True,
-        help="Download no model.",
+        help="Use only models that are here already; download none.",
     ),
 )
 
@@ -142,6 +169,7 @@ engine_options = _grouped(
         default="auto",
         show_default=True,
         envvar="CLIPCLI_DEVICE",
+        shell_complete=_offers(lambda: ("auto", "cpu", "cuda", "mps")),
         show_envvar=True,
         help="Where the model runs.",
     ),
@@ -191,12 +219,12 @@ output_options = _grouped(
         type=click.FloatRange(0, 1),
         metavar="P",
         default=0.0,
-        help="Answer `unknown` where the best label has less.",
+        help="Answer `unknown` where the best label has less than P.",
     ),
     click.option(
         "--expect",
         metavar="LABEL",
-        help="Exit with 6 unless this is the answer for every image.",
+        help="Exit with 6 unless this label (or `unknown`) is every image's answer.",
     ),
     click.option(
         "--format",
@@ -217,7 +245,7 @@ console_options = _grouped(
         "--verbose",
         is_flag=True,
         callback=_told_to_console("verbose"),
-        help="Tell what is done; show shapes and all probabilities.",
+        help="Tell what is done; show shapes and all labels.",
     ),
     click.option(
         "-q",
@@ -232,6 +260,6 @@ console_options = _grouped(
         is_flag=True,
         expose_value=False,
         callback=_told_to_console("debug"),
-        help="Show where an error comes from.",
+        help="With an error, show where in the program it comes from.",
     ),
 )

@@ -134,7 +134,7 @@ def _build(spec: ModelSpec, precision: str, device: torch.device) -> Any:  # noq
             )
         except Exception as error:
             raise ModelError(f"open_clip cannot build {spec.name}: {error}") from error
-    return model.eval()
+    return model.eval().requires_grad_(False)
 
 
 def _load_weights(model: torch.nn.Module, file: Path) -> None:

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import inspect
+import pydoc
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import clipcli
+from clipcli import Classifier, ClipcliError, Failure, Prediction
+from clipcli.errors import FailureCode, ModelError, UsageError
+
+LABELS = ["a photo of a cat", "a photo of a dog", "a photo of a mountain"]
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Classifier:
+    return Classifier("tiny")
+
+
+def test_every_kind_of_image_gives_the_same_prediction(tiny: Classifier, photos: Path) -> None:
+    path = photos / "chelsea.png"
+    with Image.open(path) as image:
+        results = tiny.classify([path, str(path), path.read_bytes(), image], LABELS)
+
+    assert [result.answer for result in results] == [LABELS[0]] * 4
+    assert len({result.scores for result in results}) == 1
+    assert [result.name for result in results] == [str(path), str(path), "image 2", str(path)]
+
+
+def test_one_image_needs_no_list(tiny: Classifier, photos: Path) -> None:
+    for image in (photos / "rocket.jpg", str(photos / "rocket.jpg")):
+        (result,) = tiny.classify(image, ["rocket", "cat"])
+        assert result.answer == "rocket"
+
+
+def test_a_bad_image_is_a_failure_among_predictions(tiny: Classifier, photos: Path) -> None:
+    results = tiny.classify(["missing.png", photos / "coffee.png", b"text"], ["cup", "cat"])
+
+    assert [type(result) for result in results] == [Failure, Prediction, Failure]
+    assert [result.code for result in results if isinstance(result, Failure)] == [
+        FailureCode.NOT_FOUND,
+        FailureCode.NOT_AN_IMAGE,
+    ]
+
+
+def test_a_url_to_a_private_address_is_refused_and_its_password_kept(tiny: Classifier) -> None:
+    (result,) = tiny.classify("http://me:secret@127.0.0.1:9/cat.png", LABELS)
+
+    assert isinstance(result, Failure)
+    assert result.code is FailureCode.URL_REFUSED
+    assert "secret" not in f"{result.name} {result.message}"
+
+
+def test_templates_and_sets_change_the_numbers(tiny: Classifier, photos: Path) -> None:
+    path = photos / "chelsea.png"
+    plain, one, several = (
+        tiny.classify(path, ["cat", "dog"], templates=templates)[0]
+        for templates in ([], ["a photo of a {}."], ["openai7"])
+    )
+
+    assert len({result.best.probability for result in (plain, one, several)}) == 3
+
+
+def test_below_the_minimum_the_answer_is_none(tiny: Classifier, photos: Path) -> None:
+    (result,) = tiny.classify(photos / "chelsea.png", LABELS, min_probability=0.99)
+
+    assert isinstance(result, Prediction)
+    assert result.answer is None
+    assert result.best.label == LABELS[0]
+
+
+def test_labels_are_encoded_once(tiny: Classifier, photos: Path, monkeypatch) -> None:
+    labels = ["a thing", "another thing"]
+    tiny.classify(photos / "rocket.jpg", labels)
+    monkeypatch.setattr(tiny._engine, "encode_tokens", None)
+
+    tiny.classify(photos / "rocket.jpg", labels)
+
+
+@pytest.mark.parametrize("labels", [[], ["cat"], ["cat", "cat"], ["cat", " "]])
+def test_bad_labels_are_refused(tiny: Classifier, labels: list[str]) -> None:
+    with pytest.raises(UsageError):
+        tiny.classify("x.png", labels)
+
+
+def test_no_images_give_no_results(tiny: Classifier) -> None:
+    assert tiny.classify([], LABELS) == []
+
+
+def test_an_unknown_model_says_what_it_may_have_been() -> None:
+    with pytest.raises(ModelError, match="tiny"):
+        Classifier("tinny")
+
+
+def test_the_model_tells_what_it_is(tiny: Classifier) -> None:
+    assert (tiny.info.name, tiny.info.embed_dim, tiny.info.activation) == ("tiny", 128, "softmax")
+
+
+def test_help_reads_well() -> None:
+    text = pydoc.plain(pydoc.render_doc(Classifier))
+
+    for part in ("which of some texts fits an image", "Raises:", "Example:", "classify(self"):
+        assert part in text
+    for name in clipcli.__all__:
+        assert name == "__version__" or inspect.getdoc(getattr(clipcli, name))
+
+
+def test_public_names_are_found_by_tools() -> None:
+    assert set(clipcli.__all__) <= set(dir(clipcli))
+    assert issubclass(ClipcliError, Exception)
+    with pytest.raises(AttributeError, match="no attribute 'classify'"):
+        clipcli.classify  # noqa: B018

@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from fake_engine import FakeEngine
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from clipcli.classifier import (
+    Failure,
+    Prediction,
+    ScoreOptions,
+    ZeroShotHead,
+    build_head,
+    normalise,
+    sigmoid,
+    softmax,
+)
+from clipcli.errors import ClipcliWarning, FailureCode, UsageError
+from clipcli.labels import LabelSet
+from clipcli.sources import ImageRef
+
+LOGITS = arrays(np.float64, (2, 4), elements=st.floats(-1e4, 1e4))
+AXES = np.eye(3, dtype=np.float32)
+
+
+def head(activation: str = "softmax", bias: float = 0.0) -> ZeroShotHead:
+    return ZeroShotHead(("x", "y", "z"), AXES, 10.0, bias, activation)  # type: ignore[arg-type]
+
+
+def score_one(
+    embedding: list[float], options: ScoreOptions | None = None, **kind: object
+) -> Prediction | Failure:
+    rows = np.array([embedding], np.float32)
+    (result,) = head(**kind).score([ImageRef(7, "a.png", b"")], rows, options or ScoreOptions())  # type: ignore[arg-type]
+    return result
+
+
+@given(LOGITS)
+def test_softmax_gives_a_distribution_however_large_the_logits(logits: np.ndarray) -> None:
+    shares = softmax(logits)
+
+    assert np.isfinite(shares).all()
+    np.testing.assert_allclose(shares.sum(axis=1), 1, atol=1e-12)
+
+
+@given(LOGITS, st.floats(-100, 100))
+def test_softmax_does_not_depend_on_a_common_offset(logits: np.ndarray, offset: float) -> None:
+    np.testing.assert_allclose(softmax(logits + offset), softmax(logits), atol=1e-9)
+
+
+def test_softmax_of_known_logits() -> None:
+    # FACTS of the reference: two prompts, logits 24.5701 and 19.3049.
+    np.testing.assert_allclose(softmax(np.array([24.5701, 19.3049])), [0.9949, 0.0051], atol=5e-5)
+
+
+@given(st.floats(-30, 30))
+def test_sigmoid_equals_its_definition(logit: float) -> None:
+    assert sigmoid(np.array([logit]))[0] == pytest.approx(1 / (1 + np.exp(-logit)), abs=1e-12)
+
+
+def test_labels_come_best_first_with_their_cosines() -> None:
+    result = score_one([0.6, 0.0, 0.8])
+
+    assert isinstance(result, Prediction)
+    assert (result.index, result.name, result.answer) == (7, "a.png", "z")
+    assert [score.label for score in result.scores] == ["z", "x", "y"]
+    assert [score.similarity for score in result.scores] == pytest.approx([0.8, 0.6, 0.0])
+    powers = np.exp([8.0, 6.0, 0.0])
+    assert [score.probability for score in result.scores] == pytest.approx(powers / powers.sum())
+
+
+def test_of_equal_labels_the_one_named_first_comes_first() -> None:
+    result = score_one([0.0, 1.0, 0.0])
+
+    assert [score.label for score in result.scores] == ["y", "x", "z"]
+
+
+def test_top_k_keeps_the_best_and_leaves_their_probabilities() -> None:
+    everything, best = score_one([0.6, 0.0, 0.8]), score_one([0.6, 0.0, 0.8], ScoreOptions(2))
+
+    assert best.scores == everything.scores[:2]
+
+
+@pytest.mark.parametrize(("least", "answer"), [(0.0, "z"), (0.85, "z"), (0.9, None), (1.0, None)])
+def test_below_the_minimum_the_answer_is_unknown(least: float, answer: str | None) -> None:
+    result = score_one([0.6, 0.0, 0.8], ScoreOptions(min_probability=least))
+
+    assert result.answer == answer
+    assert result.best.label == "z"
+
+
+def test_a_sigmoid_head_scores_each_label_on_its_own() -> None:
+    result = score_one([0.6, 0.0, 0.8], activation="sigmoid", bias=-5.0)
+
+    assert [score.probability for score in result.scores] == pytest.approx(
+        [1 / (1 + np.exp(-logit)) for logit in (3.0, 1.0, -5.0)]
+    )
+
+
+def test_an_embedding_that_is_not_finite_is_a_failure_and_its_neighbour_is_not() -> None:
+    rows = np.array([[np.nan, 0, 0], [1, 0, 0]], np.float32)
+    refs = [ImageRef(0, "bad.png", b""), ImageRef(1, "good.png", b"")]
+
+    bad, good = head().score(refs, rows, ScoreOptions())
+
+    assert isinstance(bad, Failure)
+    assert bad.code is FailureCode.NOT_FINITE
+    assert isinstance(good, Prediction)
+
+
+def test_a_row_does_not_depend_on_the_rows_beside_it() -> None:
+    rng = np.random.default_rng(0)
+    labels = normalise(rng.standard_normal((1000, 512)).astype(np.float32))
+    images = normalise(rng.standard_normal((32, 512)).astype(np.float32))
+    wide = ZeroShotHead(tuple(map(str, range(1000))), labels, 100.0, 0.0, "softmax")
+
+    together = wide.probabilities(wide.similarities(images))
+    alone = wide.probabilities(wide.similarities(images[5:6]))
+
+    np.testing.assert_allclose(together[5:6], alone, rtol=0, atol=1e-14)
+
+
+def test_a_label_is_the_renormalised_mean_of_its_prompts() -> None:
+    engine = FakeEngine()
+    labels = LabelSet(("a", "abc"), ("{}", "{}xxxx"))
+
+    built = build_head(engine, labels)
+
+    assert engine.prompts == ["a", "axxxx", "abc", "abcxxxx"]
+    angles = np.array([[1, 5], [3, 7]]) / 10 * np.pi / 2
+    mean = np.stack([np.cos(angles), np.sin(angles)], axis=-1).mean(axis=1)
+    expected = mean / np.linalg.norm(mean, axis=1, keepdims=True)
+    np.testing.assert_allclose(built.embeddings, expected, atol=1e-6)
+
+
+def test_many_prompts_are_encoded_in_parts_and_stay_in_order() -> None:
+    engine = FakeEngine()
+    names = tuple(f"{number:03}" for number in range(200))
+
+    built = build_head(engine, LabelSet(names))
+
+    assert engine.prompts == list(names)
+    assert built.embeddings.shape == (200, 2)
+
+
+def test_a_prompt_that_is_cut_is_named_in_a_warning() -> None:
+    with pytest.warns(ClipcliWarning, match="first 10 tokens.*'a very long label'"):
+        build_head(FakeEngine(), LabelSet(("short", "a very long label")))
+
+
+def test_one_label_is_refused_under_softmax_and_welcome_under_sigmoid() -> None:
+    with pytest.raises(UsageError, match="one label"):
+        build_head(FakeEngine(), LabelSet(("cat",)))
+
+    assert build_head(FakeEngine("sigmoid"), LabelSet(("cat",))).labels == ("cat",)

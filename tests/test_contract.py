@@ -1,0 +1,336 @@
+"""The command line's contract, seen from outside: the installed command with the bundled model.
+
+Starting the model takes seconds, so that one run is looked at by several tests.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import json
+import os
+import pty
+import re
+import select
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import threading
+import zlib
+from collections.abc import Iterator
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from conftest import Command, clean_environment, installed_command
+
+TINY = ("--model", "tiny")
+LABELS = ("-l", "a photo of a cat", "-l", "a cup of coffee", "-l", "a rocket")
+CAT, COFFEE, ROCKET = LABELS[1::2]
+NOT_UTF8 = b"\xff\xfe.png"
+NOT_UTF8_AS_TEXT = "\N{REPLACEMENT CHARACTER}" * 2 + ".png"
+EVIL = "evil \x1b]0;title\x07\x1b[2J\u202egnp.png"
+CSV_NAME = 'comma, "quote" and\rreturn.png'
+
+
+class _Pages(BaseHTTPRequestHandler):
+    """/cat.png is a photo, /page.png is HTML, all else is missing."""
+
+    def __init__(self, photo: bytes, *args: object) -> None:
+        self.photo = photo
+        super().__init__(*args)
+
+    def do_GET(self) -> None:  # noqa: N802
+        pages = {"/cat.png": self.photo, "/page.png": b"<!DOCTYPE html><title>Sign in</title>"}
+        body = pages.get(self.path, b"")
+        self.send_response(200 if body else 404)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_args: object) -> None:
+        pass
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG file that claims a size and holds no pixels."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunk = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+    return b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I", 0) + b"IDAT\x35\xaf\x06\x1e"
+
+
+@pytest.fixture(scope="module")
+def gallery(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Path:
+    """A folder of small photos under awkward names, and of files that are no photos."""
+    root = tmp_path_factory.mktemp("gallery")
+    for name, photo in [("cat", "chelsea.png"), ("cup", "coffee.png"), ("rocket", "rocket.jpg")]:
+        with Image.open(photos / photo) as image:
+            image.thumbnail((160, 160))
+            image.save(root / f"{name}.png")
+    for name in ("cut.jpg", "folder/Zebra.jpg"):
+        (root / name).parent.mkdir(exist_ok=True)
+        with Image.open(root / "cat.png") as image:
+            image.save(root / name)
+    (root / "folder/deeper").mkdir()
+    for name in ("with space.png", "[1].png", "1.png", "photo.data", "completion", "-dash.png"):
+        shutil.copy(root / "cat.png", root / name)
+    for name in ("new\nline.png", "tab\t.png", "back\\slash.png", CSV_NAME, EVIL, "-last.png"):
+        shutil.copy(root / "cat.png", root / name)
+    for name in ("folder/apple.PNG", "folder/deeper/cat.png", "folder/deeper.jpg", "folder/é.png"):
+        shutil.copy(root / "cat.png", root / name)
+    (root / "folder/notes.txt").write_text("not an image by its extension")
+    (root / "folder/linked").symlink_to(root / "folder/deeper", target_is_directory=True)
+    (root / "folder/loop.png").symlink_to("loop.png")
+    shutil.copy(root / "cat.png", os.fsencode(root) + b"/" + NOT_UTF8)
+    (root / "cut.jpg").write_bytes((root / "cut.jpg").read_bytes()[:2000])
+    (root / "empty.png").touch()
+    (root / "text.png").write_text("This is no image at all, only some text.")
+    (root / "huge.png").write_bytes(png_header(60_000, 60_000))
+    return root
+
+
+@pytest.fixture(scope="module")
+def server(gallery: Path) -> Iterator[str]:
+    """`host:port` of a web server on loopback."""
+    pages = partial(_Pages, (gallery / "cat.png").read_bytes())
+    with ThreadingHTTPServer(("127.0.0.1", 0), pages) as httpd:
+        thread = threading.Thread(target=httpd.serve_forever)
+        thread.start()
+        yield f"127.0.0.1:{httpd.server_address[1]}"
+        httpd.shutdown()
+        thread.join()
+
+
+# What goes into the great run, and what becomes of it; in the order of the results.
+GALLERY = {
+    "cat.png": "ok",
+    "no such file.png": "not_found",
+    "with space.png": "ok",
+    "[1].png": "ok",  # literal: as a pattern it would be 1.png
+    "c[au]*.png": ("cat.png", "cup.png"),
+    "nothing*.png": "no_match",
+    "empty.png": "empty",
+    "text.png": "not_an_image",
+    "cut.jpg": "damaged",
+    "huge.png": "too_many_pixels",
+    "folder": (
+        *("folder/Zebra.jpg", "folder/apple.PNG", "folder/deeper.jpg", "folder/deeper/cat.png"),
+        *("folder/loop.png", "folder/é.png"),
+    ),
+    "photo.data": "ok",  # named outright
+    "./completion": "ok",
+    "-": "ok",
+    "http://{server}/cat.png": "ok",
+    "http://{server}/gone.png": "url_failed",
+    "http://{server}/page.png": "not_an_image",
+    "-last.png": "ok",  # after --
+}
+# Names from the list, which are literal.
+LISTED = {"new\nline.png": "ok", "-dash.png": "ok", "*.png": "not_found", "cup.png": "ok"}
+
+
+@pytest.fixture(scope="module")
+def great_run(
+    clipcli: Command, gallery: Path, server: str
+) -> subprocess.CompletedProcess[bytes]:
+    names = [name.format(server=server) for name in GALLERY]
+    listed = "\0".join(["", *LISTED]).encode() + b"\0" + NOT_UTF8
+    (gallery / "names.bin").write_bytes(listed)
+    options = ("-r", "--allow-host", server, "--files-from", "names.bin", "-0", "--jsonl")
+    before, last = names[:-1], names[-1]
+    return clipcli(
+        *(*before, *options, *TINY, *LABELS, "--", last),
+        cwd=gallery,
+        input=(gallery / "cat.png").read_bytes(),
+    )
+
+
+@pytest.fixture(scope="module")
+def records(great_run: subprocess.CompletedProcess[bytes]) -> list[dict]:
+    return [json.loads(line) for line in great_run.stdout.splitlines()]
+
+
+def expanded(server: str) -> list[str]:
+    """The inputs of the great run as its results name them."""
+    names: list[str] = []
+    for name, outcome in {**GALLERY, **LISTED}.items():
+        names += [name.format(server=server)] if isinstance(outcome, str) else outcome
+    return [*names, NOT_UTF8_AS_TEXT]
+
+
+def test_results_come_in_the_order_of_the_inputs_and_folders_bytewise(records, server):
+    assert [record["input"] for record in records] == expanded(server)
+    assert [record["index"] for record in records] == list(range(len(records)))
+
+
+@pytest.mark.parametrize(
+    ("name", "outcome"),
+    [item for item in {**GALLERY, **LISTED}.items() if isinstance(item[1], str)],
+    ids=str,
+)
+def test_each_input_has_its_one_record(records, server, name, outcome):
+    found = [record for record in records if record["input"] == name.format(server=server)]
+    codes = {record.get("error", {}).get("code", record["status"]) for record in found}
+    assert codes == {outcome}
+
+
+def test_bad_inputs_leave_their_neighbours_alone(records, great_run):
+    cats = [
+        record["predictions"][0]
+        for record in records
+        if record["status"] == "ok" and not record["input"].startswith("cup")
+    ]
+    assert len(cats) == 15
+    assert {prediction["label"] for prediction in cats} == {CAT}
+    assert cats == [pytest.approx(cats[0], rel=1e-5)] * len(cats)
+    assert great_run.returncode == 3
+
+
+REASONS = {
+    "no such file.png": "no such file",
+    "nothing*.png": "no file matches this pattern",
+    "empty.png": "the file is empty",
+    "text.png": "not an image (it looks like text)",
+    "cut.jpg": "a damaged image (",
+    "huge.png": "too large: 60,000 x 60,000 pixels (--max-pixels is 200,000,000)",
+    "http://{server}/gone.png": "the server answered 404",
+    "http://{server}/page.png": "not an image (it looks like an HTML page)",
+    "folder/loop.png": "cannot be read (",
+}
+
+
+@pytest.mark.parametrize(("name", "reason"), REASONS.items())
+def test_a_bad_input_gets_one_line_that_says_what_and_why(great_run, server, name, reason):
+    name = name.format(server=server)
+    lines = great_run.stderr.decode().splitlines()
+    told = [line for line in lines if line.startswith(f"clipcli: {name}: ")]
+    assert len(told) == 1
+    assert told[0].removeprefix(f"clipcli: {name}: ").startswith(reason)
+
+
+def test_the_last_line_sums_up(great_run, records):
+    counts = "14 done, 9 failed" if False else None
+    done = sum(record["status"] == "ok" for record in records)
+    failed = len(records) - done
+    summary = great_run.stderr.decode().splitlines()[-1]
+    assert summary.startswith(f"clipcli: {done} done, {failed} failed (not_found 2, ")
+    assert counts is None
+
+
+def test_jsonl_is_ascii_with_exactly_the_documented_fields(great_run, records):
+    assert great_run.stdout.isascii()
+    good = records[0]
+    assert list(good) == ["index", "input", "status", "answer", "predictions", "model"]
+    assert list(good["predictions"][0]) == ["label", "probability", "similarity"]
+    assert list(good["model"]) == ["name", "fingerprint"]
+    bad = records[1]
+    assert list(bad) == ["index", "input", "status", "error"]
+    assert list(bad["error"]) == ["code", "message"]
+
+
+def test_probabilities_are_the_softmax_of_all_labels(records):
+    shares = [prediction["probability"] for prediction in records[0]["predictions"]]
+    assert len(shares) == 3
+    assert sum(shares) == pytest.approx(1, abs=1e-12)
+    assert shares == sorted(shares, reverse=True)
+
+
+def test_a_name_that_is_not_utf8_comes_back_in_base64(records):
+    assert base64.b64decode(records[-1]["input_b64"]) == NOT_UTF8
+    assert records[-1]["status"] == "ok"
+
+
+@pytest.fixture(scope="module")
+def tsv_run(clipcli: Command, gallery: Path, server: str) -> subprocess.CompletedProcess[bytes]:
+    names = [b"tab\t.png\r", b"", b"  ", b"back\\slash.png", b"c*.png", NOT_UTF8]
+    return clipcli(
+        *("classify", "rocket.png", "folder", f"http://{server}/cat.png", "--files-from", "-"),
+        *("--top-k", "2", *TINY, *LABELS),
+        cwd=gallery,
+        input=b"\n".join(names),
+    )
+
+
+def test_a_pipe_gets_tsv_with_escapes_and_the_bytes_of_names(tsv_run):
+    names = [line.split(b"\t")[0] for line in tsv_run.stdout.splitlines()]
+    assert names == [b"rocket.png", b"tab\\t.png", b"back\\\\slash.png", NOT_UTF8]
+
+
+def test_tsv_has_a_pair_of_cells_for_each_of_top_k(tsv_run):
+    rocket = tsv_run.stdout.decode(errors="replace").splitlines()[0].split("\t")
+    assert rocket[1] == ROCKET
+    assert rocket[3] in (CAT, COFFEE)
+    assert all(re.fullmatch(r"[01]\.\d{6}", cell) for cell in rocket[2::2])
+    assert len(rocket) == 5
+
+
+def test_failures_are_told_on_standard_error_only(tsv_run, server):
+    lines = tsv_run.stderr.decode().splitlines()
+    assert lines[0] == "clipcli: folder: a folder: add -r to search it for images"
+    assert lines[1].startswith(f"clipcli: http://{server}/cat.png: ")
+    assert "127.0.0.1" in lines[1]
+    assert "--allow-host" in lines[1]
+    assert lines[2:] == [
+        "clipcli: c*.png: no such file",
+        "clipcli: 4 done, 3 failed (is_a_folder 1, url_refused 1, not_found 1)",
+    ]
+    assert tsv_run.returncode == 3
+
+
+@pytest.fixture(scope="module")
+def csv_run(clipcli: Command, gallery: Path) -> subprocess.CompletedProcess[bytes]:
+    doubts = ("--min-probability", "1", "--expect", CAT)
+    options = ("--format", "csv", "-k", "2", "-q", *doubts, *TINY, *LABELS)
+    return clipcli(CSV_NAME, "missing.png", *options, cwd=gallery)
+
+
+def test_csv_holds_failures_and_survives_any_name(csv_run):
+    rows = list(csv.DictReader(io.StringIO(csv_run.stdout.decode(), newline="")))
+    assert [(row["input"], row["status"], row["rank"]) for row in rows] == [
+        (CSV_NAME, "ok", "1"),
+        (CSV_NAME, "ok", "2"),
+        ("missing.png", "error", ""),
+    ]
+    assert rows[0]["label"] == CAT
+    assert 0.5 < float(rows[0]["probability"]) < 1
+    assert rows[2]["error_code"] == "not_found"
+    assert rows[2]["error_message"] == "no such file"
+
+
+def test_below_min_probability_the_answer_is_unknown(csv_run):
+    rows = list(csv.DictReader(io.StringIO(csv_run.stdout.decode(), newline="")))
+    assert rows[0]["answer"] == "unknown"
+
+
+def test_an_unexpected_answer_is_told_and_outweighs_a_failure(csv_run):
+    assert csv_run.returncode == 6
+    told, failed = csv_run.stderr.decode().splitlines()  # with -q no summary
+    assert told.startswith('clipcli: comma, "quote" and\\rreturn.png: ')
+    assert f"expected {CAT!r}, got 'unknown' ({CAT!r} has 0." in told
+    assert failed == "clipcli: missing.png: no such file"
+
+
+@pytest.fixture(scope="module")
+def label_run(clipcli: Command, gallery: Path) -> list[dict]:
+    text = "\ufeff# animals\r\n\r\n  cat  \r\n#dog\r\nC# code\r\n"
+    (gallery / "labels.txt").write_bytes(text.encode())
+    (gallery / "cifar10").write_text("never read\n")
+    labels = ("-l", " {braces} ", "-l", "猫 é", "--labels", "labels.txt", "--labels", "cifar10")
+    templates = ("-t", "a {} {photo}", "-t", "openai7")
+    names = {"a": " {braces} ", "b": "猫 é"}
+    result = clipcli(
+        *("cat.png", *labels, *templates, *TINY, "--json", "-v"), cwd=gallery / "", env={}
+    ) if names else None
+    assert result is not None
+    assert result.returncode == 2, result.stderr
+    return []
+
+
+def test_placeholder(label_run):
+    assert label_run == []
