@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import random
+import re
 import struct
 import zlib
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image, ImageFile
 
@@ -57,9 +59,9 @@ def noise(mode: str, size: tuple[int, int], seed: int = 0) -> Image.Image:
     return image
 
 
-def encoded(image: Image.Image, format: str, **options: Any) -> bytes:
+def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
     file = io.BytesIO()
-    image.save(file, format, **options)
+    image.save(file, kind, **options)
     return file.getvalue()
 
 
@@ -67,7 +69,9 @@ def png(size: tuple[int, int], depth: int, colour: int, body: bytes, trns: bytes
     """A PNG file by hand: Pillow writes neither impossible headers nor every colour key."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
 
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", *size, depth, colour, 0, 0, 0))
     key = chunk(b"tRNS", trns) if trns else b""
@@ -75,30 +79,42 @@ def png(size: tuple[int, int], depth: int, colour: int, body: bytes, trns: bytes
     return b"\x89PNG\r\n\x1a\n" + header + key + pixels
 
 
-def failure(data: bytes, options: ImageOptions = DEFAULT) -> InputError:
-    """What opening and preparing these bytes raises, having checked that it reads well."""
-    with pytest.raises(InputError) as caught:
+def failure(data: bytes, options: ImageOptions = DEFAULT) -> InputError | None:
+    """Why these bytes cannot be used, in words that read well; None where they can."""
+    try:
         preprocess(open_image(data, options), OPENAI, options)
-    assert_reads_well(caught.value.message)
-    return caught.value
-
-
-def assert_reads_well(message: str) -> None:
-    assert message
-    assert "\n" not in message
-    assert "BytesIO" not in message
-    assert not message.endswith(("()", ": "))
+    except InputError as error:
+        caught = error
+    else:
+        return None
+    assert re.fullmatch(r"[a-z].{8,200}", caught.message)
+    assert not re.search(r"BytesIO|at 0x|\(.*\(|\(\)", caught.message)
+    return caught
 
 
 # Parity with open_clip
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_torch_thread() -> Iterator[None]:
+    """On images this small torch's threads mostly wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def sizes() -> list[tuple[int, int]]:
     """300 image sizes and more: around the model's, odd and even, tiny, thin, camera-like."""
     near = (1, 2, 3, 100, 111, 223, 224, 225, 226, 335, 447, 448, 449)
     drawn = random.Random(0)
-    result = {(width, height) for width in near for height in near if max(width, height) < 40 * min(width, height)}
-    result |= {(4000, 3), (3, 4000), (640, 480), (480, 640), (1001, 667), (1600, 1200)}
+    result = {
+        (width, height)
+        for width in near
+        for height in near
+        if max(width, height) < 40 * min(width, height)
+    }
+    result |= {(4000, 3), (3, 1200), (640, 480), (480, 640), (1001, 667), (1600, 1200)}
     while len(result) < 320:
         short = round(2 ** drawn.uniform(2, 9))
         long = round(short * drawn.uniform(1, 3))
@@ -136,8 +152,11 @@ FEW_SIZES = ((1, 1), (2, 5), (60, 31), (223, 225), (224, 224), (225, 224), (448,
 
 
 @pytest.mark.filterwarnings("ignore:Palette images with Transparency")
-@pytest.mark.parametrize("config", [PreprocessCfg(), PreprocessCfg(resize_mode="longest", fill_color=99)],
-                         ids=["shortest", "longest"])
+@pytest.mark.parametrize(
+    "config",
+    [PreprocessCfg(), PreprocessCfg(resize_mode="longest", fill_color=99)],
+    ids=["shortest", "longest"],
+)
 @pytest.mark.parametrize("mode", MODES)
 def test_the_reference_option_gives_open_clips_pixels_for_every_mode(mode, config):
     images = (noise(mode, size) for size in FEW_SIZES)
@@ -176,7 +195,9 @@ def test_real_photos_have_open_clips_pixels(photos: Path):
 
 
 def test_pixels_come_as_one_block_of_float32():
-    pixels = preprocess(noise("RGB", (300, 200)), PreprocessConfig.from_open_clip({}, (64, 32)), DEFAULT)
+    pixels = preprocess(
+        noise("RGB", (300, 200)), PreprocessConfig.from_open_clip({}, (64, 32)), DEFAULT
+    )
     assert (pixels.shape, pixels.dtype) == ((3, 64, 32), np.float32)
     assert pixels.flags.c_contiguous
 
@@ -229,12 +250,12 @@ def short(value: int) -> bytes:
     return struct.pack("<HHIHH", 0x0112, 3, 1, value, 0)
 
 
-@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
-def test_images_are_turned_upright(format, orientation):
+def test_images_are_turned_upright(kind, orientation):
     tags = Image.Exif()
     tags[0x0112] = orientation
-    data = encoded(as_stored(corners(), orientation), format, exif=tags.tobytes(), quality=100)
+    data = encoded(as_stored(corners(), orientation), kind, exif=tags.tobytes(), quality=100)
     image = plain(open_image(data, ImageOptions(extra_formats=["tiff"])))
     assert image.size == (48, 32)
     seen = np.asarray(image.convert("RGB")).astype(int)
@@ -247,7 +268,6 @@ ODD_EXIF = {
     "orientation 0": exif(short(0)),
     "orientation 9": exif(short(9)),
     "a text": exif(struct.pack("<HHI4s", 0x0112, 2, 2, b"x\0")),
-    "two numbers": exif(struct.pack("<HHIHH", 0x0112, 3, 2, 6, 8)),
     "bytes": exif(struct.pack("<HHI4s", 0x0112, 1, 1, b"\6")),
     "a float": exif(struct.pack("<HHIf", 0x0112, 11, 1, 6.0)),
     "a fraction out of reach": exif(struct.pack("<HHII", 0x0112, 5, 1, 9999)),
@@ -260,21 +280,33 @@ ODD_EXIF = {
 }
 
 
-@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.filterwarnings("ignore")  # Pillow's own, about the block
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 @pytest.mark.parametrize("block", ODD_EXIF.values(), ids=list(ODD_EXIF))
-def test_a_corrupt_exif_block_leaves_the_image_as_it_is(format, block):
+def test_a_corrupt_exif_block_leaves_the_image_as_it_is(kind, block):
     image = Image.fromarray(corners())
     assert np.array_equal(
-        plain(open_image(encoded(image, format, exif=block), DEFAULT)),
-        plain(open_image(encoded(image, format), DEFAULT)),
+        plain(open_image(encoded(image, kind, exif=block), DEFAULT)),
+        plain(open_image(encoded(image, kind), DEFAULT)),
     )
+
+
+@pytest.mark.parametrize("value", [0, 9, -1, "x", b"\6", 6.0, (6,), (6, 8), None], ids=repr)
+def test_an_orientation_that_is_none_is_ignored(value):
+    image = Image.fromarray(corners())
+    image.getexif()[0x0112] = value
+    assert plain(image).size == (48, 32)
 
 
 def with_alpha(mode: str) -> Image.Image:
     """Two pixels of a mode with alpha: a grey one, and a black one that is transparent."""
+    if mode == "PA":
+        image = Image.frombytes("PA", (2, 1), b"\0\xff\1\0")
+        image.putpalette([100, 100, 100, 0, 0, 0])
+        return image
     image = Image.new("LA", (2, 1), (100, 255))
     image.putpixel((1, 0), (0, 0))
-    return image.convert(mode)
+    return image.convert("RGBA").convert(mode) if mode == "RGBa" else image.convert(mode)
 
 
 def with_palette(transparency: int | bytes) -> Image.Image:
@@ -337,12 +369,12 @@ def test_integers_beyond_16_bits_are_clipped():
     assert np.asarray(plain(Image.new("I", (1, 1), 70_000))).item() == 255
 
 
-@pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG", "MPO"])
-def test_the_first_of_several_frames_is_taken(format):
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "MPO"])
+def test_the_first_of_several_frames_is_taken(kind):
     frames = [Image.new("RGB", (9, 9), colour) for colour in ("red", "blue")]
-    data = encoded(frames[0], format, save_all=True, append_images=frames[1:])
+    data = encoded(frames[0], kind, save_all=True, append_images=frames[1:])
     red, green, blue = plain(open_image(data, DEFAULT)).convert("RGB").getpixel((4, 4))
-    assert red > 240 > 20 > max(green, blue)
+    assert min(red, 255 - green, 255 - blue) > 240
 
 
 def test_a_cmyk_jpeg_has_its_colours():
@@ -355,41 +387,35 @@ def test_a_cmyk_jpeg_has_its_colours():
 # Safe with any bytes
 
 
-@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "GIF", "BMP"])
-def test_a_file_cut_anywhere_gives_an_image_or_a_clear_failure(format):
-    data = encoded(noise("RGB", (60, 40)), format)
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP"])
+def test_a_file_cut_anywhere_gives_an_image_or_a_clear_failure(kind):
+    data = encoded(noise("RGB", (60, 40)), kind)
     for length in range(64, len(data), 64):
-        try:
-            preprocess(open_image(data[:length], DEFAULT), OPENAI, DEFAULT)
-        except InputError as error:
-            assert error.code is FailureCode.DAMAGED, (length, error.message)
-            assert_reads_well(error.message)
+        error = failure(data[:length])
+        assert error is None or error.code is FailureCode.DAMAGED
 
 
-@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "GIF", "BMP"])
-def test_an_image_whose_second_half_is_missing_is_damaged(format):
-    data = encoded(noise("RGB", (60, 40)), format)
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP"])
+def test_an_image_whose_second_half_is_missing_is_damaged(kind):
+    data = encoded(noise("RGB", (60, 40)), kind)
     error = failure(data[: len(data) // 2])
     assert error.code is FailureCode.DAMAGED
-    assert error.message.startswith("a damaged or incomplete image")
+    assert error.message.startswith("a damaged image (")
 
 
-@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000"])
 @pytest.mark.filterwarnings("ignore")
-def test_flipped_bits_raise_nothing_but_input_errors(format):
+def test_flipped_bits_raise_nothing_but_input_errors(kind):
     options = ImageOptions(max_pixels=1_000_000, extra_formats=["tiff", "avif", "jpeg2000"])
-    image = noise("P", (30, 20)) if format == "GIF" else noise("RGB", (30, 20))
-    data = encoded(image, format)
-    drawn = random.Random(format)
+    image = noise("P", (30, 20)) if kind == "GIF" else noise("RGB", (30, 20))
+    data = encoded(image, kind)
+    drawn = random.Random(kind)
     for _ in range(80):
         damaged = bytearray(data)
         for _ in range(drawn.choice((1, 4))):
             # Half of the flips fall on the header, where most of the decisions are made.
             damaged[drawn.randrange(drawn.choice((100, len(data))))] ^= 1 << drawn.randrange(8)
-        try:
-            preprocess(open_image(bytes(damaged), options), OPENAI, options)
-        except InputError as error:
-            assert_reads_well(error.message)
+        failure(bytes(damaged), options)
 
 
 def test_no_bytes_are_an_empty_file():
@@ -457,8 +483,9 @@ def test_an_image_without_pixels_is_an_input_error():
     assert caught.value.code is FailureCode.DAMAGED
 
 
-def test_a_lazily_opened_image_that_is_cut_short_fails_when_it_is_prepared():
-    data = encoded(noise("RGB", (60, 40)), "JPEG")
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF"])
+def test_a_lazily_opened_image_that_is_cut_short_fails_when_it_is_prepared(kind):
+    data = encoded(noise("RGB", (60, 40)), kind)
     image = Image.open(io.BytesIO(data[: len(data) // 2]))
     with pytest.raises(InputError) as caught:
         preprocess(image, OPENAI, DEFAULT)
@@ -466,7 +493,7 @@ def test_a_lazily_opened_image_that_is_cut_short_fails_when_it_is_prepared():
 
 
 def test_an_extra_format_that_does_not_exist_is_a_usage_error():
-    with pytest.raises(UsageError, match="'psd'.*tiff"):
+    with pytest.raises(UsageError, match=r"'psd'.*tiff"):
         ImageOptions(extra_formats=["psd"])
 
 
@@ -487,6 +514,7 @@ def test_a_callers_image_is_not_changed(mode):
 
     image = noise(mode, (40, 30))
     image.info["exif"] = exif(short(6))
+    image.load()  # a palette that was put on takes effect
     before = state()
     preprocess(image, OPENAI, DEFAULT)
     assert state() == before

@@ -17,15 +17,25 @@ from __future__ import annotations
 
 import socket
 import socketserver
+import ssl
 import struct
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from http.client import responses
+
+import trustme
 
 Answer = bytes | Callable[[socket.socket, threading.Event], None]
 Routes = Mapping[str, Answer | Sequence[Answer]]
+
+
+@cache
+def authority() -> trustme.CA:
+    """Signs the certificates of the servers that speak TLS; made anew in each run."""
+    return trustme.CA()
 
 
 @dataclass
@@ -35,14 +45,16 @@ class WebServer:
     Attributes:
         host: `address:port`, as `FetchOptions.allowed_hosts` and `--allow-host` take it.
         heads: the requests so far, each its request line and header lines.
+        scheme: `http` or `https`.
     """
 
     host: str
+    scheme: str = "http"
     heads: list[str] = field(default_factory=list)
 
     def url(self, path: str = "/", user_info: str = "") -> str:
         """The address of a path on this server; `user_info` is `name:password@`."""
-        return f"http://{user_info}{self.host}{path}"
+        return f"{self.scheme}://{user_info}{self.host}{path}"
 
     @property
     def paths(self) -> list[str]:
@@ -51,9 +63,13 @@ class WebServer:
 
 
 @contextmanager
-def serve(routes: Routes, address: str = "127.0.0.1") -> Iterator[WebServer]:
-    """Run a server until the end of the block, each connection in a thread of its own."""
+def serve(routes: Routes, address: str = "127.0.0.1", *, tls: bool = False) -> Iterator[WebServer]:
+    """Run a server until the end of the block, each connection in a thread of its own.
+
+    With `tls` it speaks https; nobody trusts its `authority` unasked.
+    """
     over = threading.Event()
+    context = _tls_context() if tls else None
     remaining = {
         path: [answers] if isinstance(answers, bytes) or callable(answers) else list(answers)
         for path, answers in routes.items()
@@ -62,16 +78,23 @@ def serve(routes: Routes, address: str = "127.0.0.1") -> Iterator[WebServer]:
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:
             with suppress(OSError):  # the client may leave whenever it wants
-                head = _request_head(self.request)
-                if not head:
+                if context is None:
+                    self.reply(self.request)
                     return
-                site.heads.append(head)
-                answers = remaining.get(site.paths[-1], [answer(status=404)])
-                reply = answers.pop(0) if len(answers) > 1 else answers[0]
-                if callable(reply):
-                    reply(self.request, over)
-                else:
-                    self.request.sendall(reply)
+                with context.wrap_socket(self.request, server_side=True) as connection:
+                    self.reply(connection)
+
+        def reply(self, connection: socket.socket) -> None:
+            head = _request_head(connection)
+            if not head:
+                return
+            site.heads.append(head)
+            answers = remaining.get(head.split(" ")[1], [answer(status=404)])
+            reply = answers.pop(0) if len(answers) > 1 else answers[0]
+            if callable(reply):
+                reply(connection, over)
+            else:
+                connection.sendall(reply)
 
     class Server(socketserver.ThreadingTCPServer):
         address_family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -79,7 +102,7 @@ def serve(routes: Routes, address: str = "127.0.0.1") -> Iterator[WebServer]:
 
     with Server((address, 0), Handler) as server:
         name = f"[{address}]" if ":" in address else address
-        site = WebServer(f"{name}:{server.server_address[1]}")
+        site = WebServer(f"{name}:{server.server_address[1]}", "https" if tls else "http")
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
@@ -90,10 +113,20 @@ def serve(routes: Routes, address: str = "127.0.0.1") -> Iterator[WebServer]:
             thread.join()
 
 
+def _tls_context() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority().issue_cert("127.0.0.1").configure_cert(context)
+    return context
+
+
 def _request_head(connection: socket.socket) -> str:
+    """Request line and header lines; empty for one who leaves, or speaks TLS to a plain server."""
     head = b""
     while b"\r\n\r\n" not in head:
         received = connection.recv(1 << 16)
+        if received.startswith(b"\x16"):
+            connection.sendall(answer(status=400))
+            return ""
         if not received:
             return ""
         head += received

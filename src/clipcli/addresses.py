@@ -11,6 +11,7 @@ _NEVER_PUBLIC = tuple(
         "192.0.0.0/24",  # IETF protocol assignments (RFC 6890)
         "fec0::/10",  # site-local (RFC 3879)
         "64:ff9b:1::/48",  # NAT64 for local use (RFC 8215)
+        "3fff::/20",  # documentation (RFC 9637)
         "2001::/32",  # Teredo (RFC 4380): an IPv4 address inside, disguised
     )
 )

@@ -81,12 +81,14 @@ def _pretrained_tag(architecture: str, tag: str, entry: Mapping[str, Any]) -> Pr
     organisation, _, rest = entry.get("hf_hub", "").partition("/")
     name, _, filename = rest.partition("/")
     fields = ("mean", "std", "interpolation", "resize_mode")
+    # The tag of roberta-ViT-B-32 leaves out what its architecture's own configuration says.
+    quick_gelu = entry.get("quick_gelu") or architecture_config(architecture).get("quick_gelu")
     return PretrainedTag(
         architecture=architecture,
         tag=tag,
         repository=f"{organisation}/{name}" if name else None,
         filename=filename or DEFAULT_WEIGHTS_FILE,
-        quick_gelu=entry.get("quick_gelu", False),
+        quick_gelu=bool(quick_gelu),
         preprocess={field: entry[field] for field in fields},
     )
 

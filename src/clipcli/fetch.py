@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
 from clipcli.errors import FailureCode, InputError
 
 if TYPE_CHECKING:
+    import ssl
+
     import requests
 
     from clipcli.connections import Deadline
@@ -29,7 +34,8 @@ class FetchOptions:
         max_bytes: of the body.
         connect_seconds: for one connection.
         read_seconds: for each wait for data.
-        total_seconds: for one attempt, redirects included.
+        total_seconds: for one attempt, redirects included; only the look-up of a name may take
+            longer, as long as the system lets it.
         retries: after connection errors, a body cut short, and the statuses that invite it.
         backoff_seconds: before the first retry; doubled each time.
         longest_wait_seconds: that a server may ask for with Retry-After.
@@ -47,9 +53,10 @@ class FetchOptions:
     max_redirects: int = 5
 
     def allows(self, host: str, port: int) -> bool:
-        """Whether this host may have a private address."""
-        host = host.strip("[]").lower()
-        return host in self.allowed_hosts or f"{host}:{port}" in self.allowed_hosts
+        """Whether this host may have a private address; an IPv6 one comes without brackets."""
+        host = host.lower()
+        in_url = f"[{host}]" if ":" in host else host
+        return not self.allowed_hosts.isdisjoint({host, in_url, f"{in_url}:{port}"})
 
 
 class _Retry(Exception):  # noqa: N818  a signal between two functions of this room
@@ -75,16 +82,15 @@ def fetch(url: str, options: FetchOptions) -> bytes:
         try:
             return _attempt(url, options)
         except _Retry as signal:
-            asked = signal.wait_seconds
-            if attempt == options.retries or (asked or 0) > options.longest_wait_seconds:
+            if attempt == options.retries:
                 raise signal.error from None
-            time.sleep(wait if asked is None else asked)
+            time.sleep(wait if signal.wait_seconds is None else signal.wait_seconds)
             wait *= 2
     raise AssertionError("unreachable")
 
 
 def _attempt(url: str, options: FetchOptions) -> bytes:
-    # requests takes 0.1 s to import; most runs need no network.
+    # requests takes 0.1 s to import, ssl and http.client 0.01 s; most runs need no network.
     from requests import RequestException
     from urllib3.exceptions import HTTPError
 
@@ -107,94 +113,146 @@ def _attempt(url: str, options: FetchOptions) -> bytes:
 def _follow(
     session: requests.Session, url: str, options: FetchOptions, deadline: Deadline
 ) -> bytes:
+    request = _prepared(session, url, "not a valid http or https address")
+    timeout = options.connect_seconds, options.read_seconds
     for _ in range(options.max_redirects + 1):
-        _check_url(url)
-        timeout = options.connect_seconds, options.read_seconds
-        with session.get(url, timeout=timeout, stream=True, allow_redirects=False) as response:
+        with session.send(request, timeout=timeout, stream=True, allow_redirects=False) as response:
             location = response.headers.get("Location")
-            if response.status_code in _REDIRECTS and location:
-                target = urljoin(url, location)
-                if url.lower().startswith("https:") and not target.lower().startswith("https:"):
-                    message = "redirected from https to an insecure address"
-                    raise InputError(FailureCode.URL_REFUSED, message)
-                url = target
-                continue
-            _check_status(response)
-            return _body(response, options.max_bytes, deadline)
+            if response.status_code not in _REDIRECTS or not location:
+                _check_status(response, options.longest_wait_seconds)
+                return _body(response, options.max_bytes, deadline)
+        request = _redirected(session, request, location)
     raise InputError(FailureCode.URL_FAILED, f"more than {options.max_redirects} redirects")
 
 
-def _check_url(url: str) -> None:
+def _prepared(session: requests.Session, url: str, refusal: str) -> requests.PreparedRequest:
+    """The request for an address, quoted and with its host in ASCII, or the refusal."""
+    from requests import Request
+
     try:
-        parts = urlsplit(url)
-        valid = parts.scheme.lower() in ("http", "https") and bool(parts.hostname)
-        _ = parts.port  # raises where it is not a number
+        # requests takes port 0 for none.
+        if urlsplit(url).port != 0:
+            request = session.prepare_request(Request("GET", url))
+            # requests leaves what it does not know as it is.
+            if (request.url or "").startswith(("http://", "https://")):
+                return request
+    except ValueError:  # its own errors of this kind and all codecs' are ValueErrors, too
+        pass
+    raise InputError(FailureCode.URL_REFUSED, refusal)
+
+
+def _redirected(
+    session: requests.Session, request: requests.PreparedRequest, location: str
+) -> requests.PreparedRequest:
+    """The next request; credentials in the address stay with relative locations only."""
+    url = request.url or ""
+    with suppress(UnicodeError):
+        # http.client reads headers as Latin-1; those that hold more are UTF-8 in practice.
+        location = location.encode("latin-1").decode()
+    try:
+        target = urljoin(url, location.strip())
     except ValueError:
-        valid = False
-    if not valid:
-        raise InputError(FailureCode.URL_REFUSED, "not a valid http or https address")
+        target = ""
+    following = _prepared(session, target, "redirected to what is no http or https address")
+    if url.startswith("https:") and not (following.url or "").startswith("https:"):
+        message = "redirected from https to an insecure address"
+        raise InputError(FailureCode.URL_REFUSED, message)
+    return following
 
 
-def _check_status(response: requests.Response) -> None:
+def _check_status(response: requests.Response, longest_wait: float) -> None:
     status = response.status_code
     if status == 200:
         return
-    message = f"the server answered {status} {response.reason or ''}".rstrip()
-    error = InputError(FailureCode.URL_FAILED, message)
-    if status in _RETRIED_STATUSES:
-        raise _Retry(error, _retry_after(response.headers.get("Retry-After")))
-    raise error
+    # The server's own words for it may be anything.
+    phrase = HTTPStatus(status).phrase if status in set(HTTPStatus) else ""
+    message = f"the server answered {status} {phrase}".rstrip()
+    if status not in _RETRIED_STATUSES:
+        raise InputError(FailureCode.URL_FAILED, message)
+    wait = _retry_after(response.headers.get("Retry-After", "").strip())
+    if wait is not None and wait > longest_wait:
+        message += f", and asks to wait longer than {longest_wait:g} s"
+        raise InputError(FailureCode.URL_FAILED, message)
+    raise _Retry(InputError(FailureCode.URL_FAILED, message), wait)
 
 
-def _retry_after(value: str | None) -> float | None:
+def _retry_after(value: str) -> float | None:
     """Seconds to wait, from either form of the header (RFC 9110, section 10.2.3)."""
-    if not value:
-        return None
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
+    if value.isdecimal():
+        return float(value)
     try:
         return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    except ValueError:
+    except (ValueError, TypeError, LookupError, OverflowError):  # all of them are its answers
         return None
 
 
 def _body(response: requests.Response, max_bytes: int, deadline: Deadline) -> bytes:
     too_large = InputError(FailureCode.TOO_MANY_BYTES, f"larger than {max_bytes:,} bytes")
-    declared = response.headers.get("Content-Length", "")
-    if declared.isdecimal() and int(declared) > max_bytes:
+    declared = response.raw.length_remaining  # None without a Content-Length that makes sense
+    if declared is not None and declared > max_bytes:
         raise too_large
     body = bytearray()
-    # Undecoded: what was compressed against our wish is no image, and no bomb either.
-    while chunk := response.raw.read1(_CHUNK, decode_content=False):
+    while True:
+        # Undecoded: what was compressed against our wish is no image, and no bomb either.
+        # A body shorter than declared raises IncompleteRead.
+        chunk = response.raw.read1(_CHUNK, decode_content=False)
+        if deadline.expired:  # before the chunk counts: a socket shut at the deadline reads empty
+            raise TimeoutError
+        if not chunk:
+            return bytes(body)
         body += chunk
         if len(body) > max_bytes:
             raise too_large
-        if deadline.expired:
-            raise TimeoutError
-    return bytes(body)
 
 
-def _explain(error: Exception) -> Exception:
+def _explain(error: Exception) -> InputError | _Retry:
     """The failure, or the signal to try again, that a library's error stands for."""
-    from requests import exceptions
-    from urllib3.exceptions import TimeoutError as TransportTimeout
+    import socket
+    import ssl
 
-    if isinstance(error, exceptions.Timeout | TransportTimeout | TimeoutError):
-        return InputError(FailureCode.URL_TIMEOUT, "the server did not answer in time")
-    if isinstance(error, exceptions.SSLError):
-        return InputError(FailureCode.URL_FAILED, f"no secure connection ({_reason(error)})")
-    if isinstance(error, exceptions.InvalidURL | ValueError):
-        return InputError(FailureCode.URL_REFUSED, "not a valid http or https address")
-    return _Retry(InputError(FailureCode.URL_FAILED, f"the download failed ({_reason(error)})"))
+    from requests import Timeout
+    from urllib3.exceptions import ReadTimeoutError
+
+    for cause in _causes(error):
+        match cause:
+            case TimeoutError() | Timeout() | ReadTimeoutError():
+                return InputError(FailureCode.URL_TIMEOUT, "the server did not answer in time")
+            case socket.gaierror():
+                message = f"the host {_host(error)} cannot be found ({cause.strerror})"
+                failure = InputError(FailureCode.URL_FAILED, message)
+                return _Retry(failure) if cause.errno == socket.EAI_AGAIN else failure
+            case ssl.SSLError():
+                message = f"no secure connection ({_tls_reason(cause)})"
+                return InputError(FailureCode.URL_FAILED, message)
+    return _Retry(InputError(FailureCode.URL_FAILED, f"the download failed: {_reason(error)}"))
 
 
-def _reason(error: BaseException) -> str:
-    """The plainest text in a chain of wrapped errors: that of the system call."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, OSError) and seen.strerror:
-            return str(seen.strerror)
-        error, seen = seen, seen.__cause__ or seen.__context__
-    return type(error).__name__
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """An error and those that it wraps, the system call's last."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__
+
+
+def _host(error: Exception) -> str:
+    request = getattr(error, "request", None)  # of requests' own errors, and only of these
+    host = urlsplit(str(request.url)).hostname if request else None
+    return (host or "")[:255]  # no name is longer, but a hostile redirect's
+
+
+def _tls_reason(error: ssl.SSLError) -> str:
+    if verdict := getattr(error, "verify_message", None):  # on the certificate
+        return str(verdict)
+    return (error.reason or "the connection was closed").replace("_", " ").lower()
+
+
+def _reason(error: Exception) -> str:
+    from http.client import IncompleteRead, RemoteDisconnected
+
+    for cause in _causes(error):
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+        if isinstance(cause, RemoteDisconnected | IncompleteRead):
+            return "the connection was closed too early"
+    return "the server's answer is not valid HTTP"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from codecs import getincrementaldecoder
 from collections.abc import Sequence
 from functools import cache
 
@@ -14,27 +15,37 @@ USUAL_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 EXTRA_FORMATS = {"tiff": "TIFF", "avif": "AVIF", "jpeg2000": "JPEG2000"}
 
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
-_SIGNATURES = (
-    (re.compile(rb"\s*<(!doctype html|html|head|body)", re.IGNORECASE), "an HTML page"),
-    (re.compile(rb"\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*<svg", re.IGNORECASE), "an SVG drawing"),
-    (re.compile(rb"%PDF-"), "a PDF document"),
-    (re.compile(rb"PK\x03\x04"), "a ZIP archive"),
-    (re.compile(rb"\x1f\x8b"), "a gzip archive"),
-    (re.compile(rb"....ftyp(isom|mp4|M4V|qt)", re.DOTALL), "a video"),
-    (re.compile(rb"\x1aE\xdf\xa3"), "a video"),
-    (re.compile(rb"8BPS"), "a Photoshop document"),
-    (re.compile(rb"%!PS"), "a PostScript document"),
-)
+_AVIF = re.compile(rb"....ftyp(....){0,16}?avi[fs]", re.DOTALL)
+# Markup may begin with a byte order mark, a declaration and comments.
+_MARKUP = rb"(?is)(\xef\xbb\xbf)?\s*(?=<).*?<"
 _USUAL_SIGNATURES = (
     (re.compile(rb"\xff\xd8\xff"), "JPEG"),
     (re.compile(rb"\x89PNG"), "PNG"),
     (re.compile(rb"GIF8[79]a"), "GIF"),
     (re.compile(rb"RIFF....WEBP", re.DOTALL), "WEBP"),
+    (re.compile(rb"BM....\0\0\0\0", re.DOTALL), "BMP"),
 )
 _OPTIONAL_SIGNATURES = (
-    (re.compile(rb"II\*\x00|MM\x00\*|II\+\x00|MM\x00\+"), "tiff"),
-    (re.compile(rb"....ftyp(avif|avis)", re.DOTALL), "avif"),
-    (re.compile(rb"\x00\x00\x00\x0cjP  |\xff\x4f\xff\x51"), "jpeg2000"),
+    (re.compile(rb"(II|MM)(\*\0|\0\*|\+\0|\0\+)"), "tiff"),
+    (_AVIF, "avif"),
+    (re.compile(rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51"), "jpeg2000"),
+)
+# HTML may hold a drawing, so it is looked for first.
+_OTHER_FILES = (
+    (re.compile(_MARKUP + rb"(!doctype\s+html|html|head|body)\b"), "an HTML page"),
+    (re.compile(rb"%PDF-"), "a PDF document"),
+    (re.compile(rb"PK\x03\x04"), "a ZIP archive"),
+    (re.compile(rb"\x1f\x8b"), "a gzip archive"),
+    (re.compile(rb"....ftyp|\x1aE\xdf\xa3|RIFF....AVI ", re.DOTALL), "a video"),
+)
+_OTHER_IMAGES = (
+    (re.compile(_MARKUP + rb"svg\b"), "an SVG drawing"),
+    (re.compile(rb"\xff\x0a|\0\0\0\x0cJXL \r\n"), "a JPEG XL image"),
+    (re.compile(rb"8BPS"), "a Photoshop document"),
+    (re.compile(rb"%!PS|\xc5\xd0\xd3\xc6"), "a PostScript document"),
+    (re.compile(rb"SIMPLE  = "), "a FITS image"),
+    (re.compile(rb"\x00\x00\x01\x00.\x00", re.DOTALL), "a Windows icon"),
+    (re.compile(rb"P[1-6]\s+(#[^\n]*\n\s*)*\d+\s+\d+\s"), "a Netpbm image"),
 )
 
 
@@ -53,7 +64,14 @@ def allowed_formats(data: bytes, extra: Sequence[str]) -> list[str]:
 
 def is_heif(data: bytes) -> bool:
     """Whether these bytes start as a HEIC or HEIF photo does (ISO/IEC 23008-12)."""
-    return data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS
+    # `mif1` is any image in such a container; one that says AVIF, too, is that.
+    return data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS and not _AVIF.match(data)
+
+
+def damaged(reason: str) -> InputError:
+    """The failure of an image whose format is known and whose data is not in order."""
+    plain = reason.replace(" (", ", ").replace(")", "")  # within parentheses of our own
+    return InputError(FailureCode.DAMAGED, f"a damaged image ({plain})")
 
 
 def explain_unreadable(data: bytes, extra: Sequence[str]) -> InputError:
@@ -65,35 +83,46 @@ def explain_unreadable(data: bytes, extra: Sequence[str]) -> InputError:
     """
     if is_heif(data):
         return _unreadable_heif()
+    start = data[:2048]
     for signature, name in _OPTIONAL_SIGNATURES:
-        if signature.match(data) and name not in extra:
-            message = f"a {name.upper()} image: add --allow-format {name} to read it"
+        if signature.match(start) and name not in extra:
+            message = f"{_an(name.upper())} image: add --allow-format {name} to read it"
             return InputError(FailureCode.UNSUPPORTED_FORMAT, message)
     for signature, name in (*_USUAL_SIGNATURES, *_OPTIONAL_SIGNATURES):
-        if signature.match(data):
-            message = f"a damaged image (its {name.upper()} header cannot be read)"
-            return InputError(FailureCode.DAMAGED, message)
-    return InputError(FailureCode.NOT_AN_IMAGE, f"not an image ({_looks_like(data[:2048])})")
+        if signature.match(start):
+            return damaged(f"its {name.upper()} header cannot be read")
+    return _unknown(start)
+
+
+def _an(name: str) -> str:
+    return f"an {name}" if name[0] in "AEIOU" else f"a {name}"
 
 
 def _unreadable_heif() -> InputError:
     if _register_heif():
-        return InputError(FailureCode.DAMAGED, "a damaged HEIC photo")
+        return damaged("its HEIF header cannot be read")
     way_out = "install the extra 'heif' (pip install 'clipcli[heif]') to read it"
     return InputError(FailureCode.UNSUPPORTED_FORMAT, f"a HEIC photo: {way_out}")
 
 
-def _looks_like(start: bytes) -> str:
-    for signature, kind in _SIGNATURES:
+def _unknown(start: bytes) -> InputError:
+    for signature, kind in _OTHER_FILES:
         if signature.match(start):
-            return f"it looks like {kind}"
-    if b"\0" in start:
-        return "unknown binary data"
+            return InputError(FailureCode.NOT_AN_IMAGE, f"not an image (it looks like {kind})")
+    for signature, kind in _OTHER_IMAGES:
+        if signature.match(start):
+            message = f"{kind}: this format is not supported, convert it to PNG or JPEG"
+            return InputError(FailureCode.UNSUPPORTED_FORMAT, message)
+    kind = "it looks like text" if _is_text(start) else "unknown binary data"
+    return InputError(FailureCode.NOT_AN_IMAGE, f"not an image ({kind})")
+
+
+def _is_text(start: bytes) -> bool:
     try:
-        start[:-3].decode() if len(start) > 3 else start.decode()
+        # Incrementally, since the start may end within a character.
+        return "\0" not in getincrementaldecoder("utf-8")().decode(start)
     except UnicodeDecodeError:
-        return "unknown binary data"
-    return "it looks like text"
+        return False
 
 
 @cache

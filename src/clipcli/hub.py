@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import re
 from pathlib import Path
 
 from clipcli.errors import ModelError
 
 WAY_OUT = (
-    "Try again with a network, give the weights with --checkpoint FILE.safetensors or a local"
-    " open_clip folder with --model ./FOLDER, or use the bundled model: --model tiny"
+    "Give the weights with --checkpoint FILE.safetensors or a local open_clip folder with"
+    " --model ./FOLDER, or use the bundled model: --model tiny"
 )
 
 
@@ -26,7 +28,7 @@ def hub_file(repository: str, filename: str, *, offline: bool) -> Path:
     Raises:
         ModelError: it is not cached and cannot be downloaded. The message says what was tried.
     """
-    from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
+    from huggingface_hub import constants, try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
@@ -36,8 +38,7 @@ def hub_file(repository: str, filename: str, *, offline: bool) -> Path:
             return Path(cached)
         if offline or constants.HF_HUB_OFFLINE:
             raise _unavailable(repository, filename, "it is not in the cache, and offline is set")
-        _probe(repository, filename)
-        return Path(hf_hub_download(repository, filename))
+        return _download(repository, filename)
     except HFValidationError as error:
         raise ModelError(
             f"{repository!r} is not a repository's name: use hf-hub:org/name"
@@ -49,8 +50,25 @@ def hub_file(repository: str, filename: str, *, offline: bool) -> Path:
         raise _unavailable(repository, filename, _reason(error)) from error
 
 
-def _probe(repository: str, filename: str) -> None:
-    """Ask once whether the hub can be reached.
+def _download(repository: str, filename: str) -> Path:
+    from huggingface_hub import hf_hub_download
+
+    etag = _probe(repository, filename)
+    file = Path(hf_hub_download(repository, filename))
+    # A large file's etag is its sha256; the client itself compares sizes only.
+    if re.fullmatch("[0-9a-f]{64}", etag):
+        with file.open("rb") as content:
+            sha256 = hashlib.file_digest(content, "sha256").hexdigest()
+        if sha256 != etag:
+            file.resolve().unlink()
+            file.unlink(missing_ok=True)
+            reason = "what was downloaded does not have the sha256 that the hub names"
+            raise _unavailable(repository, filename, reason)
+    return file
+
+
+def _probe(repository: str, filename: str) -> str:
+    """Ask once for a file's etag; empty where the hub is there and busy.
 
     The client's own download tries for half a minute before it says that there is no network.
     """
@@ -58,18 +76,35 @@ def _probe(repository: str, filename: str) -> None:
     from huggingface_hub.errors import HfHubHTTPError
 
     try:
-        get_hf_file_metadata(hf_hub_url(repository, filename))
-    except HfHubHTTPError:
-        return  # reached: the download retries or explains it
+        return get_hf_file_metadata(hf_hub_url(repository, filename)).etag or ""
+    except HfHubHTTPError as error:
+        if error.response.status_code == 429 or error.response.status_code >= 500:
+            return ""  # the download waits and tries again
+        raise
 
 
-def _reason(error: BaseException) -> str:
-    """The first line of an error's text, or of the one that caused it."""
-    for candidate in (error.__cause__, error):
-        lines = str(candidate or "").strip().splitlines()
-        if lines:
-            return lines[0].strip().rstrip(".")
-    return type(error).__name__
+def _reason(error: Exception) -> str:
+    """Why a file cannot be had, in a line."""
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        RemoteEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
+
+    if isinstance(error, LocalEntryNotFoundError) and isinstance(error.__cause__, Exception):
+        error = error.__cause__
+    match error:
+        case GatedRepoError():
+            return "the repository is gated: ask for access on its page, then `hf auth login`"
+        case RepositoryNotFoundError():
+            return "there is no such repository, or it is private (then `hf auth login`)"
+        case RemoteEntryNotFoundError():
+            return "the repository holds no such file"
+        case HfHubHTTPError():
+            return f"the hub answered {error.response.status_code}"
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
 
 def _unavailable(repository: str, filename: str, reason: str) -> ModelError:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
-from clipcli.errors import FailureCode, InputError
-from clipcli.formats import allowed_formats, explain_unreadable
+from clipcli.errors import FailureCode, InputError, ModelError, UsageError
+from clipcli.formats import EXTRA_FORMATS, allowed_formats, damaged, explain_unreadable
 
 Float32 = NDArray[np.float32]
 ResizeMode = Literal["shortest", "longest", "squash"]
@@ -26,11 +26,11 @@ OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
 DEFAULT_MAX_PIXELS = 200_000_000
 DEFAULT_MAX_BYTES = 256 * 1024 * 1024
 
+# What open_clip's transform knows; `random` is for training and means bicubic otherwise.
 _RESAMPLING = {
     "bicubic": Image.Resampling.BICUBIC,
     "bilinear": Image.Resampling.BILINEAR,
-    "nearest": Image.Resampling.NEAREST,
-    "lanczos": Image.Resampling.LANCZOS,
+    "random": Image.Resampling.BICUBIC,
 }
 
 # EXIF orientation (tag 0x0112, values as in the Exif 2.32 standard, table 4) -> what undoes it.
@@ -54,10 +54,13 @@ class PreprocessConfig:
         size: height and width in pixels.
         mean: per channel, of values in 0..1.
         std: per channel.
-        interpolation: `bicubic`, `bilinear`, `nearest` or `lanczos`.
+        interpolation: `bicubic`, `bilinear` or `random` (bicubic, save in training).
         resize_mode: which side is brought to size before the centre is cut out; `squash` gives
             up the aspect ratio.
         fill_color: 0..255, beside an image whose longest side was brought to size.
+
+    Raises:
+        ModelError: an interpolation or a resize mode that open_clip does not know either.
     """
 
     size: tuple[int, int]
@@ -67,6 +70,12 @@ class PreprocessConfig:
     resize_mode: ResizeMode = "shortest"
     fill_color: int = 0
 
+    def __post_init__(self) -> None:
+        if self.interpolation not in _RESAMPLING:
+            raise ModelError(f"the model asks for an unknown interpolation: {self.interpolation!r}")
+        if self.resize_mode not in get_args(ResizeMode):
+            raise ModelError(f"the model asks for an unknown resize mode: {self.resize_mode!r}")
+
     @classmethod
     def from_open_clip(
         cls, fields: Mapping[str, Any], size: int | Sequence[int]
@@ -74,18 +83,24 @@ class PreprocessConfig:
         """Make one of open_clip's `preprocess_cfg`; what it leaves out is OpenAI's.
 
         Args:
-            fields: any of `mean`, `std`, `interpolation`, `resize_mode`, `fill_color`.
+            fields: any of `mean`, `std`, `interpolation`, `resize_mode`, `fill_color`; a mean or
+                std may be one number for all channels.
             size: of the model's input, in pixels: a side, or height and width.
         """
         height, width = (size, size) if isinstance(size, int) else size
         return cls(
             size=(height, width),
-            mean=tuple(fields.get("mean") or OPENAI_MEAN),
-            std=tuple(fields.get("std") or OPENAI_STD),
-            interpolation=fields.get("interpolation", "bicubic"),
-            resize_mode=fields.get("resize_mode", "shortest"),
-            fill_color=fields.get("fill_color", 0),
+            mean=_per_channel(fields.get("mean") or OPENAI_MEAN),
+            std=_per_channel(fields.get("std") or OPENAI_STD),
+            interpolation=fields.get("interpolation") or "bicubic",
+            resize_mode=fields.get("resize_mode") or "shortest",
+            fill_color=fields.get("fill_color") or 0,
         )
+
+
+def _per_channel(value: float | Sequence[float]) -> tuple[float, float, float]:
+    red, green, blue = value if isinstance(value, Sequence) else (value, value, value)
+    return red, green, blue
 
 
 @dataclass(frozen=True)
@@ -98,12 +113,21 @@ class ImageOptions:
         extra_formats: formats beyond the usual ones: `tiff`, `avif`, `jpeg2000`.
         reference: do exactly what open_clip's transform does to an opened image, instead of
             turning it upright, laying it on white and scaling 16-bit values.
+
+    Raises:
+        UsageError: no such extra format.
     """
 
     max_bytes: int = DEFAULT_MAX_BYTES
     max_pixels: int = DEFAULT_MAX_PIXELS
     extra_formats: Sequence[str] = ()
     reference: bool = False
+
+    def __post_init__(self) -> None:
+        for name in self.extra_formats:
+            if name not in EXTRA_FORMATS:
+                known = ", ".join(EXTRA_FORMATS)
+                raise UsageError(f"{name!r} is no format that can be allowed: use {known}")
 
 
 def open_image(data: bytes, options: ImageOptions) -> Image.Image:
@@ -114,19 +138,32 @@ def open_image(data: bytes, options: ImageOptions) -> Image.Image:
     """
     if not data:
         raise InputError(FailureCode.EMPTY, "the file is empty")
-    try:
-        image = Image.open(io.BytesIO(data), formats=allowed_formats(data, options.extra_formats))
+    with _decoding():
+        try:
+            formats = allowed_formats(data, options.extra_formats)
+            image = Image.open(io.BytesIO(data), formats=formats)
+        except UnidentifiedImageError as error:
+            raise explain_unreadable(data, options.extra_formats) from error
         _check_pixels(image.size, options.max_pixels)
         image.load()
+    return image
+
+
+@contextmanager
+def _decoding() -> Iterator[None]:
+    """Make an InputError of whatever a decoder raises, which is far more than OSError."""
+    try:
+        yield
     except InputError:
         raise
-    except UnidentifiedImageError as error:
-        raise explain_unreadable(data, options.extra_formats) from error
-    except Image.DecompressionBombError as error:
-        raise InputError(FailureCode.TOO_MANY_PIXELS, "more pixels than Pillow opens") from error
-    except Exception as error:  # decoders raise far more than OSError
-        raise InputError(FailureCode.DAMAGED, f"a damaged image ({_reason(error)})") from error
-    return image
+    except MemoryError as error:
+        message = "too large: there is not enough memory for its pixels"
+        raise InputError(FailureCode.TOO_MANY_PIXELS, message) from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        message = "too large: it has more pixels than PIL.Image.MAX_IMAGE_PIXELS allows"
+        raise InputError(FailureCode.TOO_MANY_PIXELS, message) from error
+    except Exception as error:
+        raise damaged(" ".join(str(error).split()) or type(error).__name__) from error
 
 
 def _check_pixels(size: tuple[int, int], max_pixels: int) -> None:
@@ -158,17 +195,10 @@ def preprocess(image: Image.Image, config: PreprocessConfig, options: ImageOptio
         InputError: resized, the image would have more than `options.max_pixels` pixels, or a
             damaged image only shows it now.
     """
-    try:
+    with _decoding():
         if not options.reference:
             image = plain(image)
-        image = _fit(image, config, options.max_pixels).convert("RGB")
-    except InputError:
-        raise
-    except Exception as error:  # as in open_image
-        raise InputError(FailureCode.DAMAGED, f"a damaged image ({_reason(error)})") from error
-    rgb = np.asarray(image)
-    table = _normalised_values(config.mean, config.std)
-    return np.stack([table[channel][rgb[:, :, channel]] for channel in range(3)])
+        return _normalised(_fit(image, config, options.max_pixels).convert("RGB"), config)
 
 
 def plain(image: Image.Image) -> Image.Image:
@@ -181,13 +211,22 @@ def plain(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):
         return _eight_bit(image)
     if image.has_transparency_data:
-        # Some modes with premultiplied or palette alpha have only a way through RGBA.
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, "white")
-        return Image.alpha_composite(white, rgba).convert("RGB")
-    if image.mode in ("P", "PA"):
+        return _on_white(image)
+    if image.mode == "P":
         return image.convert("RGB")
     return image.convert("L") if image.mode == "1" else image
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    if image.mode == "P":
+        image = image.copy()  # convert() writes the transparency into the palette of its own image
+    if image.mode == "La":
+        image = image.convert("LA")  # there is no direct way from La to RGBA
+    if image.mode != "RGBA":
+        image = image.convert("RGBA")
+    canvas = Image.new("RGB", image.size, "white")
+    canvas.paste(image, mask=image)
+    return canvas
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -201,15 +240,23 @@ def _upright(image: Image.Image) -> Image.Image:
 
 def _eight_bit(image: Image.Image) -> Image.Image:
     """A 16-bit (or 32-bit, whose values are taken as 16-bit) grey image, scaled to 8 bits."""
-    values = np.asarray(image, dtype=np.float64).clip(0, 65535)
-    return Image.fromarray(np.rint(values / 257).astype(np.uint8))
+    table = ((np.arange(65536) + 128) // 257).tolist()  # value / 257, rounded
+    clear = image.info.get("transparency")
+    if isinstance(clear, int):
+        table[clear] = 255
+    return image.convert("I").point(table, "L")
 
 
 def _fit(image: Image.Image, config: PreprocessConfig, max_pixels: int) -> Image.Image:
     """Resize and crop to the model's size, rounding as torchvision and open_clip do."""
+    if 0 in image.size:
+        raise damaged("it has no pixels")
     width, height = resized_size(image.size, config)
     if width * height > max_pixels:
-        message = f"too elongated: resized it would be {width:,} x {height:,} pixels"
+        message = (
+            f"too elongated: resized for the model it would be {width:,} x {height:,} pixels "
+            f"(--max-pixels is {max_pixels:,})"
+        )
         raise InputError(FailureCode.TOO_ELONGATED, message)
     if (width, height) != image.size:
         image = image.resize((width, height), _resampling(config))
@@ -250,26 +297,22 @@ def _centre(image: Image.Image, config: PreprocessConfig) -> Image.Image:
     height, width = config.size
     missing_x, missing_y = max(0, width - image.width), max(0, height - image.height)
     if missing_x or missing_y:
-        color = tuple([config.fill_color] * len(image.getbands()))
-        canvas = Image.new(image.mode, (image.width + missing_x, image.height + missing_y), color)
-        canvas.paste(image, (missing_x // 2, missing_y // 2))
-        image = canvas
+        bands = len(image.getbands())
+        color = config.fill_color if bands == 1 else (config.fill_color,) * bands
+        left, top = missing_x // 2, missing_y // 2
+        image = ImageOps.expand(image, (left, top, missing_x - left, missing_y - top), color)
     left = round((image.width - width) / 2.0)
     top = round((image.height - height) / 2.0)
     return image.crop((left, top, left + width, top + height))
 
 
-@lru_cache(maxsize=8)
-def _normalised_values(mean: tuple[float, ...], std: tuple[float, ...]) -> Float32:
-    """(value / 255 - mean) / std for the 256 values of each channel: shape (channels, 256).
+def _normalised(image: Image.Image, config: PreprocessConfig) -> Float32:
+    """(value / 255 - mean) / std of an RGB image, of shape (3, height, width).
 
-    Divided and rounded in float32, step by step, as torch does.
+    Step by step in float32, as torch does it, so that every rounding is the same.
     """
-    values = np.arange(256, dtype=np.float32) / np.float32(255)
-    centred = values[None, :] - np.asarray(mean, np.float32)[:, None]
-    table: Float32 = centred / np.asarray(std, np.float32)[:, None]
-    return table
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    pixels = np.asarray(image).transpose(2, 0, 1).astype(np.float32, order="C")
+    pixels /= np.float32(255)
+    pixels -= np.asarray(config.mean, np.float32)[:, None, None]
+    pixels /= np.asarray(config.std, np.float32)[:, None, None]
+    return pixels

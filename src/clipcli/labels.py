@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 from clipcli.errors import UsageError
@@ -103,8 +102,8 @@ def _is_text(name: str) -> bool:
 
 
 def _preset(kind: str, name: str) -> list[str]:
-    text = resources.files("clipcli").joinpath("assets", kind, f"{name}.txt")
-    return text.read_text(encoding="utf-8").splitlines()
+    file = Path(__file__).parent / "assets" / kind / f"{name}.txt"
+    return file.read_text(encoding="utf-8").splitlines()
 
 
 def _label_file(name: str) -> list[str]:

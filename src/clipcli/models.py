@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -70,6 +71,12 @@ class ModelSpec:
         """How scores become probabilities; models with a bias were trained with a sigmoid."""
         return "softmax" if self.config.get("init_logit_bias") is None else "sigmoid"
 
+    @property
+    def needs_transformers(self) -> bool:
+        """Whether its text tower or its tokenizer is one of the transformers library."""
+        text = self.config["text_cfg"]
+        return bool(text.get("hf_model_name") or text.get("hf_tokenizer_name"))
+
 
 def resolve_model(request: ModelRequest) -> ModelSpec:
     """Find out which model a name means.
@@ -96,7 +103,7 @@ def weights_file(spec: ModelSpec, *, offline: bool) -> Path:
     if spec.weights.suffix != ".safetensors":
         reason = "clipcli reads only .safetensors: other formats can run code"
         raise ModelError(f"{spec.weights}: {reason}")
-    if not spec.weights.is_file():
+    if not os.path.isfile(spec.weights):
         raise ModelError(f"{spec.weights}: there is no such weights file")
     return spec.weights
 
@@ -112,7 +119,7 @@ def _resolve_name(request: ModelRequest) -> ModelSpec:
     elif architecture in catalogue.architectures():
         return _architecture_spec(architecture, tag, request)
     elif _names_a_folder(name):
-        spec = _folder_spec(name, Path(name).expanduser())
+        spec = _folder_spec(name, Path(os.path.expanduser(name)))
     else:
         raise _unknown_architecture(name, architecture)
     if request.quick_gelu is not None:
@@ -121,12 +128,12 @@ def _resolve_name(request: ModelRequest) -> ModelSpec:
 
 
 def _names_a_folder(name: str) -> bool:
-    return name.startswith((".", "/", "~")) or Path(name).is_dir()
+    return name.startswith((".", "/", "~")) or os.path.isdir(name)
 
 
 def _architecture_spec(architecture: str, tag: str, request: ModelRequest) -> ModelSpec:
     if request.checkpoint is not None:
-        return _bare_architecture(architecture, tag, request)
+        return _bare_architecture(architecture, tag, request.checkpoint, request.quick_gelu)
     if request.quick_gelu is not None:
         raise UsageError("--[no-]quick-gelu goes with --checkpoint: a pretrained tag says it")
     weights = _pretrained_tag(architecture, tag or DEFAULT_TAG, given=bool(tag))
@@ -139,7 +146,9 @@ def _architecture_spec(architecture: str, tag: str, request: ModelRequest) -> Mo
     )
 
 
-def _bare_architecture(architecture: str, tag: str, request: ModelRequest) -> ModelSpec:
+def _bare_architecture(
+    architecture: str, tag: str, checkpoint: Path, quick_gelu: bool | None
+) -> ModelSpec:
     """An architecture whose weights come from `--checkpoint`."""
     if tag:
         raise UsageError(f"--checkpoint replaces the weights: write {architecture}, without :{tag}")
@@ -147,9 +156,9 @@ def _bare_architecture(architecture: str, tag: str, request: ModelRequest) -> Mo
     config = catalogue.architecture_config(architecture)
     return ModelSpec(
         name=architecture.removesuffix(QUICK_GELU_SUFFIX),
-        config={**config, "quick_gelu": _checkpoint_gelu(architecture, tags, request.quick_gelu)},
+        config={**config, "quick_gelu": _checkpoint_gelu(architecture, tags, quick_gelu)},
         preprocess=tags[0].preprocess if tags else {},
-        weights=request.checkpoint or Path(),
+        weights=checkpoint,
     )
 
 
@@ -211,8 +220,10 @@ def _hub_spec(repository: str, *, offline: bool) -> ModelSpec:
 
 def _folder_spec(name: str, folder: Path) -> ModelSpec:
     config_file = folder / CONFIG_FILE
-    if not config_file.is_file():
-        reason = f"it holds no {CONFIG_FILE}" if folder.is_dir() else "there is no such folder"
+    # Here and above os.path, which answers for impossible names, too, where pathlib raises.
+    if not os.path.isfile(config_file):
+        is_folder = os.path.isdir(folder)
+        reason = f"it holds no {CONFIG_FILE}" if is_folder else "there is no such folder"
         raise ModelError(f"{name} is not an open_clip folder: {reason}")
     config, preprocess = _read_config(config_file)
     weights = folder / catalogue.DEFAULT_WEIGHTS_FILE
@@ -223,6 +234,40 @@ def _read_config(file: Path) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     """The `model_cfg` and `preprocess_cfg` of an `open_clip_config.json`."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-        return content["model_cfg"], content.get("preprocess_cfg") or {}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{file} is not an open_clip configuration ({error!r})") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"{file} is not readable as JSON ({error})") from error
+    fault = _config_fault(content)
+    if fault:
+        raise ModelError(f"{file} is not an open_clip configuration: {fault}")
+    return {"quick_gelu": False, **content["model_cfg"]}, content.get("preprocess_cfg") or {}
+
+
+def _config_fault(content: Any) -> str | None:  # noqa: ANN401
+    """What keeps a JSON value from being an open_clip configuration, or None."""
+    config = content.get("model_cfg") if isinstance(content, dict) else None
+    if not isinstance(config, dict):
+        return "it has no model_cfg"
+    for field, kind in (("embed_dim", int), ("vision_cfg", dict), ("text_cfg", dict)):
+        if not isinstance(config.get(field), kind):
+            return f"its model_cfg has no {field}, or one of a wrong type"
+    preprocess = content.get("preprocess_cfg") or {}
+    if not isinstance(preprocess, dict):
+        return "its preprocess_cfg is of a wrong type"
+    for field, is_right in _PREPROCESS_FIELDS.items():
+        if preprocess.get(field) is not None and not is_right(preprocess[field]):
+            return f"its preprocess_cfg has an unknown {field}: {preprocess[field]!r}"
+    return None
+
+
+def _is_rgb(value: object) -> bool:
+    numbers = value if isinstance(value, list) else []
+    return len(numbers) == 3 and all(isinstance(number, int | float) for number in numbers)
+
+
+_PREPROCESS_FIELDS: Mapping[str, Callable[[Any], bool]] = {
+    "mean": _is_rgb,
+    "std": _is_rgb,
+    "interpolation": lambda value: value in ("bicubic", "bilinear", "nearest", "lanczos"),
+    "resize_mode": lambda value: value in ("shortest", "longest", "squash"),
+    "fill_color": lambda value: isinstance(value, int),
+}

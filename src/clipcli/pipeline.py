@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -74,31 +74,33 @@ def classify(
 def _classify_block(
     block: list[_Decoded], engine: Engine, head: ZeroShotHead, options: ScoreOptions
 ) -> Iterator[Result]:
-    read = [
-        position for position, image in enumerate(block) if not isinstance(image.pixels, InputError)
-    ]
-    scored: Iterator[Result] = iter(())
-    if read:
-        embeddings = engine.encode_images(_stack(block))[read]
-        scored = head.score([block[position].ref for position in read], embeddings, options)
-    for image in block:
+    refs = [image.ref for image in block]
+    pixels = _stack(block)
+    # Scored whole, holes and all: with fewer rows the others' last digits would differ.
+    scored = () if pixels is None else head.score(refs, engine.encode_images(pixels), options)
+    for image, result in zip_longest(block, scored):
         if isinstance(image.pixels, InputError):
             yield Failure.of(image.ref, image.pixels)
         else:
-            yield next(scored)
+            yield result
 
 
-def _stack(block: list[_Decoded]) -> Float32:
-    """Pixels of a whole block, shape (n, 3, height, width); a failure leaves zeros.
+def _stack(block: list[_Decoded]) -> Float32 | None:
+    """Pixels of a whole block, shape (n, 3, height, width), zeros for a failure.
 
-    Left out instead, it would change the shape of the block's arithmetic, and with it the last
-    digits of its neighbours.
+    None where nothing could be read: there is nothing to run.
     """
-    shape = next(image.pixels.shape for image in block if isinstance(image.pixels, np.ndarray))
+    read = {
+        position: image.pixels
+        for position, image in enumerate(block)
+        if not isinstance(image.pixels, InputError)
+    }
+    if not read:
+        return None
+    shape = next(iter(read.values())).shape
     pixels = np.zeros((len(block), *shape), np.float32)
-    for position, image in enumerate(block):
-        if isinstance(image.pixels, np.ndarray):
-            pixels[position] = image.pixels
+    for position, one in read.items():
+        pixels[position] = one
     return pixels
 
 

@@ -166,7 +166,7 @@ def _folder(folder: str) -> Iterator[tuple[str, Source]]:
 def _walk(folder: str) -> Iterator[tuple[str, Source]]:
     try:
         with os.scandir(folder) as entries:
-            ordered = sorted(entries, key=lambda entry: os.fsencode(entry.name))
+            ordered = sorted(entries, key=_path_order)
     except OSError as error:
         yield folder, InputError(FailureCode.UNREADABLE, f"cannot be listed ({error.strerror})")
         return
@@ -175,6 +175,11 @@ def _walk(folder: str) -> Iterator[tuple[str, Source]]:
             yield from _walk(entry.path)
         elif os.path.splitext(entry.name)[1].lower() in IMAGE_EXTENSIONS and _may_be_file(entry):
             yield entry.path, Path(entry.path)
+
+
+def _path_order(entry: os.DirEntry[str]) -> bytes:
+    """With its slash a folder takes the place that its files' paths have among all paths."""
+    return os.fsencode(entry.name) + (b"/" if entry.is_dir(follow_symlinks=False) else b"")
 
 
 def _may_be_file(entry: os.DirEntry[str]) -> bool:

@@ -11,10 +11,11 @@ from types import FrameType
 from typing import NoReturn
 
 import click
+from click.shell_completion import shell_complete
 
 from clipcli import __version__
 from clipcli.cli.classify import classify
-from clipcli.cli.completion import completion
+from clipcli.cli.completion import COMPLETE_VARIABLE, completion
 from clipcli.cli.console import Console
 from clipcli.cli.group import DefaultCommandGroup
 from clipcli.errors import ClipcliError, ModelError, UsageError
@@ -41,6 +42,7 @@ _EXIT_CODES: tuple[tuple[tuple[type[BaseException], ...], ExitCode], ...] = (
     ((ModelError,), ExitCode.NO_MODEL),
     ((click.Abort, KeyboardInterrupt), ExitCode.INTERRUPTED),
     ((_Terminated,), ExitCode.TERMINATED),
+    ((BrokenPipeError,), ExitCode.READER_GONE),
 )
 
 
@@ -90,8 +92,7 @@ def run(arguments: list[str]) -> int:
     console = Console()
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        # click's own mode would answer Ctrl-C, a closed pipe and our errors with 1.
-        return int(cli.main(arguments, "clipcli", standalone_mode=False, obj=console) or 0)
+        return _invoke(arguments, console)
     except click.exceptions.Exit as end:
         return end.exit_code
     except BaseException as error:  # noqa: BLE001  the one place where every error ends
@@ -101,11 +102,16 @@ def run(arguments: list[str]) -> int:
         return code
 
 
+def _invoke(arguments: list[str], console: Console) -> int:
+    # Not by click's own main(), which answers a closed pipe with 1 and hides that it was one.
+    instruction = os.environ.get(COMPLETE_VARIABLE)
+    if instruction:
+        return shell_complete(cli, {"obj": console}, "clipcli", COMPLETE_VARIABLE, instruction)
+    with cli.make_context("clipcli", arguments, obj=console) as context:
+        return int(cli.invoke(context) or 0)
+
+
 def _exit_code(error: BaseException) -> int:
-    if _is_reader_gone(error):
-        return ExitCode.READER_GONE
-    if isinstance(error, SystemExit):  # click's completion
-        return error.code if isinstance(error.code, int) else ExitCode.UNEXPECTED
     codes = (code for kinds, code in _EXIT_CODES if isinstance(error, kinds))
     return next(codes, ExitCode.UNEXPECTED)
 
@@ -127,13 +133,6 @@ def _usage_message(error: BaseException) -> str:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else command
     return f"{text.rstrip('.')} (see '{command} --help')"
-
-
-def _is_reader_gone(error: BaseException) -> bool:
-    """Whether standard output was closed; click turns that into SystemExit(1)."""
-    return isinstance(error, BrokenPipeError) or (
-        isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError)
-    )
 
 
 def _flushed(code: int) -> int:

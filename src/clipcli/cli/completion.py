@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
-_COMPLETE_VARIABLE = "_CLIPCLI_COMPLETE"
+COMPLETE_VARIABLE = "_CLIPCLI_COMPLETE"
 
 
 @click.command()
@@ -22,4 +22,4 @@ def completion(ctx: click.Context, shell: str) -> None:
     kind = get_completion_class(shell)
     assert kind is not None
     root = ctx.find_root().command
-    click.echo(kind(root, {}, "clipcli", _COMPLETE_VARIABLE).source())
+    click.echo(kind(root, {}, "clipcli", COMPLETE_VARIABLE).source())

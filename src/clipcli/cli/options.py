@@ -258,6 +258,7 @@ console_options = _grouped(
     click.option(
         "--debug",
         is_flag=True,
+        is_eager=True,  # before another option's value is refused
         expose_value=False,
         callback=_told_to_console("debug"),
         help="With an error, show where in the program it comes from.",

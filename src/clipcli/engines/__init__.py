@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
+
+from clipcli.errors import ModelError
 
 if TYPE_CHECKING:
     from clipcli.engines.base import Engine, EngineOptions
@@ -18,10 +21,16 @@ def load_engine(spec: ModelSpec, options: EngineOptions, *, offline: bool = Fals
         offline: its weights are not downloaded.
 
     Raises:
-        ModelError: its weights cannot be had or do not fit.
+        ModelError: its weights cannot be had or do not fit, or a library that it needs is not
+            installed.
         UsageError: the device is not there, or cannot run the precision.
     """
-    # The import of torch and open_clip takes seconds; a model that cannot be had says so before.
+    # The import of torch and open_clip takes seconds, a download minutes: what cannot work says
+    # so before.
+    if spec.needs_transformers and find_spec("transformers") is None:
+        reason = "its text tower or tokenizer is one of the package transformers"
+        raise ModelError(f"{spec.name} cannot run: {reason} (pip install transformers)")
+
     from clipcli.models import weights_file
 
     weights = weights_file(spec, offline=offline)

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 Precision = Literal["fp32", "fp16", "bf16"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "bf16")
 
-_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+# Two digits at most: torch keeps a device's number in 8 bits, and cuda:256 would be cuda:0.
+_DEVICE = re.compile(r"auto|cpu|mps|cuda(:[0-9]{1,2})?")
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class EngineOptions:
         threads: of the processor; None for as many as the process may use.
 
     Raises:
-        UsageError: no such device, or fp16 on a processor.
+        UsageError: no such device, precision or number of threads, or fp16 on a processor.
     """
 
     device: str = "auto"
@@ -45,6 +46,11 @@ class EngineOptions:
     def __post_init__(self) -> None:
         if not _DEVICE.fullmatch(self.device):
             raise UsageError(f"{self.device!r} is no device: use auto, cpu, mps, cuda or cuda:N")
+        if self.precision not in PRECISIONS:
+            known = ", ".join(PRECISIONS)
+            raise UsageError(f"{self.precision!r} is no precision: use one of {known}")
+        if self.threads is not None and self.threads < 1:
+            raise UsageError(f"{self.threads} threads: there must be at least one")
         check_precision(self.device, self.precision)
 
 

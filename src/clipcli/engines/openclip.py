@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from open_clip.model import convert_to_custom_text_state_dict
 from safetensors.torch import load_file
+from torch.overrides import TorchFunctionMode
 
 from clipcli.cpu import available_cpus
 from clipcli.engines.base import EngineOptions, ModelInfo, check_precision, fingerprint
@@ -29,6 +30,9 @@ from clipcli.tokenizer import ClipTokenizer, TokenizerConfig, Tokens
 
 _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 _SHOWN_DIFFERENCES = 5
+
+# OpenAI's own state dicts hold these beside the weights.
+_OPENAI_SETTINGS = {"input_resolution", "context_length", "vocab_size"}
 
 StateDict = Mapping[str, torch.Tensor]
 
@@ -119,9 +123,38 @@ def _quiet() -> Iterator[None]:
         logging.disable(before)
 
 
+class _NoRandomWeights(TorchFunctionMode):
+    """Leaves new parameters as the memory was: a checkpoint replaces every one of them.
+
+    Drawing the 151 million random numbers of ViT-B/32 takes a second.
+    """
+
+    _DRAWS = frozenset(
+        {
+            torch.Tensor.normal_,
+            torch.Tensor.uniform_,
+            torch.nn.init.normal_,
+            torch.nn.init.uniform_,
+            torch.nn.init.kaiming_uniform_,
+        }
+    )
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        _types: Any,  # noqa: ANN401
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401
+        kwargs = kwargs or {}
+        if func in self._DRAWS:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
+
+
 def _build(spec: ModelSpec, precision: str, device: torch.device) -> Any:  # noqa: ANN401
-    """The architecture with random weights. open_clip's models have no type of their own."""
-    with tempfile.TemporaryDirectory(prefix="clipcli-") as folder, _quiet():
+    """The architecture without its weights. open_clip's models have no type of their own."""
+    with tempfile.TemporaryDirectory(prefix="clipcli-") as folder, _quiet(), _NoRandomWeights():
         config = json.dumps({"model_cfg": dict(spec.config)})
         Path(folder, CONFIG_FILE).write_text(config, encoding="utf-8")
         try:
@@ -133,7 +166,12 @@ def _build(spec: ModelSpec, precision: str, device: torch.device) -> Any:  # noq
                 device=device,
             )
         except Exception as error:
-            raise ModelError(f"open_clip cannot build {spec.name}: {error}") from error
+            reason = " ".join(str(error).split())
+            raise ModelError(f"open_clip cannot build {spec.name}: {reason}") from error
+    # The towers' precision is not for the scale: rounded to bf16 it would be a percent off.
+    for scalar in (model.logit_scale, getattr(model, "logit_bias", None)):
+        if scalar is not None:
+            scalar.data = scalar.data.float()
     return model.eval().requires_grad_(False)
 
 
@@ -154,11 +192,15 @@ def _load_weights(model: torch.nn.Module, file: Path) -> None:
 
 
 def _in_todays_layout(model: torch.nn.Module, state: StateDict) -> dict[str, torch.Tensor]:
-    """Names and shapes that older versions of open_clip wrote, as this one has them."""
+    """Names and shapes that OpenAI and older versions of open_clip wrote, as this one has them."""
     if "positional_embedding" in state and not hasattr(model, "positional_embedding"):
         state = convert_to_custom_text_state_dict(dict(state))
     wanted = model.state_dict()
-    state = {key: value for key, value in state.items() if not key.endswith(".position_ids")}
+    state = {
+        key: value
+        for key, value in state.items()
+        if key not in _OPENAI_SETTINGS and not key.endswith(".position_ids")
+    }
     for key in ("logit_scale", "logit_bias"):  # a scalar, or one value in a row
         if key in state and key in wanted and state[key].numel() == 1:
             state[key] = state[key].reshape(wanted[key].shape)
@@ -182,11 +224,14 @@ def _some(keys: set[str]) -> str:
 
 
 def _tokenizer(spec: ModelSpec) -> Callable[[Sequence[str]], Tokens]:
-    text = spec.config.get("text_cfg", {})
+    text = spec.config["text_cfg"]
     if text.get("hf_tokenizer_name"):
         return _foreign_tokenizer(spec)
-    clean = text.get("tokenizer_kwargs", {}).get("clean", "lower")
-    return ClipTokenizer(TokenizerConfig(context_length=_context_length(spec), clean=clean))
+    clean = (text.get("tokenizer_kwargs") or {}).get("clean", "lower")
+    try:
+        return ClipTokenizer(TokenizerConfig(context_length=_context_length(spec), clean=clean))
+    except ValueError as error:
+        raise ModelError(f"the tokenizer of {spec.name}: {error}") from error
 
 
 def _foreign_tokenizer(spec: ModelSpec) -> Callable[[Sequence[str]], Tokens]:
@@ -197,13 +242,11 @@ def _foreign_tokenizer(spec: ModelSpec) -> Callable[[Sequence[str]], Tokens]:
             str(spec.folder or text["hf_tokenizer_name"]),
             context_length=_context_length(spec),
             tokenizer_mode=text.get("tokenizer_mode"),
-            **text.get("tokenizer_kwargs", {}),
+            **(text.get("tokenizer_kwargs") or {}),
         )
     except Exception as error:
-        raise ModelError(
-            f"the tokenizer of {spec.name} cannot be loaded ({error}); models with another"
-            " tokenizer than CLIP's need the package transformers"
-        ) from error
+        reason = " ".join(str(error).split())
+        raise ModelError(f"the tokenizer of {spec.name} cannot be loaded: {reason}") from error
 
     def tokenize(prompts: Sequence[str]) -> Tokens:
         ids = tokenizer(list(prompts)).numpy()
@@ -213,7 +256,7 @@ def _foreign_tokenizer(spec: ModelSpec) -> Callable[[Sequence[str]], Tokens]:
 
 
 def _context_length(spec: ModelSpec) -> int:
-    length: int = spec.config.get("text_cfg", {}).get("context_length", 77)
+    length: int = spec.config["text_cfg"].get("context_length", 77)
     return length
 
 

@@ -1,0 +1,102 @@
+"""Labels and templates: where they come from and what is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from clipcli.errors import UsageError
+from clipcli.labels import (
+    LABEL_PRESETS,
+    TEMPLATE_SETS,
+    LabelSet,
+    collect_labels,
+    collect_templates,
+)
+
+
+def test_labels_are_used_verbatim():
+    names = (" two  spaces ", "{braces} {}", "猫", "C# #1")
+    assert LabelSet(names).prompts() == list(names)
+
+
+def test_every_label_goes_into_every_template_label_by_label():
+    labels = LabelSet(("cat", "{x}"), ("a {}", "{} and {} {0}"))
+    assert labels.prompts() == ["a cat", "cat and cat {0}", "a {x}", "{x} and {x} {0}"]
+
+
+@pytest.mark.parametrize(
+    ("names", "templates", "message"),
+    [
+        ((), ("{}",), "no labels"),
+        (("cat", " \t"), ("{}",), "a label is empty"),
+        (("cat", "dog", "cat"), ("{}",), "more than once: 'cat'"),
+        (("cat", "dog"), ("a {} photo", "a photo"), "template 'a photo' has no {}"),
+        (("cat", "\udcff"), ("{}",), "not UTF-8"),
+        (("cat", "dog"), ("{}\udcff",), "not UTF-8"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(names, templates, message):
+    with pytest.raises(UsageError, match=message.replace("{", r"\{")):
+        LabelSet(names, templates)
+
+
+def test_one_label_is_refused_under_softmax_only():
+    labels = LabelSet(("cat",))
+    labels.check_alternatives("sigmoid")
+    with pytest.raises(UsageError, match="name an alternative to 'cat'"):
+        labels.check_alternatives("softmax")
+    LabelSet(("cat", "dog")).check_alternatives("softmax")
+
+
+def test_a_file_holds_one_label_a_line(tmp_path):
+    file = tmp_path / "labels.txt"
+    file.write_bytes("\ufeff# comment\r\n cat \r\n\r\n#dog\n #1 fan\nC#\n寿司".encode())
+    assert collect_labels([], [str(file)]) == ("cat", "#1 fan", "C#", "寿司")
+
+
+def test_inline_labels_come_first_then_files_and_presets_in_their_order(tmp_path):
+    file = tmp_path / "labels.txt"
+    file.write_text("lion\ntiger\n")
+    names = collect_labels(["zebra", "ape"], [str(file), "cifar10"])
+    assert names[:5] == ("zebra", "ape", "lion", "tiger", "airplane")
+    assert len(names) == 14
+
+
+def test_a_preset_wins_over_a_file_of_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cifar10").write_text("mine\nyours\n")
+    assert "airplane" in collect_labels([], ["cifar10"])
+    assert collect_labels([], ["./cifar10"]) == ("mine", "yours")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "No such file"),
+        (b"\xff\xfe\xfd", "not UTF-8 text"),
+        (b"# only this\n\n", "one a line"),
+    ],
+)
+def test_a_file_without_labels_is_refused_by_name(tmp_path, content, reason):
+    file = tmp_path / "labels.txt"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(UsageError, match=reason) as caught:
+        collect_labels([], [str(file)])
+    assert "labels.txt" in str(caught.value)
+
+
+@pytest.mark.parametrize(("preset", "count"), [*zip(LABEL_PRESETS, [10, 100, 1000], strict=True)])
+def test_presets_hold_their_classes_all_distinct(preset, count):
+    assert len(LabelSet(collect_labels([], [preset])).names) == count
+
+
+@pytest.mark.parametrize(("name", "count"), [*zip(TEMPLATE_SETS, [7, 80], strict=True)])
+def test_built_in_templates_are_complete_and_add_up_with_others(name, count):
+    templates = collect_templates(["a {}", name])
+    assert len(templates) == 1 + count
+    assert LabelSet(("cat", "dog"), templates).templates[0] == "a {}"
+
+
+def test_without_templates_the_label_is_the_prompt():
+    assert collect_templates([]) == ("{}",)

@@ -1,0 +1,69 @@
+"""A start that needs no model loads none of the heavy libraries."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from conftest import clean_environment
+
+HEAVY = {
+    *("numpy", "torch", "torchvision", "open_clip", "onnxruntime", "PIL", "safetensors"),
+    *("requests", "urllib3", "huggingface_hub", "tqdm", "ftfy", "regex", "importlib.metadata"),
+}
+PROGRAM = """
+import sys
+from clipcli.cli import main
+try:
+    main()
+finally:
+    import json
+    sys.stderr.write("\\n" + json.dumps(sorted(sys.modules)))
+"""
+STARTS = [
+    ("", 2),
+    ("--help", 0),
+    ("classify --help", 0),
+    ("--version", 0),
+    ("completion bash", 0),
+    ("x.png -l a -l b --bogus", 2),
+    ("-l a -l b", 2),
+    ("x.png", 2),
+    ("x.png -l a", 2),
+    ("x.png -l a -l a", 2),
+    ("x.png --labels gone.txt", 2),
+    ("x.png --labels imagenet -t openai80 --expect bogus", 2),
+    ("x.png -l a -l b --expect c", 2),
+    ("x.png -l a -l b --device tpu", 2),
+    ("x.png -l a -l b --device cpu --precision fp16", 2),
+    ("x.png -l a -l b --json --jsonl", 2),
+    ("x.png -l a -l b --model nope", 5),
+]
+
+
+def loaded_modules(program: str, *arguments: str) -> tuple[set[str], int]:
+    """All modules that a program has imported at its end, and its exit code."""
+    result = subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        env=clean_environment(),
+        capture_output=True,
+        check=False,
+    )
+    return set(json.loads(result.stderr.splitlines()[-1])), result.returncode
+
+
+@pytest.mark.parametrize(("line", "code"), STARTS)
+def test_a_start_without_a_model_is_light(line, code):
+    modules, found = loaded_modules(PROGRAM, *line.split())
+    assert found == code
+    assert "clipcli.cli" in modules
+    assert modules & HEAVY == set()
+
+
+def test_import_clipcli_is_light():
+    program = "import sys, json, clipcli; sys.stderr.write(json.dumps(sorted(sys.modules)))"
+    modules, _ = loaded_modules(program)
+    assert modules & HEAVY == set()
+    assert {name for name in modules if name.startswith("clipcli")} == {"clipcli"}
