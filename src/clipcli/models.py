@@ -267,7 +267,7 @@ def _is_rgb(value: object) -> bool:
 _PREPROCESS_FIELDS: Mapping[str, Callable[[Any], bool]] = {
     "mean": _is_rgb,
     "std": _is_rgb,
-    "interpolation": lambda value: value in ("bicubic", "bilinear", "nearest", "lanczos"),
+    "interpolation": lambda value: value in ("bicubic", "bilinear", "random"),
     "resize_mode": lambda value: value in ("shortest", "longest", "squash"),
     "fill_color": lambda value: isinstance(value, int),
 }
