@@ -61,7 +61,7 @@ def run(command: str) -> str:
         os.close(theirs)
         printed = b"".join(_chunks(ours))
     os.close(ours)
-    return printed.decode().replace("\r\n", "\n")
+    return printed.decode().replace("\r", "")  # which terminals and CSV put before a newline
 
 
 def _chunks(terminal: int) -> Iterator[bytes]:

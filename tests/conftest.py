@@ -44,12 +44,18 @@ def clipcli() -> Command:
         *arguments: str | bytes | Path,
         cwd: Path | None = None,
         env: dict[str, str] | None = None,
-        input: bytes = b"",
+        input: bytes = b"",  # noqa: A002  subprocess's own name for it
     ) -> subprocess.CompletedProcess[bytes]:
         command: Sequence[str | bytes | Path] = [installed_command(), *arguments]
         environment = {**clean_environment(), **(env or {})}
         return subprocess.run(
-            command, cwd=cwd, env=environment, input=input, capture_output=True, timeout=120
+            command,
+            cwd=cwd,
+            env=environment,
+            input=input,
+            capture_output=True,
+            timeout=120,
+            check=False,
         )
 
     return run
