@@ -22,6 +22,9 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 
+_ANSWERS_DEPEND_ON = {
+    f"CLIPCLI_{name}" for name in ("MODEL", "DEVICE", "ENGINE", "PRECISION", "FORMAT", "THREADS")
+}
 _BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _COMMAND = re.compile(r"^\$ ((?:.*\\\n)*.*)\n((?:(?!\$ ).*\n)*)", re.MULTILINE)
 
@@ -44,7 +47,7 @@ def shown_commands(text: str) -> Iterator[Shown]:
 def run(command: str) -> str:
     """What a command prints on a terminal, standard error included."""
     environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("CLIPCLI_")},
+        **{name: value for name, value in os.environ.items() if name not in _ANSWERS_DEPEND_ON},
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "COLUMNS": "80",
         "NO_COLOR": "1",

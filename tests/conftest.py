@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -22,12 +22,25 @@ def installed_command() -> str:
 
 
 def clean_environment() -> dict[str, str]:
-    """This process's environment without what would change clipcli's answers."""
-    return {
+    """This process's environment without what would change clipcli's answers.
+
+    Caches are in a folder of this run's own: tests neither see nor touch the user's.
+    """
+    inherited = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("CLIPCLI_", "_CLIPCLI", "HF_")) and name != "NO_COLOR"
     }
+    return {**inherited, "CLIPCLI_CACHE_DIR": os.environ["CLIPCLI_CACHE_DIR"]}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Every cache of this test run, for this process and for those that it starts."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CLIPCLI_CACHE_DIR", str(folder))
+        yield folder
 
 
 @pytest.fixture(scope="session")

@@ -34,6 +34,7 @@ class FakeEngine:
             logit_scale=logit_scale,
             logit_bias=-1.0 if activation == "sigmoid" else 0.0,
             activation=activation,  # type: ignore[arg-type]
+            short_context=False,
         )
 
     def tokenize(self, prompts: Sequence[str]) -> Tokens:

@@ -19,6 +19,8 @@ RANKS = {
     "printable": 0,
     "cpu": 0,
     "addresses": 0,
+    "paths": 0,
+    "cuda": 0,
     "connections": 1,
     "fetch": 1,
     "sources": 1,
@@ -28,9 +30,13 @@ RANKS = {
     "hub": 1,
     "catalogue": 1,
     "models": 1,
+    "bundles": 1,
     "labels": 2,
+    "cache": 2,
     "engines": 2,
+    "checkset": 3,
     "classifier": 3,
+    "export": 4,
     "outputs": 4,
     "pipeline": 4,
     "api": 5,
@@ -103,7 +109,10 @@ def test_only_the_command_line_knows_click():
 
 
 def test_only_the_reference_engine_knows_torch():
-    assert importers("torch", "torchvision", "open_clip") == {"clipcli.engines.openclip"}
+    assert importers("torch", "torchvision", "open_clip") == {
+        "clipcli.engines.openclip",
+        "clipcli.export",
+    }
 
 
 def test_only_downloads_know_the_network():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from clipcli.classifier import Result, ScoreOptions, ZeroShotHead, build_head
 from clipcli.engines import load_engine
-from clipcli.engines.base import EngineOptions, Precision
+from clipcli.engines.base import EngineName, EngineOptions, Precision
 from clipcli.labels import LabelSet, collect_templates
 from clipcli.models import DEFAULT_MODEL, ModelRequest, resolve_model
 from clipcli.pipeline import PipelineOptions, classify
@@ -31,7 +31,8 @@ class Classifier:
             `hf-hub:org/name`, `./folder` or the bundled `tiny`.
         checkpoint: a safetensors file that replaces the weights of a named architecture.
         device: `auto`, `cpu`, `mps`, `cuda` or `cuda:N`.
-        precision: `fp32`, `fp16` or `bf16`.
+        precision: `fp32`, `fp16`, `bf16`, or `int8` for a model that was prepared so.
+        engine: `onnx` (a prepared model on the CPU), `torch`, or `auto`.
 
     Raises:
         ModelError: the model cannot be had.
@@ -52,10 +53,11 @@ class Classifier:
         checkpoint: str | Path | None = None,
         device: str = "auto",
         precision: Precision = "fp32",
+        engine: EngineName = "auto",
     ) -> None:
         request = ModelRequest(model, Path(checkpoint) if checkpoint is not None else None)
         spec = resolve_model(request)
-        self._engine = load_engine(spec, EngineOptions(device, precision))
+        self._engine = load_engine(spec, EngineOptions(device, precision, engine=engine))
         self._heads: dict[LabelSet, ZeroShotHead] = {}
 
     @property

@@ -14,6 +14,7 @@ from clipcli.errors import ClipcliWarning, FailureCode, InputError, UsageError
 from clipcli.labels import LabelSet
 
 if TYPE_CHECKING:
+    from clipcli.cache import TextCache
     from clipcli.engines.base import Engine, ModelInfo
     from clipcli.models import Activation
     from clipcli.sources import ImageRef
@@ -22,6 +23,7 @@ Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
 _PROMPTS_AT_ONCE = 64
+_UNIT_TOLERANCE = 1e-3  # of a squared length, after rounding to half precision
 
 
 @dataclass(frozen=True)
@@ -169,30 +171,57 @@ class ZeroShotHead:
         return Prediction(ref.index, ref.name, scores, scores[0].label if known else None)
 
 
-def build_head(engine: Engine, labels: LabelSet) -> ZeroShotHead:
+def build_head(engine: Engine, labels: LabelSet, cache: TextCache | None = None) -> ZeroShotHead:
     """Encode labels into a zero-shot head.
 
     The prompts of a label are encoded, normalised, averaged over its templates and normalised
     again, as in OpenAI's notebook and open_clip's `build_zero_shot_classifier`.
 
+    Args:
+        engine: the model.
+        labels: L labels and their templates.
+        cache: where embeddings of earlier runs are looked for, and new ones are kept.
+
     Raises:
-        UsageError: one label under softmax.
+        UsageError: one label under softmax, or a text that cannot be tokenised.
     """
-    info: ModelInfo = engine.info
+    info = engine.info
     labels.check_alternatives(info.activation)
     prompts = labels.prompts()
-    rows = [
-        _encode_prompts(engine, prompts[start : start + _PROMPTS_AT_ONCE])
-        for start in range(0, len(prompts), _PROMPTS_AT_ONCE)
-    ]
-    by_label = np.concatenate(rows).reshape(len(labels.names), len(labels.templates), -1)
+    known = _usable(cache.read(info.fingerprint, prompts), info) if cache else {}
+    missing = [prompt for prompt in dict.fromkeys(prompts) if prompt not in known]
+    if missing:
+        new = dict(zip(missing, encode_prompts(engine, missing), strict=True))
+        known |= new
+        if cache:
+            cache.write(info.fingerprint, new)
+    rows = np.stack([known[prompt] for prompt in prompts])
+    by_label = rows.reshape(len(labels.names), len(labels.templates), -1)
     embeddings = by_label[:, 0] if len(labels.templates) == 1 else normalise(by_label.mean(axis=1))
     return ZeroShotHead(
         labels.names, embeddings, info.logit_scale, info.logit_bias, info.activation
     )
 
 
-def _encode_prompts(engine: Engine, prompts: Sequence[str]) -> Float32:
+def _usable(found: dict[str, Float32], info: ModelInfo) -> dict[str, Float32]:
+    """What a cache gave back, without rows that cannot be this model's."""
+    return {
+        prompt: row
+        for prompt, row in found.items()
+        if row.shape == (info.embed_dim,) and abs(float(row @ row) - 1) < _UNIT_TOLERANCE
+    }
+
+
+def encode_prompts(engine: Engine, prompts: Sequence[str]) -> Float32:
+    """Embed texts: unit rows of shape (n, embed_dim).
+
+    Where a model's text tower is causal and takes the embedding at the end-of-text token,
+    positions after it change nothing: prompts are sorted by length, and each batch is cut to its
+    longest. Other models get their whole context.
+
+    Raises:
+        UsageError: a text cannot be tokenised.
+    """
     try:
         tokens = engine.tokenize(prompts)
     except ValueError as error:
@@ -201,7 +230,15 @@ def _encode_prompts(engine: Engine, prompts: Sequence[str]) -> Float32:
         length = engine.info.context_length
         message = f"only the first {length} tokens of this prompt count: {prompts[position]!r}"
         warnings.warn(message, ClipcliWarning, stacklevel=2)
-    return engine.encode_tokens(tokens.ids)
+    order = np.argsort(tokens.lengths, kind="stable")
+    embeddings = np.empty((len(prompts), engine.info.embed_dim), np.float32)
+    for start in range(0, len(order), _PROMPTS_AT_ONCE):
+        batch = order[start : start + _PROMPTS_AT_ONCE]
+        ids = tokens.ids[batch]
+        if engine.info.short_context:
+            ids = ids[:, : tokens.lengths[batch].max()]
+        embeddings[batch] = engine.encode_tokens(np.ascontiguousarray(ids))
+    return embeddings
 
 
 def normalise(embeddings: Float32) -> Float32:

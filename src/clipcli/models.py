@@ -7,12 +7,18 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from clipcli import catalogue
 from clipcli.catalogue import QUICK_GELU_SUFFIX, PretrainedTag
 from clipcli.errors import ModelError, UsageError
 from clipcli.hub import WAY_OUT, hub_file
+
+if TYPE_CHECKING:
+    pass
+
+if TYPE_CHECKING:
+    from clipcli.tokenizer import CleanMode
 
 DEFAULT_MODEL = "ViT-B/32"
 DEFAULT_TAG = "openai"
@@ -70,6 +76,31 @@ class ModelSpec:
     def activation(self) -> Activation:
         """How scores become probabilities; models with a bias were trained with a sigmoid."""
         return "softmax" if self.config.get("init_logit_bias") is None else "sigmoid"
+
+    @property
+    def short_context(self) -> bool:
+        """Whether positions after the end of a text change nothing, so that they may be cut off.
+
+        True of text towers with a causal mask that pool at the end-of-text token and append no
+        class token (as CoCa's do, behind the padding).
+        """
+        text = self.config["text_cfg"]
+        return not (
+            text.get("no_causal_mask") or text.get("embed_cls") or text.get("hf_model_name")
+        ) and text.get("pool_type", "argmax") in ("argmax", "eos")
+
+    @property
+    def context_length(self) -> int:
+        """Of a prompt, in tokens, those for its start and its end included."""
+        length: int = self.config["text_cfg"].get("context_length", 77)
+        return length
+
+    @property
+    def text_cleaning(self) -> CleanMode:
+        """What the tokenizer does to a text first."""
+        settings = self.config["text_cfg"].get("tokenizer_kwargs") or {}
+        cleaning: CleanMode = settings.get("clean", "lower")
+        return cleaning
 
     @property
     def needs_transformers(self) -> bool:

@@ -115,7 +115,7 @@ def _named(
     for argument in arguments:
         if argument == STDIN:
             yield STDIN, Stream(stdin)
-        elif _is_pattern(argument):
+        elif is_pattern(argument):
             yield from _pattern(argument, options)
         else:
             yield from _literal(argument, options)
@@ -124,8 +124,8 @@ def _named(
             yield from _literal(name, options)
 
 
-def _is_pattern(argument: str) -> bool:
-    """A path that exists is literal, whatever characters it holds."""
+def is_pattern(argument: str) -> bool:
+    """Whether an argument names files by a pattern; a path that exists is literal."""
     return (
         _PATTERN_CHARACTERS.search(argument) is not None
         and not is_url(argument)

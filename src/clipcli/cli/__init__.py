@@ -14,10 +14,13 @@ import click
 from click.shell_completion import shell_complete
 
 from clipcli import __version__
+from clipcli.cli.cache import cache
 from clipcli.cli.classify import classify
 from clipcli.cli.completion import COMPLETE_VARIABLE, completion
 from clipcli.cli.console import Console
 from clipcli.cli.group import DefaultCommandGroup
+from clipcli.cli.models import models
+from clipcli.cli.pull import pull
 from clipcli.errors import ClipcliError, ModelError, UsageError
 
 
@@ -68,7 +71,8 @@ def cli() -> None:
     """  # noqa: D301  click wants the character \b itself
 
 
-cli.add_command(completion)
+for command in (pull, models, cache, completion):
+    cli.add_command(command)
 
 
 def main() -> NoReturn:

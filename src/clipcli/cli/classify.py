@@ -27,10 +27,12 @@ from clipcli.cli.options import (
 from clipcli.errors import UsageError
 from clipcli.labels import UNKNOWN, LabelSet, collect_labels, collect_templates
 from clipcli.models import ModelRequest, resolve_model
-from clipcli.sources import STDIN, ImageRef, SourceOptions, expand
+from clipcli.sources import STDIN, ImageRef, SourceOptions, expand, is_pattern
 
 if TYPE_CHECKING:
+    from clipcli.cache import TextCache
     from clipcli.classifier import Result
+    from clipcli.engines import EngineChoice
     from clipcli.engines.base import Engine, EngineOptions
     from clipcli.outputs import Writer
     from clipcli.pipeline import PipelineOptions
@@ -67,6 +69,8 @@ class Arguments:
     checkpoint: str | None
     quick_gelu: bool | None
     offline: bool
+    engine: Any
+    no_cache: bool
     device: str
     precision: Any
     threads: int | None
@@ -110,7 +114,23 @@ class Arguments:
         """Where and how it runs."""
         from clipcli.engines.base import EngineOptions
 
-        return EngineOptions(self.device, self.precision, self.threads)
+        return EngineOptions(
+            self.device, self.precision, self.threads, self.engine, self._image_count()
+        )
+
+    def _image_count(self) -> int | None:
+        """How many images the command line names; None where a list or a folder tells."""
+        is_open = self.recursive or self.files_from is not None or any(map(is_pattern, self.images))
+        return None if is_open else len(self.images)
+
+    def text_cache(self) -> TextCache | None:
+        """Where embeddings of labels are kept between runs."""
+        if self.no_cache:
+            return None
+        from clipcli.cache import TextCache
+        from clipcli.paths import text_cache_file
+
+        return TextCache(text_cache_file())
 
     def pipeline_options(self) -> PipelineOptions:
         """How images are read and scored."""
@@ -157,8 +177,8 @@ def classify(ctx: click.Context, /, **values: Any) -> int:  # noqa: ANN401
     clipcli photos/ -r --labels imagenet -t openai7 --jsonl
     clipcli sample.jpg -l cat -l dog --expect cat --model tiny
     """  # noqa: D301  click wants the character \b itself
-    arguments = Arguments(**_with_one_format(ctx, values))
     console: Console = ctx.obj
+    arguments = Arguments(**_with_one_format(ctx, values), verbose=console.verbose)
     with console.warnings():
         return _run(arguments, console)
 
@@ -183,14 +203,16 @@ def _run(arguments: Arguments, console: Console) -> int:
         refs = _image_refs(arguments, stack)
 
         from clipcli.classifier import build_head
-        from clipcli.engines import load_engine
+        from clipcli.engines import choose_engine, load_engine
         from clipcli.images import lift_pillow_limit
         from clipcli.pipeline import classify as classify_images
 
         lift_pillow_limit()
-        engine = load_engine(spec, device, offline=arguments.offline)
+        choice = choose_engine(spec, device)
+        _tell_choice(choice, console)
+        engine = load_engine(spec, device, choice, offline=arguments.offline)
         _tell_engine(engine, console)
-        head = build_head(engine, labels)
+        head = build_head(engine, labels, arguments.text_cache())
         results = classify_images(refs, engine, head, arguments.pipeline_options())
         writer = _writer(arguments, engine, labels)
         return _write(console.progress(results), writer, console, arguments.expect)
@@ -211,6 +233,12 @@ def _name_list(name: str | None, stack: ExitStack) -> IO[bytes] | None:
         return stack.enter_context(Path(name).open("rb"))
     except OSError as error:
         raise UsageError(f"cannot read --files-from {name} ({error.strerror})") from error
+
+
+def _tell_choice(choice: EngineChoice, console: Console) -> None:
+    console.note(f"{'torch' if choice.bundle is None else 'onnx'} runs, because {choice.reason}")
+    if choice.worth_preparing:
+        console.hint("'clipcli pull MODEL' once makes every later start of this model faster")
 
 
 def _tell_engine(engine: Engine, console: Console) -> None:

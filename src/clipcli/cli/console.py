@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import traceback
 import warnings
@@ -59,6 +60,16 @@ class Console:
         if self.verbose and not self.quiet:
             self._line(text)
 
+    def hint(self, text: str) -> None:
+        """Tell what would serve the user better next time."""
+        if not self.quiet:
+            self._line(text)
+
+    def step(self, text: str) -> None:
+        """Tell where a long job has come to, on a terminal or to those who asked."""
+        if (self.verbose or sys.stderr.isatty()) and not self.quiet:
+            self._line(text)
+
     def summary(self, done: int, failed: Counter[str]) -> None:
         """Tell how many images were classified, where some were not or where asked for."""
         failures = failed.total()
@@ -84,6 +95,8 @@ class Console:
         with warnings.catch_warnings():
             if not self.debug:
                 warnings.simplefilter("ignore")
+                # Pillow logs what it then raises.
+                logging.getLogger("PIL").setLevel(logging.CRITICAL)
             warnings.simplefilter("ignore" if self.quiet else "always", ClipcliWarning)
             show = warnings.showwarning
 

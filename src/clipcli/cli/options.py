@@ -131,17 +131,7 @@ label_options = _grouped(
     ),
 )
 
-model_options = _grouped(
-    click.option(
-        "--model",
-        metavar="NAME",
-        default=DEFAULT_MODEL,
-        show_default=True,
-        envvar="CLIPCLI_MODEL",
-        shell_complete=_offers(lambda: [BUNDLED_MODEL, *architectures()], others="dir"),
-        show_envvar=True,
-        help="ARCHITECTURE[:TAG] of open_clip, hf-hub:org/name, ./FOLDER, or tiny (bundled).",
-    ),
+weights_options = _grouped(
     click.option(
         "--checkpoint",
         metavar="FILE",
@@ -162,7 +152,33 @@ model_options = _grouped(
     ),
 )
 
+model_options = _grouped(
+    click.option(
+        "--model",
+        metavar="NAME",
+        default=DEFAULT_MODEL,
+        show_default=True,
+        envvar="CLIPCLI_MODEL",
+        shell_complete=_offers(lambda: [BUNDLED_MODEL, *architectures()], others="dir"),
+        show_envvar=True,
+        help="ARCHITECTURE[:TAG] of open_clip, hf-hub:org/name, ./FOLDER, or tiny (bundled).",
+    ),
+    weights_options,
+)
+
 engine_options = _grouped(
+    click.option(
+        "--engine",
+        type=click.Choice(["auto", "onnx", "torch"]),
+        default="auto",
+        show_default=True,
+        envvar="CLIPCLI_ENGINE",
+        show_envvar=True,
+        help="onnx: a prepared model (see `clipcli pull`) on the CPU, a fast start.",
+    ),
+    click.option(
+        "--no-cache", is_flag=True, help="Neither use nor keep embeddings of earlier labels."
+    ),
     click.option(
         "--device",
         metavar="auto|cpu|cuda|mps|cuda:N",
@@ -175,12 +191,12 @@ engine_options = _grouped(
     ),
     click.option(
         "--precision",
-        type=click.Choice(["fp32", "fp16", "bf16"]),
+        type=click.Choice(["fp32", "fp16", "bf16", "int8"]),
         default="fp32",
         show_default=True,
         envvar="CLIPCLI_PRECISION",
         show_envvar=True,
-        help="Of the model's arithmetic; fp16 needs a GPU.",
+        help="Of the model's arithmetic; fp16 needs a GPU, int8 a model prepared so.",
     ),
     click.option(
         "--threads",
@@ -244,6 +260,7 @@ console_options = _grouped(
         "-v",
         "--verbose",
         is_flag=True,
+        expose_value=False,
         callback=_told_to_console("verbose"),
         help="Tell what is done; show shapes and all labels.",
     ),

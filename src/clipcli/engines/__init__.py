@@ -1,23 +1,77 @@
-"""Engines compute embeddings; `load_engine` picks one and imports no other."""
+"""Engines compute embeddings; this room chooses one and imports no other."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from clipcli.errors import ModelError
 
 if TYPE_CHECKING:
+    from clipcli.bundles import Bundle
     from clipcli.engines.base import Engine, EngineOptions
     from clipcli.models import ModelSpec
 
+FEW_IMAGES = 32
+"""Up to so many, torch's import takes longer than the answer takes without a GPU."""
 
-def load_engine(spec: ModelSpec, options: EngineOptions, *, offline: bool = False) -> Engine:
+
+@dataclass(frozen=True)
+class EngineChoice:
+    """Which engine runs a model, and why.
+
+    Attributes:
+        bundle: the prepared model that ONNX Runtime runs, or None for torch.
+        reason: for those who ask.
+        worth_preparing: whether `clipcli pull` would make the next start faster.
+    """
+
+    bundle: Bundle | None
+    reason: str
+    worth_preparing: bool = False
+
+
+def choose_engine(spec: ModelSpec, options: EngineOptions) -> EngineChoice:
+    """Choose between a prepared model and torch, without importing either's library.
+
+    Raises:
+        ModelError: only a prepared model will do, and there is none, or a damaged one.
+    """
+    if options.engine == "torch":
+        return EngineChoice(None, "it was asked for")
+    if options.wants_gpu or options.precision in ("fp16", "bf16"):
+        return EngineChoice(None, f"{options.precision} on {options.device} was asked for")
+
+    from clipcli.bundles import find_bundle
+    from clipcli.cuda import cuda_available
+
+    prepared_only = options.engine == "onnx" or options.precision == "int8"
+    few = options.image_count is not None and options.image_count <= FEW_IMAGES
+    if options.device == "auto" and not prepared_only and not few and cuda_available():
+        return EngineChoice(None, "there is a CUDA device")
+    bundle = find_bundle(spec, options.precision)
+    if bundle is not None:
+        return EngineChoice(bundle, f"{bundle.folder} is prepared")
+    if prepared_only:
+        pull = f"clipcli pull MODEL --precision {options.precision}"
+        raise ModelError(f"{spec.name} is not prepared in {options.precision}: run '{pull}' first")
+    return EngineChoice(None, "the model is not prepared", worth_preparing=True)
+
+
+def load_engine(
+    spec: ModelSpec,
+    options: EngineOptions,
+    choice: EngineChoice | None = None,
+    *,
+    offline: bool = False,
+) -> Engine:
     """Load a model into an engine that can run it.
 
     Args:
         spec: which model.
         options: where and how it runs.
+        choice: of the engine; made here where there is none.
         offline: its weights are not downloaded.
 
     Raises:
@@ -25,6 +79,12 @@ def load_engine(spec: ModelSpec, options: EngineOptions, *, offline: bool = Fals
             installed.
         UsageError: the device is not there, or cannot run the precision.
     """
+    choice = choice or choose_engine(spec, options)
+    if choice.bundle is not None:
+        from clipcli.engines.onnx import OnnxEngine
+
+        return OnnxEngine(choice.bundle, options)
+
     # The import of torch and open_clip takes seconds, a download minutes: what cannot work says
     # so before.
     if spec.needs_transformers and find_spec("transformers") is None:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from clipcli.errors import UsageError
@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from clipcli.models import Activation
     from clipcli.tokenizer import Tokens
 
-Precision = Literal["fp32", "fp16", "bf16"]
-PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "bf16")
+Precision = Literal["fp32", "fp16", "bf16", "int8"]
+PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "bf16", "int8")
+EngineName = Literal["auto", "onnx", "torch"]
+ENGINES: tuple[EngineName, ...] = ("auto", "onnx", "torch")
 
 # Two digits at most: torch keeps a device's number in 8 bits, and cuda:256 would be cuda:0.
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:[0-9]{1,2})?")
@@ -34,14 +36,19 @@ class EngineOptions:
         device: `auto`, `cpu`, `mps`, `cuda` or `cuda:N`.
         precision: of the weights and the arithmetic.
         threads: of the processor; None for as many as the process may use.
+        engine: `onnx` (a prepared model on the CPU), `torch`, or `auto`.
+        image_count: how many images come; None where that is not known, or many.
 
     Raises:
-        UsageError: no such device, precision or number of threads, or fp16 on a processor.
+        UsageError: no such device, precision, engine or number of threads, or two of them that
+            do not go together.
     """
 
     device: str = "auto"
     precision: Precision = "fp32"
     threads: int | None = None
+    engine: EngineName = "auto"
+    image_count: int | None = None
 
     def __post_init__(self) -> None:
         if not _DEVICE.fullmatch(self.device):
@@ -51,7 +58,23 @@ class EngineOptions:
             raise UsageError(f"{self.precision!r} is no precision: use one of {known}")
         if self.threads is not None and self.threads < 1:
             raise UsageError(f"{self.threads} threads: there must be at least one")
+        if self.engine not in ENGINES:
+            raise UsageError(f"{self.engine!r} is no engine: use one of {', '.join(ENGINES)}")
         check_precision(self.device, self.precision)
+        self._check_engine()
+
+    @property
+    def wants_gpu(self) -> bool:
+        """Whether a GPU was asked for by name."""
+        return self.device not in ("auto", "cpu")
+
+    def _check_engine(self) -> None:
+        if self.engine == "onnx" and self.wants_gpu:
+            raise UsageError(f"--engine onnx runs on the CPU: leave out --device {self.device}")
+        if self.engine == "onnx" and self.precision in ("fp16", "bf16"):
+            raise UsageError(f"--engine onnx has fp32 and int8: for {self.precision} leave it out")
+        if self.precision == "int8" and (self.engine == "torch" or self.wants_gpu):
+            raise UsageError("int8 runs on the CPU, from a prepared model, and not in torch")
 
 
 def check_precision(device: str, precision: str) -> None:
@@ -78,6 +101,7 @@ class ModelInfo:
         logit_scale: multiplies cosines (already exponentiated).
         logit_bias: is added to them.
         activation: how logits become probabilities.
+        short_context: whether token ids may end where the longest prompt does.
     """
 
     name: str
@@ -89,6 +113,7 @@ class ModelInfo:
     logit_scale: float
     logit_bias: float
     activation: Activation
+    short_context: bool
 
 
 class Engine(Protocol):
@@ -108,20 +133,27 @@ class Engine(Protocol):
         ...
 
     def encode_tokens(self, tokens: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Embed token ids: (n, context) to (n, embed_dim), unit rows."""
+        """Embed token ids: (n, length) to (n, embed_dim), unit rows.
+
+        The length is the model's context, or less where `info.short_context` is true.
+        """
         ...
 
 
-def fingerprint(weights_sha256: str, config: Mapping[str, Any], precision: str) -> str:
+def fingerprint(
+    weights_sha256: str, config: Mapping[str, Any], preprocess: PreprocessConfig, precision: str
+) -> str:
     """A model's identity: equal exactly where weights, configuration and precision are.
 
     Args:
         weights_sha256: of the weights file, in hexadecimal.
-        config: everything about the architecture and its preprocessing that JSON can hold.
+        config: open_clip's `model_cfg`, with its `quick_gelu`.
+        preprocess: how pixels are prepared.
         precision: as in `Precision`.
 
     Returns:
         32 hexadecimal digits.
     """
-    text = json.dumps([weights_sha256, config, precision], sort_keys=True)
+    identity = {"model": dict(config), "preprocess": asdict(preprocess)}
+    text = json.dumps([weights_sha256, identity, precision], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]

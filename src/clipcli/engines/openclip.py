@@ -8,7 +8,6 @@ import logging
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from safetensors.torch import load_file
 from torch.overrides import TorchFunctionMode
 
 from clipcli.cpu import available_cpus
-from clipcli.engines.base import EngineOptions, ModelInfo, check_precision, fingerprint
+from clipcli.engines.base import EngineOptions, ModelInfo, Precision, check_precision, fingerprint
 from clipcli.errors import ModelError, UsageError
 from clipcli.images import PreprocessConfig
 from clipcli.models import CONFIG_FILE, ModelSpec
@@ -58,7 +57,9 @@ class OpenClipEngine:
         self._model = _build(spec, options.precision, self._device)
         _load_weights(self._model, weights)
         self._tokenizer = _tokenizer(spec)
-        self.info = _describe(self._model, spec, weights, options.precision, self._device)
+        with weights.open("rb") as file:
+            self.weights_sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        self.info = self._describe(spec, options.precision)
 
     def tokenize(self, prompts: Sequence[str]) -> Tokens:
         """Token ids of prompts, cut and padded to the model's context length."""
@@ -74,8 +75,33 @@ class OpenClipEngine:
         return self._embed(self._model.encode_image, batch)
 
     def encode_tokens(self, tokens: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Embed token ids: (n, context) to (n, embed_dim), unit rows."""
-        return self._embed(self._model.encode_text, torch.from_numpy(tokens).to(self._device))
+        """Embed token ids: (n, length) to (n, embed_dim), unit rows."""
+        ids = torch.from_numpy(tokens).to(self._device)
+        return self._embed(lambda ids: _encode_text(self._model, ids), ids)
+
+    def image_tower(self) -> torch.nn.Module:
+        """Pixels to unit embeddings, as one module to be exported."""
+        return _ImageTower(self._model)
+
+    def text_tower(self) -> torch.nn.Module:
+        """Token ids to unit embeddings, as one module to be exported."""
+        return _TextTower(self._model)
+
+    def _describe(self, spec: ModelSpec, precision: Precision) -> ModelInfo:
+        preprocess = PreprocessConfig.from_open_clip(spec.preprocess, self._model.visual.image_size)
+        bias = getattr(self._model, "logit_bias", None)
+        return ModelInfo(
+            name=spec.name,
+            fingerprint=fingerprint(self.weights_sha256, spec.config, preprocess, precision),
+            engine=f"torch {torch.__version__} on {self._device}",
+            embed_dim=spec.config["embed_dim"],
+            preprocess=preprocess,
+            context_length=spec.context_length,
+            logit_scale=float(self._model.logit_scale.exp()),
+            logit_bias=0.0 if bias is None else float(bias),
+            activation=spec.activation,
+            short_context=spec.short_context,
+        )
 
     def _embed(
         self, encode: Callable[[torch.Tensor], torch.Tensor], batch: torch.Tensor
@@ -88,6 +114,38 @@ class OpenClipEngine:
             raise UsageError(f"{message}: use a smaller --batch-size") from error
         array: NDArray[np.float32] = embeddings.cpu().numpy()
         return array
+
+
+class _ImageTower(torch.nn.Module):
+    def __init__(self, model: Any) -> None:  # noqa: ANN401
+        super().__init__()
+        self.model = model
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.normalize(self.model.encode_image(pixels), dim=-1)
+
+
+class _TextTower(_ImageTower):
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.normalize(_encode_text(self.model, tokens), dim=-1)
+
+
+def _encode_text(model: Any, tokens: torch.Tensor) -> torch.Tensor:  # noqa: ANN401
+    """Embed token ids that may be fewer than the context: (n, length) to (n, embed_dim).
+
+    open_clip's `CLIP` adds its whole table of positions and its whole mask; for a shorter text it
+    is lent their first rows. Its custom text towers cut them by themselves.
+    """
+    length = tokens.shape[1]
+    if not hasattr(model, "positional_embedding") or length == model.context_length:
+        features: torch.Tensor = model.encode_text(tokens)
+        return features
+    lent = {
+        "positional_embedding": model.positional_embedding[:length],
+        "attn_mask": model.attn_mask[:length, :length],
+    }
+    outputs: tuple[torch.Tensor, ...] = torch.func.functional_call(model, lent, (None, tokens))
+    return outputs[1]
 
 
 def _find_device(name: str) -> torch.device:
@@ -224,12 +282,10 @@ def _some(keys: set[str]) -> str:
 
 
 def _tokenizer(spec: ModelSpec) -> Callable[[Sequence[str]], Tokens]:
-    text = spec.config["text_cfg"]
-    if text.get("hf_tokenizer_name"):
+    if spec.config["text_cfg"].get("hf_tokenizer_name"):
         return _foreign_tokenizer(spec)
-    clean = (text.get("tokenizer_kwargs") or {}).get("clean", "lower")
     try:
-        return ClipTokenizer(TokenizerConfig(context_length=_context_length(spec), clean=clean))
+        return ClipTokenizer(TokenizerConfig(spec.context_length, spec.text_cleaning))
     except ValueError as error:
         raise ModelError(f"the tokenizer of {spec.name}: {error}") from error
 
@@ -240,7 +296,7 @@ def _foreign_tokenizer(spec: ModelSpec) -> Callable[[Sequence[str]], Tokens]:
     try:
         tokenizer = open_clip.tokenizer.HFTokenizer(
             str(spec.folder or text["hf_tokenizer_name"]),
-            context_length=_context_length(spec),
+            context_length=spec.context_length,
             tokenizer_mode=text.get("tokenizer_mode"),
             **(text.get("tokenizer_kwargs") or {}),
         )
@@ -253,33 +309,3 @@ def _foreign_tokenizer(spec: ModelSpec) -> Callable[[Sequence[str]], Tokens]:
         return Tokens(ids, np.full(len(ids), ids.shape[1]), ())
 
     return tokenize
-
-
-def _context_length(spec: ModelSpec) -> int:
-    length: int = spec.config["text_cfg"].get("context_length", 77)
-    return length
-
-
-def _describe(
-    model: Any,  # noqa: ANN401
-    spec: ModelSpec,
-    weights: Path,
-    precision: str,
-    device: torch.device,
-) -> ModelInfo:
-    with weights.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    preprocess = PreprocessConfig.from_open_clip(spec.preprocess, model.visual.image_size)
-    identity = {"model": dict(spec.config), "preprocess": asdict(preprocess)}
-    bias = getattr(model, "logit_bias", None)
-    return ModelInfo(
-        name=spec.name,
-        fingerprint=fingerprint(sha256, identity, precision),
-        engine=f"torch {torch.__version__} on {device}",
-        embed_dim=spec.config["embed_dim"],
-        preprocess=preprocess,
-        context_length=_context_length(spec),
-        logit_scale=float(model.logit_scale.exp()),
-        logit_bias=0.0 if bias is None else float(bias),
-        activation=spec.activation,
-    )

@@ -1,0 +1,75 @@
+"""`clipcli models`: which models are bundled, prepared and available."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import click
+
+from clipcli.bundles import Bundle, open_bundle, prepared_bundles, remove
+from clipcli.cli.options import console_options
+from clipcli.errors import UsageError
+from clipcli.models import BUNDLED_MODEL, DEFAULT_MODEL, ModelRequest, resolve_model
+
+
+@click.command()
+@click.option("--remove", "removed", metavar="NAME", help="Delete a prepared model.")
+@console_options
+def models(removed: str | None) -> None:
+    """List the models that are at hand.
+
+    \b
+    clipcli models
+    clipcli models --remove ViT-B-32:openai
+    """  # noqa: D301  click wants the character \b itself
+    if removed is not None:
+        _remove(removed)
+        return
+    for line in _lines():
+        click.echo(line)
+
+
+def _lines() -> Iterator[str]:
+    tiny = resolve_model(ModelRequest(BUNDLED_MODEL)).folder
+    assert tiny is not None
+    yield _line("bundled", open_bundle(tiny))
+    for prepared in prepared_bundles():
+        if isinstance(prepared, Bundle):
+            yield _line("prepared", prepared)
+        else:
+            yield f"damaged    {prepared}: repair it with 'clipcli pull MODEL', or delete it"
+    others = f"{DEFAULT_MODEL} and every other ARCHITECTURE:TAG of open_clip"
+    yield f"available  {others}: 'clipcli pull MODEL'"
+
+
+def _line(kind: str, bundle: Bundle) -> str:
+    manifest = bundle.manifest
+    size = f"{bundle.size / 1e6:,.0f} MB"
+    return f"{kind:<10} {manifest.model}  {manifest.precision}  {size}  {bundle.folder}"
+
+
+def _remove(name: str) -> None:
+    """Delete every prepared form of a model.
+
+    Raises:
+        UsageError: there is none.
+    """
+    wanted = {name, _canonical(name)}
+    found = False
+    for prepared in prepared_bundles():
+        if isinstance(prepared, Bundle) and prepared.manifest.model in wanted:
+            remove(prepared.folder)
+            found = True
+            click.echo(f"removed {prepared.folder}")
+    if not found:
+        raise UsageError(f"no prepared model is called {name}: 'clipcli models' lists them")
+
+
+def _canonical(name: str) -> str:
+    """The name in the list for what the user calls a model; unknown names stay as they are."""
+    from clipcli.errors import ModelError
+
+    try:
+        return resolve_model(ModelRequest(name, offline=True)).name
+    except (ModelError, UsageError):
+        return name

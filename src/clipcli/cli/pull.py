@@ -1,0 +1,60 @@
+"""`clipcli pull`: download a model and prepare it for the fast start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from clipcli.cli.console import Console
+from clipcli.cli.options import console_options, weights_options
+from clipcli.models import ModelRequest, resolve_model
+
+
+@click.command()
+@click.argument("name", metavar="MODEL")
+@weights_options
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "int8"]),
+    default="fp32",
+    show_default=True,
+    help="Of the prepared model; int8 is smaller and faster, and a little less exact.",
+)
+@console_options
+@click.pass_obj
+def pull(
+    console: Console,
+    /,
+    name: str,
+    checkpoint: str | None,
+    quick_gelu: bool | None,
+    offline: bool,
+    precision: str,
+) -> None:
+    """Download a model, or take a local one, and prepare it.
+
+    A prepared model starts in half a second, without torch. It is checked against torch before it
+    is used; pulling once more replaces it.
+
+    \b
+    clipcli pull ViT-B/32
+    clipcli pull ViT-B/32 --precision int8
+    clipcli pull ViT-B-32 --checkpoint mine.safetensors --no-quick-gelu
+    """  # noqa: D301  click wants the character \b itself
+    request = ModelRequest(name, Path(checkpoint) if checkpoint else None, quick_gelu, offline)
+    spec = resolve_model(request)
+
+    from clipcli.models import weights_file
+
+    console.step(f"{spec.name}: finding the weights")
+    weights = weights_file(spec, offline=offline)
+
+    # torch takes seconds to import; whatever can be refused has been.
+    from clipcli.export import Preparation, prepare
+
+    with console.warnings():
+        preparation = Preparation(spec, weights, precision, console.step)
+        bundle = prepare(preparation)
+    size = f"{bundle.size / 1e6:,.0f} MB"
+    click.echo(f"{spec.name} ({precision}) is ready: {size} in {bundle.folder}")

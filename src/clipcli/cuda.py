@@ -1,0 +1,44 @@
+"""Whether torch could use CUDA here, found out without importing it."""
+
+from __future__ import annotations
+
+import ctypes
+import re
+import sys
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+_DRIVERS = ("nvcuda.dll",) if sys.platform == "win32" else ("libcuda.so.1",)
+_CUDA_BUILD = re.compile(r"^cuda\s*(:[^=]+)?=\s*['\"]", re.MULTILINE)
+
+
+@cache
+def cuda_available() -> bool:
+    """Whether there is a CUDA build of torch, a driver, and a device that it may see."""
+    return _is_cuda_build() and _driver_devices() > 0
+
+
+def _is_cuda_build() -> bool:
+    """Whether torch's own version file names a CUDA version; a CPU build says None there."""
+    spec = find_spec("torch")
+    if spec is None or spec.origin is None:
+        return False
+    try:
+        text = Path(spec.origin).with_name("version.py").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return _CUDA_BUILD.search(text) is not None
+
+
+def _driver_devices() -> int:
+    """Devices that the driver shows this process; it honours CUDA_VISIBLE_DEVICES itself."""
+    for name in _DRIVERS:
+        try:
+            driver = ctypes.CDLL(name)
+        except OSError:
+            continue
+        count = ctypes.c_int(0)
+        if driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0:
+            return count.value
+    return 0

@@ -1,0 +1,118 @@
+"""The fast engine: ONNX Runtime on the CPU, from a prepared bundle. No torch, no open_clip."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from clipcli.bundles import IMAGE_GRAPH, TEXT_GRAPH, TOKENIZER_FILE, Bundle
+from clipcli.cpu import available_cpus
+from clipcli.engines.base import EngineOptions, ModelInfo
+from clipcli.errors import ModelError
+from clipcli.images import PreprocessConfig
+from clipcli.tokenizer import ClipTokenizer, TokenizerConfig, Tokens
+
+Float32 = NDArray[np.float32]
+
+_PROVIDERS = ["CPUExecutionProvider"]
+_HANDFUL = 8
+
+
+class OnnxEngine:
+    """A prepared model. Its graphs are opened when they are first needed.
+
+    Args:
+        bundle: the prepared model.
+        options: the number of threads, and of images; the device is the CPU.
+
+    Raises:
+        ModelError: ONNX Runtime cannot open a graph (at its first use).
+    """
+
+    def __init__(self, bundle: Bundle, options: EngineOptions) -> None:
+        manifest = bundle.manifest
+        self._bundle = bundle
+        self._threads = options.threads or available_cpus()
+        # Rearranging the weights for speed (prepacking) pays for itself after some images.
+        self._many = options.image_count is None or options.image_count > _HANDFUL
+        self.info = ModelInfo(
+            name=manifest.model,
+            fingerprint=manifest.fingerprint,
+            engine=f"ONNX Runtime {onnxruntime.__version__} on cpu, {manifest.precision}",
+            embed_dim=manifest.embed_dim,
+            preprocess=PreprocessConfig.from_open_clip(
+                manifest.preprocess, manifest.preprocess["size"]
+            ),
+            context_length=manifest.context_length,
+            logit_scale=manifest.logit_scale,
+            logit_bias=manifest.logit_bias,
+            activation=manifest.activation,
+            short_context=manifest.short_context,
+        )
+
+    def tokenize(self, prompts: Sequence[str]) -> Tokens:
+        """Token ids of prompts, cut and padded to the model's context length."""
+        return self._tokenizer(prompts)
+
+    def encode_images(self, pixels: Float32) -> Float32:
+        """Embed preprocessed pixels: (n, 3, height, width) to (n, embed_dim), unit rows."""
+        if self._bundle.manifest.precision == "fp32":
+            return self._run(self._image_session, pixels)
+        # Dynamic quantisation takes its scale over a whole batch: alone, an image's embedding
+        # does not depend on its company.
+        single = [pixels[row : row + 1] for row in range(len(pixels))]
+        if not self._many:
+            return np.concatenate([self._run(self._image_session, one) for one in single])
+        with ThreadPoolExecutor(self._threads) as pool:
+            return np.concatenate(
+                list(pool.map(lambda one: self._run(self._image_session, one), single))
+            )
+
+    def encode_tokens(self, tokens: NDArray[np.int64]) -> Float32:
+        """Embed token ids: (n, length) to (n, embed_dim), unit rows."""
+        return self._run(self._text_session, tokens)
+
+    def _run(self, session: onnxruntime.InferenceSession, batch: NDArray[np.generic]) -> Float32:
+        (embeddings,) = session.run(None, {session.get_inputs()[0].name: batch})
+        result: Float32 = embeddings
+        return result
+
+    @cached_property
+    def _tokenizer(self) -> ClipTokenizer:
+        manifest = self._bundle.manifest
+        config = TokenizerConfig(manifest.context_length, manifest.clean)
+        return ClipTokenizer(config, self._bundle.folder / TOKENIZER_FILE)
+
+    @cached_property
+    def _image_session(self) -> onnxruntime.InferenceSession:
+        # Several int8 images at once, a thread each, are faster than one on all threads.
+        alone = self._many and self._bundle.manifest.precision != "fp32"
+        return self._open(IMAGE_GRAPH, threads=1 if alone else self._threads)
+
+    @cached_property
+    def _text_session(self) -> onnxruntime.InferenceSession:
+        return self._open(TEXT_GRAPH, threads=self._threads)
+
+    def _open(self, graph: str, threads: int) -> onnxruntime.InferenceSession:
+        settings = onnxruntime.SessionOptions()
+        settings.intra_op_num_threads = threads
+        settings.log_severity_level = 3  # its warnings are about graphs, not about this run
+        levels = onnxruntime.GraphOptimizationLevel
+        # A graph that was optimised by this runtime is taken as it is.
+        settings.graph_optimization_level = (
+            levels.ORT_DISABLE_ALL if self._bundle.is_native else levels.ORT_ENABLE_EXTENDED
+        )
+        if not self._many:
+            # Weights stay in their memory-mapped file instead of being copied and rearranged.
+            settings.add_session_config_entry("session.disable_prepacking", "1")
+        path = self._bundle.folder / graph
+        try:
+            return onnxruntime.InferenceSession(path, settings, providers=_PROVIDERS)
+        except Exception as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise ModelError(f"ONNX Runtime cannot open {path}: {reason}") from error

@@ -1,0 +1,297 @@
+"""A torch model -> a prepared bundle, checked against torch before it counts."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import shutil
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+
+from clipcli import __version__
+from clipcli.bundles import (
+    FORMAT,
+    IMAGE_GRAPH,
+    MANIFEST_FILE,
+    TEXT_GRAPH,
+    TOKENIZER_FILE,
+    Bundle,
+    Manifest,
+    bundle_folder,
+    install,
+    open_bundle,
+    record_file,
+)
+from clipcli.checkset import check_images, check_prompts
+from clipcli.classifier import encode_prompts
+from clipcli.engines.base import EngineOptions, fingerprint
+from clipcli.engines.onnx import OnnxEngine
+from clipcli.engines.openclip import OpenClipEngine
+from clipcli.errors import ModelError
+from clipcli.models import ModelSpec
+from clipcli.tokenizer import write_tokenizer_file
+
+Float32 = NDArray[np.float32]
+
+_LARGEST_DIFFERENCE = 1e-4  # of fp32 embeddings' components
+_LEAST_COSINE = 0.99  # of int8 embeddings and torch's
+_LEAST_AGREEMENT = 0.98  # share of check images with torch's best prompt
+_INLINE_BYTES = 1024  # smaller tensors stay in the graph's own file
+_MOST_AT_ONCE = 1 << 16
+_PRODUCTS = ("MatMul", "Gemm")
+_LABELS_IN_A_QUESTION = 10
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What is prepared, and who is told of the steps.
+
+    Attributes:
+        spec: the model.
+        weights: its safetensors file.
+        precision: `fp32` or `int8`.
+        tell: called with a line for each step.
+    """
+
+    spec: ModelSpec
+    weights: Path
+    precision: str
+    tell: Callable[[str], None]
+
+
+def prepare(preparation: Preparation, destination: Path | None = None) -> Bundle:
+    """Export, optimise and check a model, then move its bundle into place.
+
+    Args:
+        preparation: what is prepared.
+        destination: the bundle's folder; by default where `find_bundle` looks.
+
+    Raises:
+        ModelError: the model cannot be exported, or its bundle does not agree with torch.
+        OSError: it cannot be written, for want of space, say; nothing half-made is left.
+    """
+    spec, precision = preparation.spec, preparation.precision
+    folder = destination or bundle_folder(spec, precision)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.new")
+    preparation.tell("loading the model into torch")
+    reference = OpenClipEngine(spec, preparation.weights, EngineOptions("cpu"))
+    try:
+        temporary.mkdir()
+        _write_graphs(reference, temporary, preparation)
+        write_tokenizer_file(temporary / TOKENIZER_FILE)
+        manifest = _manifest(reference, temporary, preparation, parity={})
+        preparation.tell("checking it against torch")
+        parity = _check(reference, Bundle(temporary, manifest))
+        manifest = _manifest(reference, temporary, preparation, parity)
+        (temporary / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
+        install(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return open_bundle(folder)
+
+
+def _write_graphs(engine: OpenClipEngine, folder: Path, preparation: Preparation) -> None:
+    scratch = folder / "scratch"
+    scratch.mkdir()
+    height, width = engine.info.preprocess.size
+    rows = torch.export.Dim("rows", min=1, max=_MOST_AT_ONCE)
+    preparation.tell("exporting the image tower")
+    images = torch.zeros(2, 3, height, width)
+    raw = _export(engine.image_tower(), images, {0: rows}, scratch / IMAGE_GRAPH)
+    if preparation.precision == "int8":
+        raw = _quantised(raw)
+    _optimise(raw, folder / IMAGE_GRAPH)
+    preparation.tell("exporting the text tower")
+    context = engine.info.context_length
+    tokens = torch.ones(2, 9 if engine.info.short_context else context, dtype=torch.int64)
+    shape = {0: rows}
+    if engine.info.short_context:
+        shape[1] = torch.export.Dim("length", min=2, max=context)
+    raw = _export(engine.text_tower(), tokens, shape, scratch / TEXT_GRAPH)
+    _optimise(raw, folder / TEXT_GRAPH)
+    shutil.rmtree(scratch)
+
+
+def _export(
+    tower: torch.nn.Module, example: torch.Tensor, shape: dict[int, Any], file: Path
+) -> Path:
+    """Write one tower as torch exports it."""
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                tower,
+                (example,),
+                dynamo=True,
+                dynamic_shapes=(shape,),
+                input_names=["input"],
+                output_names=["embeddings"],
+                verbose=False,
+            )
+            assert program is not None
+            program.save(file, external_data=True)
+    except OSError:
+        raise
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ModelError(f"this architecture cannot be prepared ({reason})") from error
+    return file
+
+
+def _optimise(raw: Path, file: Path) -> None:
+    """Write a graph as ONNX Runtime optimises it, its weights in a file beside it.
+
+    Extended optimisations at most: the full level writes instructions for one machine.
+    """
+    settings = onnxruntime.SessionOptions()
+    settings.log_severity_level = 3
+    settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    settings.optimized_model_filepath = str(file)
+    entry = "session.optimized_model_external_initializers"
+    settings.add_session_config_entry(f"{entry}_file_name", f"{file.name}.data")
+    settings.add_session_config_entry(f"{entry}_min_size_in_bytes", str(_INLINE_BYTES))
+    onnxruntime.InferenceSession(raw, settings, providers=["CPUExecutionProvider"])
+
+
+def _quantised(raw: Path) -> Path:
+    """The image tower with 8-bit weights, its activations' scales taken image by image.
+
+    `reduce_range` keeps sums of products of 8-bit numbers from saturating on AVX2. The last
+    product, the projection into the shared space, stays exact: it costs nothing, and most of the
+    error came from it. So does the text tower, which runs once a label.
+    """
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    file = raw.with_suffix(".int8.onnx")
+    with _quiet():
+        quantize_dynamic(
+            raw,
+            file,
+            op_types_to_quantize=list(_PRODUCTS),
+            weight_type=QuantType.QInt8,
+            per_channel=True,
+            reduce_range=True,
+            nodes_to_exclude=_last_product(raw),
+            use_external_data_format=True,
+        )
+    return file
+
+
+def _last_product(raw: Path) -> list[str]:
+    """The name of the last product with weights in a graph."""
+    graph = onnx.load(raw, load_external_data=False).graph
+    weights = {tensor.name for tensor in graph.initializer}
+    products = [node for node in graph.node if node.op_type in _PRODUCTS]
+    return [node.name for node in products if weights & set(node.input)][-1:]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporters speak of their own inner workings."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    fast_path = torch.backends.mha.get_fastpath_enabled()
+    # The fast path is one operation that ONNX does not have.
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+        torch.backends.mha.set_fastpath_enabled(fast_path)
+
+
+def _check(reference: OpenClipEngine, bundle: Bundle) -> dict[str, float]:
+    """Compare the bundle with torch on the check set.
+
+    Raises:
+        ModelError: they differ by more than they may.
+    """
+    prepared = OnnxEngine(bundle, EngineOptions("cpu", image_count=1))
+    images = check_images(reference.info.preprocess)
+    ours, theirs = prepared.encode_images(images), reference.encode_images(images)
+    prompts = check_prompts()
+    our_text, their_text = encode_prompts(prepared, prompts), encode_prompts(reference, prompts)
+    parity = {
+        "image_difference": float(np.abs(ours - theirs).max()),
+        "text_difference": float(np.abs(our_text - their_text).max()),
+        "image_cosine": float((ours * theirs).sum(1).min()),
+        "text_cosine": float((our_text * their_text).sum(1).min()),
+        "agreement": _agreement(ours @ our_text.T, theirs @ their_text.T),
+    }
+    _judge(parity, bundle.manifest.precision)
+    return parity
+
+
+def _agreement(ours: Float32, theirs: Float32) -> float:
+    """How often two engines name the same best label, asked with ten labels at a time.
+
+    Args:
+        ours: cosines, shape (images, prompts).
+        theirs: the same of the other engine.
+    """
+    questions = ours.shape[1] // _LABELS_IN_A_QUESTION
+    same = [
+        ours[:, first::questions].argmax(1) == theirs[:, first::questions].argmax(1)
+        for first in range(questions)
+    ]
+    return float(np.mean(same))
+
+
+def _judge(parity: dict[str, float], precision: str) -> None:
+    if precision == "fp32":
+        largest = max(parity["image_difference"], parity["text_difference"])
+        agrees = largest <= _LARGEST_DIFFERENCE
+    else:
+        least = min(parity["image_cosine"], parity["text_cosine"])
+        agrees = least >= _LEAST_COSINE and parity["agreement"] >= _LEAST_AGREEMENT
+    if not agrees:
+        figures = ", ".join(f"{name} {figure:.4g}" for name, figure in parity.items())
+        raise ModelError(f"the prepared model does not agree with torch ({figures}); use torch")
+
+
+def _manifest(
+    engine: OpenClipEngine, folder: Path, preparation: Preparation, parity: dict[str, float]
+) -> Manifest:
+    info, spec = engine.info, preparation.spec
+    names = sorted(path.name for path in folder.iterdir() if path.is_file())
+    return Manifest(
+        format=FORMAT,
+        model=info.name,
+        fingerprint=fingerprint(
+            engine.weights_sha256, spec.config, info.preprocess, preparation.precision
+        ),
+        precision=preparation.precision,
+        weights_sha256=engine.weights_sha256,
+        config=dict(spec.config),
+        preprocess=asdict(info.preprocess),
+        embed_dim=info.embed_dim,
+        context_length=info.context_length,
+        short_context=info.short_context,
+        clean=spec.text_cleaning,
+        logit_scale=info.logit_scale,
+        logit_bias=info.logit_bias,
+        activation=info.activation,
+        versions=_versions(),
+        parity=parity,
+        files={name: record_file(folder / name) for name in names},
+    )
+
+
+def _versions() -> dict[str, str]:
+    packages = ("torch", "open_clip_torch", "onnxruntime")
+    found = {package: metadata.version(package) for package in packages}
+    return {"clipcli": __version__, **found, "machine": platform.machine()}
