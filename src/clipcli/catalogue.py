@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
-from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -95,6 +94,6 @@ def _pretrained_tag(architecture: str, tag: str, entry: Mapping[str, Any]) -> Pr
 
 @cache
 def _registry() -> Mapping[str, Mapping[str, Mapping[str, Any]]]:
-    text = resources.files("clipcli").joinpath("assets", "pretrained.json")
+    text = Path(__file__).with_name("assets") / "pretrained.json"
     registry: dict[str, dict[str, dict[str, Any]]] = json.loads(text.read_text(encoding="utf-8"))
     return registry

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import logging
-import re
 from pathlib import Path
 
 from clipcli.errors import ModelError
@@ -28,6 +25,8 @@ def hub_file(repository: str, filename: str, *, offline: bool) -> Path:
     Raises:
         ModelError: it is not cached and cannot be downloaded. The message says what was tried.
     """
+    import logging
+
     from huggingface_hub import constants, try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
@@ -51,6 +50,9 @@ def hub_file(repository: str, filename: str, *, offline: bool) -> Path:
 
 
 def _download(repository: str, filename: str) -> Path:
+    import hashlib
+    import re
+
     from huggingface_hub import hf_hub_download
 
     etag = _probe(repository, filename)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import click
 
-from clipcli.cache import TextCache
 from clipcli.cli.options import console_options
-from clipcli.paths import text_cache_file
 
 
 @click.command()
@@ -21,6 +19,9 @@ def cache(clear: bool) -> None:
     clipcli cache
     clipcli cache --clear
     """  # noqa: D301  click wants the character \b itself
+    from clipcli.cache import TextCache
+    from clipcli.paths import text_cache_file
+
     texts = TextCache(text_cache_file())
     if clear:
         texts.clear()
