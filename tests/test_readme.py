@@ -59,7 +59,8 @@ def test_ci_is_a_valid_script_that_makes_its_own_environment() -> None:
 
 
 def test_every_option_that_the_readme_names_exists(clipcli: Command) -> None:
-    offered = clipcli("classify", "--help").stdout.decode() + clipcli("--help").stdout.decode()
+    commands = [["classify"], ["pull"], ["models"], ["cache"], []]
+    offered = "".join(clipcli(*command, "--help").stdout.decode() for command in commands)
     prose = re.sub(r"^```(?:sh|yaml)\n.*?^```$", "", README, flags=re.MULTILINE | re.DOTALL)
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", prose))
 
