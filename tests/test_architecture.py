@@ -27,6 +27,7 @@ RANKS = {
     "formats": 1,
     "images": 1,
     "tokenizer": 1,
+    "hub_tokenizer": 1,
     "hub": 1,
     "catalogue": 1,
     "models": 1,

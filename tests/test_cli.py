@@ -8,17 +8,20 @@ import subprocess
 import sys
 import warnings
 from collections import Counter
+from importlib.resources import files
 
 import pytest
 from conftest import clean_environment, installed_command
 
 from clipcli.classifier import Failure
-from clipcli.cli.classify import Outcome, _outcome
+from clipcli.cli.classify import Outcome, _outcome, _tell_choice
 from clipcli.cli.console import Console
+from clipcli.engines import EngineChoice
 from clipcli.errors import ClipcliWarning, FailureCode
 
 TWO = ("-l", "cat", "-l", "dog")
-HELP_PAGES = [("--help",), ("classify", "--help"), ("completion", "--help")]
+COMMANDS = ("cache", "classify", "completion", "models", "pull")
+HELP_PAGES = [("--help",), *((command, "--help") for command in COMMANDS)]
 
 
 @pytest.mark.parametrize("page", HELP_PAGES, ids=" ".join)
@@ -65,6 +68,10 @@ USAGE_ERRORS = {
     "x.png -l unknown -l b --min-probability .5": "a label 'unknown' cannot be told from",
     "x.png -l a -l b --device tpu": "'tpu' is no device: use auto, cpu, mps, cuda or cuda:N",
     "x.png -l a -l b --device cpu --precision fp16": "fp16 needs a GPU: on a CPU use",
+    "x.png -l a -l b --engine onnx --device cuda": "--engine onnx runs on the CPU: leave out",
+    "x.png -l a -l b --engine onnx --precision bf16": "--engine onnx has fp32 and int8: for bf16",
+    "x.png -l a -l b --engine torch --precision int8": "int8 runs on the CPU, from a prepared",
+    "x.png -l a -l b --device cuda --precision int8": "int8 runs on the CPU, from a prepared",
     "x.png -l a -l b --top-k 0": "Invalid value for '-k' / '--top-k': 0 is not in the range",
     "x.png -l a -l b --bogus": "No such option '--bogus'",
     "x.png -l a -l b --format csv --json": "--format, --json and --jsonl exclude each other",
@@ -75,6 +82,9 @@ USAGE_ERRORS = {
     "-l a -l b --files-from gone": "cannot read --files-from gone (No such file or directory)",
     "completion tcsh": "Invalid value for '{bash|zsh|fish}': 'tcsh' is not one of",
     "completion": "Missing argument '{bash|zsh|fish}'. Choose from: bash, zsh, fish",
+    "pull": "Missing argument 'MODEL'",
+    "pull tiny --precision bf16": "Invalid value for '--precision': 'bf16' is not one of",
+    "cache --clean": "No such option '--clean'",
 }
 
 
@@ -84,7 +94,8 @@ def test_a_usage_error_is_one_line_with_a_way_out_and_exit_2(clipcli, tmp_path, 
     assert (result.returncode, result.stdout) == (2, b"")
     (told,) = result.stderr.decode().splitlines()
     assert told.startswith(f"clipcli: {message}")
-    command = "completion" if line.startswith("completion") else "classify"
+    first = line.split(" ")[0]
+    command = first if first in COMMANDS else "classify"
     assert told.endswith(f" (see 'clipcli {command} --help')")
 
 
@@ -101,6 +112,31 @@ def test_a_model_that_does_not_exist_gives_exit_5_and_the_nearest_names(clipcli)
     assert told.startswith("clipcli: there is no model 'tinny' (did you mean tiny?)")
 
 
+@pytest.mark.parametrize(
+    ("options", "precision"),
+    [(("--precision", "int8"), "int8"), (("--engine", "onnx", "--model", "{folder}"), "fp32")],
+)
+def test_a_model_that_must_be_prepared_and_is_not_gives_exit_5_and_the_command(
+    clipcli, tmp_path, options, precision
+):
+    for file in (files("clipcli") / "assets" / "tiny").iterdir():
+        if file.name.startswith("open_clip"):
+            (tmp_path / file.name).symlink_to(str(file))
+    filled = [option.format(folder=tmp_path) for option in options]
+    result = clipcli("x.png", *TWO, *filled, env={"CLIPCLI_MODEL": "tiny"})
+    assert (result.returncode, result.stdout) == (5, b"")
+    (told,) = result.stderr.decode().splitlines()
+    assert told.endswith(f": run 'clipcli pull MODEL --precision {precision}' first")
+
+
+@pytest.mark.parametrize(("quiet", "told"), [(False, 1), (True, 0)])
+def test_where_pulling_the_model_would_help_a_line_says_so(capsys, quiet, told):
+    console = Console()
+    console.quiet = quiet
+    _tell_choice(EngineChoice(None, "the model is not prepared", worth_preparing=True), console)
+    assert capsys.readouterr().err.count("clipcli: 'clipcli pull MODEL' once makes") == told
+
+
 @pytest.mark.parametrize("arguments", [("-l", "cat"), ("--top-k", "0"), (*TWO, "--model", "nope")])
 def test_a_traceback_is_shown_with_debug_and_only_then(clipcli, arguments):
     assert b"Traceback" not in clipcli("x.png", *arguments).stderr
@@ -114,6 +150,7 @@ ENVIRONMENT = {
     "MODEL": ("nope", 5, "there is no model 'nope'"),
     "DEVICE": ("tpu", 2, "'tpu' is no device"),
     "PRECISION": ("fp8", 2, "'--precision' (env var: 'CLIPCLI_PRECISION'): 'fp8'"),
+    "ENGINE": ("tpu", 2, "'--engine' (env var: 'CLIPCLI_ENGINE'): 'tpu'"),
     "FORMAT": ("xml", 2, "'--format' (env var: 'CLIPCLI_FORMAT'): 'xml'"),
     "THREADS": ("0", 2, "'--threads' (env var: 'CLIPCLI_THREADS'): 0"),
     "OFFLINE": ("1", 5, "offline is set"),
@@ -135,6 +172,7 @@ def test_an_environment_variable_sets_its_option(clipcli, tmp_path, name, effect
         ("MODEL", ("--model", "absent")),
         ("DEVICE", ("--device", "cpu", "--model", "absent")),
         ("PRECISION", ("--precision", "bf16", "--model", "absent")),
+        ("ENGINE", ("--engine", "torch", "--model", "absent")),
         ("FORMAT", ("--format", "csv", "--model", "absent")),
         ("FORMAT", ("--json", "--model", "absent")),
         ("THREADS", ("--threads", "1", "--model", "absent")),

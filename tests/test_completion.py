@@ -36,7 +36,8 @@ def test_options_complete_with_and_without_the_command_word(clipcli, start):
 
 
 def test_the_first_word_may_be_a_command_or_a_file(clipcli):
-    assert offered(clipcli, "clipcli ") == ["classify", "completion", "file"]
+    commands = ["cache", "classify", "completion", "models", "pull"]
+    assert offered(clipcli, "clipcli ") == [*commands, "file"]
     assert offered(clipcli, "clipcli comp") == ["completion", "file"]
     assert offered(clipcli, "clipcli cat.jpg ") == ["file"]
 
@@ -56,6 +57,10 @@ def test_the_groups_own_options_are_offered_beside_those_of_classify(clipcli):
         ("clipcli --model ti", ["tiny", "dir"]),
         ("clipcli cat.jpg --model ViT-B-32-q", ["ViT-B-32-quickgelu", "dir"]),
         ("clipcli completion ", ["bash", "zsh", "fish"]),
+        ("clipcli cat.jpg --engine ", ["auto", "onnx", "torch"]),
+        ("clipcli pull ViT-B-32 --precision ", ["fp32", "int8"]),
+        ("clipcli cache --cl", ["--clear"]),
+        ("clipcli models --rem", ["--remove"]),
     ],
 )
 def test_values_of_options_complete(clipcli, line, values):

@@ -311,9 +311,11 @@ def test_labels_of_all_kinds_add_up_and_verbose_shows_them_all(label_run):
     assert record["answer"] == "cat"
 
 
-def test_verbose_tells_the_model_and_the_count(label_run):
-    engine, summary = label_run.stderr.decode().splitlines()
-    assert re.fullmatch(r"clipcli: tiny with torch .* on \S+, fingerprint [0-9a-f]{32}", engine)
+def test_verbose_tells_the_engine_and_why_the_model_and_the_count(label_run):
+    choice, engine, summary = label_run.stderr.decode().splitlines()
+    assert re.fullmatch(r"clipcli: onnx runs, because \S+/tiny is prepared", choice)
+    pattern = r"clipcli: tiny with ONNX Runtime \S+ on cpu, fp32, fingerprint [0-9a-f]{32}"
+    assert re.fullmatch(pattern, engine)
     assert summary == "clipcli: 1 done, 0 failed"
 
 
@@ -334,13 +336,15 @@ def test_an_empty_list_says_so(clipcli, tmp_path):
 
 def test_the_environment_sets_the_documented_options_and_no_others(clipcli, gallery):
     documented = {"MODEL": "tiny", "FORMAT": "jsonl", "DEVICE": "cpu", "PRECISION": "bf16"}
+    documented |= {"ENGINE": "torch", "THREADS": "1"}
     others = {"VERSION": "1", "LABEL": "one two", "CLASSIFY_MODEL": "nope", "TOP_K": "none"}
     env = {f"CLIPCLI_{name}": value for name, value in {**documented, **others}.items()}
-    result = clipcli("cat.png", "--expect", CAT, *LABELS, cwd=gallery, env=env)
-    assert (result.returncode, result.stderr) == (0, b"")
+    result = clipcli("cat.png", "--expect", CAT, *LABELS, "-v", cwd=gallery, env=env)
+    choice, engine, _ = result.stderr.decode().splitlines()
+    assert choice == "clipcli: torch runs, because it was asked for"
+    assert re.match(r"clipcli: tiny with torch \S+ on cpu, ", engine)
     record = json.loads(result.stdout)
-    assert record["model"]["name"] == "tiny"
-    assert record["answer"] == CAT
+    assert (record["answer"], result.returncode) == (CAT, 0)
 
 
 def on_terminal(

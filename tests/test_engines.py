@@ -14,10 +14,12 @@ import torch
 from numpy.testing import assert_allclose
 from safetensors.torch import load_file, save_file
 
+from clipcli.bundles import Bundle
 from clipcli.classifier import build_head
-from clipcli.engines import load_engine, openclip
+from clipcli.engines import choose_engine, load_engine, openclip
 from clipcli.engines.base import EngineOptions, fingerprint
 from clipcli.errors import ModelError, UsageError
+from clipcli.images import PreprocessConfig
 from clipcli.labels import LabelSet
 from clipcli.models import ModelRequest, resolve_model
 from clipcli.pipeline import PipelineOptions, classify
@@ -264,7 +266,12 @@ class TestRefused:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"precision": "int8"}, "'int8' is no precision: use one of fp32, fp16, bf16"),
+            ({"precision": "int4"}, "'int4' is no precision: use one of fp32, fp16, bf16, int8"),
+            ({"engine": "tflite"}, "'tflite' is no engine: use one of auto, onnx, torch"),
+            ({"engine": "onnx", "device": "cuda"}, "--engine onnx runs on the CPU: leave out"),
+            ({"engine": "onnx", "precision": "bf16"}, "--engine onnx has fp32 and int8: for bf16"),
+            ({"engine": "torch", "precision": "int8"}, "int8 runs on the CPU, from a prepared"),
+            ({"device": "cuda", "precision": "int8"}, "int8 runs on the CPU, from a prepared"),
             ({"threads": 0}, "0 threads: there must be at least one"),
         ],
     )
@@ -337,9 +344,79 @@ class TestFingerprint:
         assert len({engine.info.fingerprint for engine in engines}) == len(engines)
 
     def test_it_does_not_depend_on_the_order_of_keys(self):
-        one = fingerprint("00", {"a": 1, "b": [1, 2]}, "fp32")
-        assert one == fingerprint("00", {"b": [1, 2], "a": 1}, "fp32")
-        assert one != fingerprint("00", {"a": 1, "b": [2, 1]}, "fp32")
+        pixels = PreprocessConfig((8, 8), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+        one = fingerprint("00", {"a": 1, "b": [1, 2]}, pixels, "fp32")
+        assert one == fingerprint("00", {"b": [1, 2], "a": 1}, pixels, "fp32")
+        assert one != fingerprint("00", {"a": 1, "b": [2, 1]}, pixels, "fp32")
+
+    def test_it_tells_preprocessing_apart(self):
+        pixels = PreprocessConfig((8, 8), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+        others = [replace(pixels, size=(8, 9)), replace(pixels, resize_mode="squash")]
+        found = {fingerprint("00", {}, each, "fp32") for each in (pixels, *others)}
+        assert len(found) == 3
+
+
+class TestChoice:
+    """Which engine runs, by what is asked for, prepared and there: DESIGN's table."""
+
+    @pytest.fixture
+    def here(self, clip, monkeypatch):
+        """Pretends: here(cuda=True, prepared="fp32"); returns the model."""
+
+        def pretend(*, cuda=False, prepared=None):
+            def find(_spec, precision):
+                bundle = Bundle(Path("a", "bundle"), None)  # type: ignore[arg-type]
+                return bundle if precision == prepared else None
+
+            monkeypatch.setattr("clipcli.cuda.cuda_available", lambda: cuda)
+            monkeypatch.setattr("clipcli.bundles.find_bundle", find)
+            return resolve_model(ModelRequest(str(clip)))
+
+        return pretend
+
+    @pytest.mark.parametrize(
+        ("options", "cuda", "prepared", "expected"),
+        [
+            ({}, False, "fp32", "onnx"),
+            ({}, False, None, "torch, worth preparing"),
+            ({}, False, "int8", "torch, worth preparing"),
+            ({}, True, "fp32", "torch"),
+            ({"image_count": 32}, True, "fp32", "onnx"),
+            ({"image_count": 33}, True, "fp32", "torch"),
+            ({"image_count": 33}, False, "fp32", "onnx"),
+            ({"image_count": 1}, True, None, "torch, worth preparing"),
+            ({"device": "cpu"}, True, "fp32", "onnx"),
+            ({"device": "cpu"}, True, None, "torch, worth preparing"),
+            ({"device": "cuda"}, True, "fp32", "torch"),
+            ({"device": "mps"}, False, "fp32", "torch"),
+            ({"precision": "bf16"}, False, "fp32", "torch"),
+            ({"precision": "int8"}, False, "int8", "onnx"),
+            ({"precision": "int8"}, True, "int8", "onnx"),
+            ({"engine": "torch"}, False, "fp32", "torch"),
+            ({"engine": "onnx"}, True, "fp32", "onnx"),
+        ],
+    )
+    def test_it_is_as_the_design_says(self, here, options, cuda, prepared, expected):
+        choice = choose_engine(here(cuda=cuda, prepared=prepared), EngineOptions(**options))
+        found = "torch" if choice.bundle is None else "onnx"
+        assert found + ", worth preparing" * choice.worth_preparing == expected
+        assert choice.reason
+
+    @pytest.mark.parametrize(
+        ("options", "precision"), [({"engine": "onnx"}, "fp32"), ({"precision": "int8"}, "int8")]
+    )
+    def test_what_needs_a_prepared_model_says_how_to_get_one(self, here, options, precision):
+        message = f"not prepared in {precision}: run 'clipcli pull MODEL --precision {precision}'"
+        with pytest.raises(ModelError, match=message):
+            choose_engine(here(cuda=True), EngineOptions(**options))
+
+    def test_what_cannot_be_prepared_is_not_told_to_be(self, here):
+        spec = here()
+        text = {**TEXT, "hf_tokenizer_name": "somebody/something"}
+        spec = replace(spec, config={**CLIP, "text_cfg": text})
+        assert not choose_engine(spec, EngineOptions()).worth_preparing
+        with pytest.raises(ModelError, match=r"cannot be prepared: .* --engine torch"):
+            choose_engine(spec, EngineOptions(engine="onnx"))
 
 
 def test_loading_and_running_a_model_prints_nothing(photos):

@@ -183,7 +183,19 @@ class TestFolder:
             expected = resolve(name)
             write_folder(tmp_path / name, CONFIG)
             assert resolve(name) == expected
-            assert resolve(f"./{name}").folder == Path(name)
+            assert resolve(f"./{name}").folder == tmp_path / name
+
+    def test_a_folder_has_one_name_however_it_is_written(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        write_folder(tmp_path / "clip", CONFIG)
+        (tmp_path / "link").symlink_to("clip")
+        spellings = ("./clip", "clip/", str(tmp_path / "clip"), "./link")
+
+        assert {resolve(name).name for name in spellings} == {str(tmp_path / "clip")}
+
+    def test_one_number_stands_for_all_channels(self, tmp_path):
+        folder = write_folder(tmp_path / "clip", {**CONFIG, "preprocess_cfg": {"mean": 0.5}})
+        assert resolve(str(folder)).preprocess == {"mean": 0.5}
 
     def test_a_folder_without_a_configuration_says_so(self, tmp_path):
         with pytest.raises(ModelError, match=r"it holds no open_clip_config\.json$"):
@@ -209,7 +221,7 @@ class TestFolder:
             ({"model_cfg": {**CONFIG["model_cfg"], "vision_cfg": 3}}, "no vision_cfg"),
             ({"model_cfg": {**CONFIG["model_cfg"], "embed_dim": "8"}}, "no embed_dim"),
             ({**CONFIG, "preprocess_cfg": [1]}, "preprocess_cfg is of a wrong type"),
-            ({**CONFIG, "preprocess_cfg": {"mean": 0.5}}, r"unknown mean: 0\.5"),
+            ({**CONFIG, "preprocess_cfg": {"mean": [0.5]}}, r"unknown mean: \[0\.5\]"),
             ({**CONFIG, "preprocess_cfg": {"std": [1, 1]}}, r"unknown std: \[1, 1\]"),
             ({**CONFIG, "preprocess_cfg": {"mean": ["a", "b", "c"]}}, "unknown mean"),
             ({**CONFIG, "preprocess_cfg": {"interpolation": "best"}}, "unknown interpolation"),

@@ -15,7 +15,9 @@ from safetensors.torch import save_file
 from clipcli.classifier import Failure, build_head
 from clipcli.engines import load_engine
 from clipcli.engines.base import EngineOptions
+from clipcli.engines.onnx import OnnxEngine
 from clipcli.errors import InputError, UsageError
+from clipcli.export import Preparation, prepare
 from clipcli.images import ImageOptions, preprocess
 from clipcli.labels import LabelSet, collect_labels, collect_templates
 from clipcli.models import ModelRequest, resolve_model
@@ -66,9 +68,12 @@ def reference(tmp_path_factory):
     return Reference(checkpoint, *arrays)
 
 
+def full_size(checkpoint, quick_gelu=True):
+    return resolve_model(ModelRequest("ViT-B-32", checkpoint=checkpoint, quick_gelu=quick_gelu))
+
+
 def load(checkpoint, quick_gelu):
-    request = ModelRequest("ViT-B-32", checkpoint=checkpoint, quick_gelu=quick_gelu)
-    return load_engine(resolve_model(request), EngineOptions("cpu"))
+    return load_engine(full_size(checkpoint, quick_gelu), EngineOptions("cpu", engine="torch"))
 
 
 @pytest.fixture(scope="module")
@@ -77,12 +82,23 @@ def engine(reference):
 
 
 @pytest.fixture(scope="module")
+def prepared(reference, tmp_path_factory):
+    """The same model in ONNX Runtime."""
+    preparation = Preparation(
+        full_size(reference.checkpoint), reference.checkpoint, "fp32", lambda _: None
+    )
+    bundle = prepare(preparation, tmp_path_factory.mktemp("models") / "prepared")
+    return OnnxEngine(bundle, EngineOptions("cpu"))
+
+
+@pytest.fixture(scope="module")
 def head(engine):
     return build_head(engine, LabelSet(LABELS))
 
 
 def load_tiny(device="cpu", precision="fp32"):
-    return load_engine(resolve_model(ModelRequest("tiny")), EngineOptions(device, precision))
+    options = EngineOptions(device, precision, engine="torch")
+    return load_engine(resolve_model(ModelRequest("tiny")), options)
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +151,25 @@ class TestFullSize:
         found = engine.encode_images(pixels)
         assert found.dtype == np.float32
         assert_allclose(found, reference.images[:6], rtol=0, atol=1e-5)
+
+    def test_prepared_embeddings_and_answers_are_open_clips(self, reference, prepared, head):
+        ours = build_head(prepared, LabelSet(LABELS))
+        assert_allclose(ours.embeddings, reference.texts, rtol=0, atol=1e-4)
+        config, options = prepared.info.preprocess, ImageOptions()
+        pixels = np.stack([preprocess(Image.open(path), config, options) for path in IMAGES])
+        found = prepared.encode_images(pixels)
+        assert_allclose(found, reference.images, rtol=0, atol=1e-4)
+        order = np.argsort(-ours.similarities(found), axis=1, kind="stable")
+        expected = np.argsort(-head.similarities(reference.images), axis=1, kind="stable")
+        assert np.array_equal(order, expected)
+
+    def test_a_short_context_is_the_full_one_in_both_engines(self, reference, engine, prepared):
+        tokens = engine.tokenize(LABELS)
+        length = tokens.lengths.max()
+        assert length < tokens.ids.shape[1]
+        for each in (engine, prepared):
+            found = each.encode_tokens(np.ascontiguousarray(tokens.ids[:, :length]))
+            assert_allclose(found, each.encode_tokens(tokens.ids), rtol=0, atol=1e-6)
 
     def test_templates_average_as_in_open_clips_zero_shot_classifier(self, reference, engine):
         labels = LabelSet(LABELS[:2], collect_templates(["openai7"]))

@@ -26,6 +26,9 @@ STARTS = [
     ("", 2),
     ("--help", 0),
     ("classify --help", 0),
+    ("pull --help", 0),
+    ("models --help", 0),
+    ("cache --help", 0),
     ("--version", 0),
     ("completion bash", 0),
     ("x.png -l a -l b --bogus", 2),
@@ -39,6 +42,9 @@ STARTS = [
     ("x.png -l a -l b --device tpu", 2),
     ("x.png -l a -l b --device cpu --precision fp16", 2),
     ("x.png -l a -l b --json --jsonl", 2),
+    ("x.png -l a -l b --engine onnx --device cuda", 2),
+    ("pull", 2),
+    ("pull nope", 5),
     ("x.png -l a -l b --model nope", 5),
 ]
 
@@ -67,3 +73,12 @@ def test_import_clipcli_is_light():
     modules, _ = loaded_modules(program)
     assert modules & HEAVY == set()
     assert {name for name in modules if name.startswith("clipcli")} == {"clipcli"}
+
+
+def test_an_answer_from_a_prepared_model_loads_neither_torch_nor_the_network(photos):
+    line = (str(photos / "chelsea.png"), "-l", "cat", "-l", "dog", "--model", "tiny")
+    modules, code = loaded_modules(PROGRAM, *line)
+    needed = {"numpy", "onnxruntime", "PIL"}
+    assert code == 0
+    assert modules & HEAVY == needed
+    assert modules & {"clipcli.fetch", "clipcli.export", "platformdirs"} == set()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from clipcli.classifier import Result, ScoreOptions, ZeroShotHead, build_head
 from clipcli.engines import load_engine
 from clipcli.engines.base import EngineName, EngineOptions, Precision
+from clipcli.errors import UsageError
 from clipcli.labels import LabelSet, collect_templates
 from clipcli.models import DEFAULT_MODEL, ModelRequest, resolve_model
 from clipcli.pipeline import PipelineOptions, classify
@@ -41,7 +42,7 @@ class Classifier:
     Example:
         >>> from clipcli import Classifier
         >>> classifier = Classifier("tiny")
-        >>> prediction, = classifier.classify("examples/photos/chelsea.jpg", ["a cat", "a dog"])
+        >>> prediction, = classifier.classify("examples/photos/chelsea.png", ["a cat", "a dog"])
         >>> prediction.answer
         'a cat'
     """
@@ -91,8 +92,11 @@ class Classifier:
 
         Raises:
             UsageError: empty or repeated labels, one label under softmax, a template
-                without `{}`.
+                without `{}`, or something that is no image.
         """
+        if isinstance(labels, str):
+            raise UsageError(f"labels are several texts: write [{labels!r}, ...]")
+        templates = [templates] if isinstance(templates, str) else templates
         head = self._head(LabelSet(tuple(labels), collect_templates(templates)))
         options = options or PipelineOptions()
         options = replace(options, scores=ScoreOptions(min_probability=min_probability))
@@ -106,6 +110,8 @@ class Classifier:
 
 
 def _refs(images: ImageLike | Iterable[ImageLike]) -> Iterator[ImageRef]:
+    if isinstance(images, bytearray | memoryview):
+        images = bytes(images)
     if isinstance(images, str | bytes) or not isinstance(images, Iterable):
         images = [images]
     for index, image in enumerate(images):
@@ -120,5 +126,8 @@ def _ref(index: int, image: ImageLike) -> ImageRef:
             return ImageRef(index, str(image), Path(image))
         case bytes():
             return ImageRef(index, f"image {index}", image)
-        case _:
+        case _ if hasattr(image, "getexif"):
             return ImageRef(index, getattr(image, "filename", "") or f"image {index}", image)
+        case _:
+            kind = type(image).__name__
+            raise UsageError(f"image {index} is of type {kind}: give a path, URL, bytes, PIL image")

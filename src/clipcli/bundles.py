@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -9,12 +10,14 @@ import platform
 import re
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clipcli.catalogue import DEFAULT_WEIGHTS_FILE
 from clipcli.errors import ModelError
-from clipcli.models import HubWeights, ModelSpec
+from clipcli.models import BUNDLED_MODEL, HubWeights, ModelSpec
 from clipcli.paths import bundles_folder
 
 if TYPE_CHECKING:
@@ -31,6 +34,10 @@ FORMAT = 1
 """Of the manifest; another number is another clipcli's bundle."""
 
 _PACKAGE = Path(__file__).parent
+_BUNDLED_WEIGHTS = _PACKAGE / "assets" / BUNDLED_MODEL / DEFAULT_WEIGHTS_FILE
+_GRAPHS_AND_TOKENIZER = {IMAGE_GRAPH, TEXT_GRAPH, TOKENIZER_FILE}
+_LONGEST_SLUG = 80
+_NODE = re.sub(r"[^A-Za-z0-9-]+", "_", platform.node())[:40]
 
 
 @dataclass(frozen=True)
@@ -104,9 +111,13 @@ class Manifest:
             raise ValueError("not a manifest of this version")
         try:
             files = {name: FileRecord(**record) for name, record in fields.pop("files").items()}
-            return cls(**fields, files=files)
+            manifest = cls(**fields, files=files)
+            is_whole = files.keys() >= _GRAPHS_AND_TOKENIZER and "size" in manifest.preprocess
         except (TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"incomplete: {error}") from error
+        if not is_whole:
+            raise ValueError("incomplete")
+        return manifest
 
 
 @dataclass(frozen=True)
@@ -115,6 +126,11 @@ class Bundle:
 
     folder: Path
     manifest: Manifest
+
+    @property
+    def is_bundled(self) -> bool:
+        """Whether it came with clipcli; its installer took care of it."""
+        return self.folder.is_relative_to(_PACKAGE)
 
     @property
     def size(self) -> int:
@@ -131,14 +147,42 @@ class Bundle:
         return (versions.get("onnxruntime"), versions.get("machine")) == here
 
 
+@dataclass(frozen=True)
+class Damaged:
+    """What `clipcli pull` made and something else has spoiled.
+
+    Attributes:
+        folder: of the bundle.
+        model: its canonical name, where that can still be read.
+        error: what is wrong with it.
+    """
+
+    folder: Path
+    model: str | None
+    error: ModelError
+
+
+def check_preparable(spec: ModelSpec) -> None:
+    """Refuse a model that a bundle cannot hold.
+
+    Raises:
+        ModelError: its tokenizer or its text tower is not CLIP's own.
+    """
+    if spec.needs_transformers:
+        reason = "its text tower or tokenizer is one of the package transformers"
+        raise ModelError(f"{spec.name} cannot be prepared: {reason}; it runs with --engine torch")
+
+
 def bundle_folder(spec: ModelSpec, precision: str) -> Path:
     """Where the bundle of a model is, or would be.
 
-    A folder that was prepared in place (as the bundled model is) holds its own fp32 graphs.
+    The bundled model's fp32 graphs lie beside its weights, and belong to no other weights.
     """
-    if precision == "fp32" and spec.folder is not None and (spec.folder / MANIFEST_FILE).is_file():
-        return spec.folder
-    slug = re.sub(r"[^A-Za-z0-9.-]+", "_", spec.name).strip("_")
+    if spec.weights == _BUNDLED_WEIGHTS and precision == "fp32":
+        return _BUNDLED_WEIGHTS.parent
+    # A local folder has as many names as there are ways to it; its own name is one of them.
+    name = spec.name if spec.folder is None else spec.folder.resolve().name
+    slug = re.sub(r"[^A-Za-z0-9.-]+", "_", name).strip("_.")[:_LONGEST_SLUG]
     return bundles_folder() / f"{slug}-{precision}-{_key(spec)}"
 
 
@@ -149,7 +193,7 @@ def find_bundle(spec: ModelSpec, precision: str) -> Bundle | None:
         ModelError: there is one, and it is damaged.
     """
     folder = bundle_folder(spec, precision)
-    return open_bundle(folder) if (folder / MANIFEST_FILE).is_file() else None
+    return open_bundle(folder) if folder.is_dir() else None
 
 
 def open_bundle(folder: Path) -> Bundle:
@@ -162,17 +206,23 @@ def open_bundle(folder: Path) -> Bundle:
         ModelError: a file is missing, cut short or changed; the message names the repair.
     """
     try:
-        manifest = Manifest.from_json((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
+        manifest = _read_manifest(folder)
     except (OSError, ValueError) as error:
         raise _damaged(folder, f"its {MANIFEST_FILE} cannot be used ({error})") from error
-    stamps = None if folder.is_relative_to(_PACKAGE) else _read_stamps(folder)
-    for name, record in manifest.files.items():
-        _check_file(folder, name, record, stamps)
-    return Bundle(folder, manifest)
+    bundle = Bundle(folder, manifest)
+    known = None if bundle.is_bundled else _read_stamps(folder)
+    found = {
+        name: _check_file(folder, name, record, known) for name, record in manifest.files.items()
+    }
+    if known is not None and found != known:
+        # The same files elsewhere: the next start need not hash them, if that can be noted.
+        with suppress(OSError):
+            _write_stamps(folder, found)
+    return bundle
 
 
-def prepared_bundles() -> Iterator[Bundle | Path]:
-    """All that `clipcli pull` made, by name; a damaged one is its folder."""
+def prepared_bundles() -> Iterator[Bundle | Damaged]:
+    """All that `clipcli pull` made, by name."""
     folder = bundles_folder()
     names = sorted(folder.iterdir()) if folder.is_dir() else []
     for path in names:
@@ -180,20 +230,39 @@ def prepared_bundles() -> Iterator[Bundle | Path]:
             continue
         try:
             yield open_bundle(path)
-        except ModelError:
-            yield path
+        except ModelError as error:
+            model = None
+            with suppress(OSError, ValueError):
+                model = _read_manifest(path).model
+            yield Damaged(path, model, error)
+
+
+def temporary_folder(folder: Path, kind: str = "new") -> Path:
+    """Where this process builds, or deletes, what is or was a bundle's folder."""
+    return folder.with_name(f".{folder.name}.{_NODE}.{os.getpid()}.{kind}")
+
+
+def remove_abandoned(parent: Path) -> None:
+    """Delete what processes that are no more left of their work among the bundles."""
+    name = re.compile(rf"\..+\.{re.escape(_NODE)}\.([0-9]+)\.(new|old)")
+    for path in parent.iterdir() if parent.is_dir() else ():
+        match = name.fullmatch(path.name)
+        if match and not _is_alive(int(match[1])):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def install(temporary: Path, folder: Path) -> None:
     """Move a finished bundle into its place, whole, whoever else does so at the same time."""
-    stamp(temporary)
+    manifest = _read_manifest(temporary)
+    _write_stamps(temporary, {name: _stamp(temporary / name) for name in manifest.files})
     while True:
         try:
             temporary.rename(folder)
-        except OSError:
-            if not folder.is_dir():
+        except OSError as error:
+            # A folder cannot replace one that holds something: that one steps aside first. Another
+            # process may have put it there, or taken it away, since.
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
-            # A folder cannot replace one that holds something: that one steps aside first.
             remove(folder)
         else:
             return
@@ -201,19 +270,13 @@ def install(temporary: Path, folder: Path) -> None:
 
 def remove(folder: Path) -> None:
     """Take a bundle out of its place at once, then delete it at leisure."""
-    aside = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    aside = temporary_folder(folder, "old")
+    shutil.rmtree(aside, ignore_errors=True)
     try:
         folder.rename(aside)
     except FileNotFoundError:
         return
     shutil.rmtree(aside, ignore_errors=True)
-
-
-def stamp(folder: Path) -> None:
-    """Note how the files look to the file system, so that a start need not hash them."""
-    manifest = Manifest.from_json((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
-    stamps = {name: _stamp(folder / name) for name in manifest.files}
-    (folder / STAMP_FILE).write_text(json.dumps(stamps), encoding="utf-8")
 
 
 def record_file(path: Path) -> FileRecord:
@@ -236,9 +299,32 @@ def _key(spec: ModelSpec) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+def _read_manifest(folder: Path) -> Manifest:
+    return Manifest.from_json((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
+
+
+def _is_alive(process: int) -> bool:
+    if process == os.getpid():
+        return False  # what has this number and is not being made is from another's life
+    if os.name == "nt":
+        return True  # where signal 0 would end it
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # another user's
+        pass
+    return True
+
+
 def _stamp(path: Path) -> list[int]:
+    """How a file looks to the file system, so that a start need not hash it."""
     status = path.stat()
     return [status.st_size, status.st_mtime_ns, status.st_ino]
+
+
+def _write_stamps(folder: Path, stamps: Mapping[str, object]) -> None:
+    (folder / STAMP_FILE).write_text(json.dumps(stamps), encoding="utf-8")
 
 
 def _read_stamps(folder: Path) -> Mapping[str, object]:
@@ -251,16 +337,19 @@ def _read_stamps(folder: Path) -> Mapping[str, object]:
 
 def _check_file(
     folder: Path, name: str, record: FileRecord, stamps: Mapping[str, object] | None
-) -> None:
+) -> list[int]:
+    """See that a file is the one that was written; returns how it looks now."""
     path = folder / name
     try:
-        if path.stat().st_size != record.size:
+        found = _stamp(path)
+        if found[0] != record.size:
             raise _damaged(folder, f"{name} is not as long as it was")
-        looks_changed = stamps is not None and _stamp(path) != stamps.get(name)
+        looks_changed = stamps is not None and found != stamps.get(name)
         if looks_changed and record_file(path) != record:
             raise _damaged(folder, f"{name} has changed")
     except OSError as error:
         raise _damaged(folder, f"{name} cannot be read ({error.strerror})") from error
+    return found
 
 
 def _damaged(folder: Path, reason: str) -> ModelError:

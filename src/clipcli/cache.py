@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,13 +16,19 @@ from clipcli.errors import ClipcliWarning
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    Float32 = NDArray[np.float32]
+
 _BUSY_SECONDS = 5.0
 _LOOKED_UP_AT_ONCE = 500  # SQLite allows 999 parameters in its oldest builds
+_UNIT_TOLERANCE = 1e-3  # of a squared length, after rounding to half precision
+_STORED = np.dtype("<f4")  # a shared folder's file is the same on every machine
 _TABLE = (
     "CREATE TABLE IF NOT EXISTS embeddings ("
     "model TEXT NOT NULL, prompt TEXT NOT NULL, vector BLOB NOT NULL,"
     " PRIMARY KEY (model, prompt)) WITHOUT ROWID"
 )
+# ValueError: a path or a prompt that no file system or database can hold.
+_TROUBLE = (sqlite3.Error, OSError, ValueError)
 
 
 class TextCache:
@@ -38,30 +44,32 @@ class TextCache:
         self.file = file
         self._usable = True
 
-    def read(self, model: str, prompts: Sequence[str]) -> dict[str, NDArray[np.float32]]:
-        """The embeddings that are known.
+    def read(self, model: str, prompts: Sequence[str], width: int) -> dict[str, Float32]:
+        """The embeddings that are known; rows that cannot be the model's are passed over.
 
         Args:
             model: identity of model and tokenizer.
             prompts: any number of texts.
+            width: of the model's embeddings.
 
         Returns:
-            Prompt -> unit embedding, for those of the prompts that were kept.
+            Prompt -> unit embedding, shape (width,), for those of the prompts that were kept.
         """
-        found: dict[str, NDArray[np.float32]] = {}
-        if not self._usable or not self.file.exists():
+        found: dict[str, Float32] = {}
+        if not self._usable:
             return found
         try:
             with closing(self._connect()) as database:
-                for start in range(0, len(prompts), _LOOKED_UP_AT_ONCE):
-                    part = prompts[start : start + _LOOKED_UP_AT_ONCE]
-                    found |= _select(database, model, part)
-        except (sqlite3.Error, OSError, ValueError) as error:
+                for prompt, value in _select(database, model, prompts):
+                    vector = _unit_vector(value, width)
+                    if vector is not None:
+                        found[prompt] = vector
+        except _TROUBLE as error:
             self._give_up("read", error)
         return found
 
-    def write(self, model: str, embeddings: Mapping[str, NDArray[np.float32]]) -> None:
-        """Keep embeddings for later runs.
+    def write(self, model: str, embeddings: Mapping[str, Float32]) -> None:
+        """Keep embeddings for later runs, all of them or none, in one transaction.
 
         Args:
             model: identity of model and tokenizer.
@@ -69,23 +77,37 @@ class TextCache:
         """
         if not self._usable or not embeddings:
             return
-        rows = [(model, prompt, vector.tobytes()) for prompt, vector in embeddings.items()]
+        rows = (
+            (model, prompt, vector.astype(_STORED).tobytes())
+            for prompt, vector in embeddings.items()
+        )
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
-            with closing(self._connect()) as database, database:
+            with closing(sqlite3.connect(self.file, timeout=_BUSY_SECONDS)) as database, database:
                 database.execute(_TABLE)
                 database.executemany("INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?)", rows)
-        except (sqlite3.Error, OSError) as error:
+        except _TROUBLE as error:
             self._give_up("write to", error)
 
     def count(self) -> int:
-        """How many embeddings are kept; 0 where the database cannot be read."""
+        """How many embeddings are kept; 0, with a warning, where that cannot be told."""
         try:
             with closing(self._connect()) as database:
+                if not _has_table(database):
+                    return 0
                 (number,) = database.execute("SELECT count(*) FROM embeddings").fetchone()
                 return int(number)
-        except (sqlite3.Error, OSError):
+        except _TROUBLE as error:
+            self._give_up("read", error)
             return 0
+
+    def size(self) -> int:
+        """Bytes on disk."""
+        total = 0
+        for file in self._files():
+            with suppress(OSError, ValueError):
+                total += file.stat().st_size
+        return total
 
     def clear(self) -> None:
         """Delete the database.
@@ -93,31 +115,52 @@ class TextCache:
         Raises:
             OSError: it cannot be deleted.
         """
-        for file in self.files():
+        for file in self._files():
             file.unlink(missing_ok=True)
 
-    def files(self) -> Iterable[Path]:
+    def _files(self) -> list[Path]:
         """The database and what SQLite keeps beside it."""
-        return [
-            self.file.with_name(self.file.name + end) for end in ("", "-wal", "-shm", "-journal")
-        ]
+        return [self.file.with_name(self.file.name + end) for end in ("", "-journal")]
 
     def _connect(self) -> sqlite3.Connection:
-        return sqlite3.connect(self.file, timeout=_BUSY_SECONDS)
+        """Open the database to read it; where there is none, an empty one that is on no disk."""
+        # Opening a file that is not there would make it.
+        where = self.file if self.file.exists() else ":memory:"
+        return sqlite3.connect(where, timeout=_BUSY_SECONDS)
 
     def _give_up(self, verb: str, error: Exception) -> None:
         self._usable = False
         message = (
             f"cannot {verb} the cache of text embeddings {self.file} ({error}); going on without"
-            " it. 'clipcli cache --clear' removes it, --no-cache leaves it alone"
+            " it. 'clipcli cache --clear' empties it, CLIPCLI_CACHE_DIR moves it, --no-cache"
+            " leaves it alone"
         )
         warnings.warn(message, ClipcliWarning, stacklevel=3)
 
 
 def _select(
     database: sqlite3.Connection, model: str, prompts: Sequence[str]
-) -> dict[str, NDArray[np.float32]]:
-    marks = ", ".join("?" * len(prompts))
-    query = f"SELECT prompt, vector FROM embeddings WHERE model = ? AND prompt IN ({marks})"  # noqa: S608
-    rows = database.execute(query, (model, *prompts))
-    return {prompt: np.frombuffer(vector, np.float32) for prompt, vector in rows}
+) -> Iterator[tuple[str, object]]:
+    if not _has_table(database):
+        return
+    for start in range(0, len(prompts), _LOOKED_UP_AT_ONCE):
+        part = prompts[start : start + _LOOKED_UP_AT_ONCE]
+        marks = ", ".join("?" * len(part))
+        query = f"SELECT prompt, vector FROM embeddings WHERE model = ? AND prompt IN ({marks})"  # noqa: S608
+        yield from database.execute(query, (model, *part))
+
+
+def _has_table(database: sqlite3.Connection) -> bool:
+    """Not so in a file that another process has made and not yet written to."""
+    query = "SELECT 1 FROM sqlite_master WHERE name = 'embeddings'"
+    return database.execute(query).fetchone() is not None
+
+
+def _unit_vector(value: object, width: int) -> Float32 | None:
+    """A stored embedding, or None where it cannot be one: another width, not of length 1."""
+    if not isinstance(value, bytes) or len(value) != width * _STORED.itemsize:
+        return None
+    vector = np.frombuffer(value, _STORED).astype(np.float32, copy=False)
+    with np.errstate(all="ignore"):
+        squared_length = float(vector @ vector)
+    return vector if abs(squared_length - 1) < _UNIT_TOLERANCE else None

@@ -15,7 +15,7 @@ from clipcli.labels import LabelSet
 
 if TYPE_CHECKING:
     from clipcli.cache import TextCache
-    from clipcli.engines.base import Engine, ModelInfo
+    from clipcli.engines.base import Engine
     from clipcli.models import Activation
     from clipcli.sources import ImageRef
 
@@ -23,7 +23,7 @@ Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
 _PROMPTS_AT_ONCE = 64
-_UNIT_TOLERANCE = 1e-3  # of a squared length, after rounding to half precision
+_PROMPTS_IN_MEMORY = 4096
 
 
 @dataclass(frozen=True)
@@ -122,12 +122,12 @@ class ZeroShotHead:
     def similarities(self, image_embeddings: Float32) -> Float64:
         """Cosines, shape (n, L), of unit image embeddings, shape (n, embed_dim).
 
-        In double precision, so that a row does not depend on the rows beside it.
+        Each is summed by itself, in double precision: a matrix product's last digits depend on
+        its shape, so that equal labels would not tie, nor a row be the same in other company.
         """
-        product: Float64 = image_embeddings.astype(np.float64) @ self.embeddings.T.astype(
-            np.float64
-        )
-        return product
+        images, texts = image_embeddings.astype(np.float64), self.embeddings.astype(np.float64)
+        cosines: Float64 = np.einsum("nd,ld->nl", images, texts)
+        return cosines
 
     def probabilities(self, similarities: Float64) -> Float64:
         """Probabilities, of the shape of the cosines.
@@ -187,29 +187,34 @@ def build_head(engine: Engine, labels: LabelSet, cache: TextCache | None = None)
     """
     info = engine.info
     labels.check_alternatives(info.activation)
-    prompts = labels.prompts()
-    known = _usable(cache.read(info.fingerprint, prompts), info) if cache else {}
-    missing = [prompt for prompt in dict.fromkeys(prompts) if prompt not in known]
-    if missing:
-        new = dict(zip(missing, encode_prompts(engine, missing), strict=True))
-        known |= new
-        if cache:
-            cache.write(info.fingerprint, new)
-    rows = np.stack([known[prompt] for prompt in prompts])
-    by_label = rows.reshape(len(labels.names), len(labels.templates), -1)
-    embeddings = by_label[:, 0] if len(labels.templates) == 1 else normalise(by_label.mean(axis=1))
+    templates, prompts = len(labels.templates), labels.prompts()
+    embeddings = np.empty((len(labels.names), info.embed_dim), np.float32)
+    # A thousand labels in eighty templates would be 160 MB at once, and as much in one write.
+    at_once = max(1, _PROMPTS_IN_MEMORY // templates)
+    for start in range(0, len(embeddings), at_once):
+        part = slice(start, start + at_once)
+        rows = _embed(engine, prompts[start * templates : part.stop * templates], cache)
+        by_label = rows.reshape(-1, templates, info.embed_dim)
+        embeddings[part] = by_label[:, 0] if templates == 1 else normalise(by_label.mean(axis=1))
     return ZeroShotHead(
         labels.names, embeddings, info.logit_scale, info.logit_bias, info.activation
     )
 
 
-def _usable(found: dict[str, Float32], info: ModelInfo) -> dict[str, Float32]:
-    """What a cache gave back, without rows that cannot be this model's."""
-    return {
-        prompt: row
-        for prompt, row in found.items()
-        if row.shape == (info.embed_dim,) and abs(float(row @ row) - 1) < _UNIT_TOLERANCE
-    }
+def _embed(engine: Engine, prompts: Sequence[str], cache: TextCache | None) -> Float32:
+    """Unit rows of prompts, from the cache where it knows them; what is new goes into it."""
+    info = engine.info
+    known = cache.read(info.fingerprint, prompts, info.embed_dim) if cache else {}
+    missing = [prompt for prompt in dict.fromkeys(prompts) if prompt not in known]
+    if missing:
+        embeddings, cut = _encode(engine, missing)
+        new = dict(zip(missing, embeddings, strict=True))
+        if cache:
+            # A prompt that was cut is encoded anew each time, so that each run warns of it.
+            kept = {prompt: row for prompt, row in new.items() if prompt not in cut}
+            cache.write(info.fingerprint, kept)
+        known |= new
+    return np.stack([known[prompt] for prompt in prompts])
 
 
 def encode_prompts(engine: Engine, prompts: Sequence[str]) -> Float32:
@@ -222,6 +227,11 @@ def encode_prompts(engine: Engine, prompts: Sequence[str]) -> Float32:
     Raises:
         UsageError: a text cannot be tokenised.
     """
+    return _encode(engine, prompts)[0]
+
+
+def _encode(engine: Engine, prompts: Sequence[str]) -> tuple[Float32, set[str]]:
+    """Embeddings of prompts, and those prompts of which only a part counts."""
     try:
         tokens = engine.tokenize(prompts)
     except ValueError as error:
@@ -238,7 +248,7 @@ def encode_prompts(engine: Engine, prompts: Sequence[str]) -> Float32:
         if engine.info.short_context:
             ids = ids[:, : tokens.lengths[batch].max()]
         embeddings[batch] = engine.encode_tokens(np.ascontiguousarray(ids))
-    return embeddings
+    return embeddings, {prompts[position] for position in tokens.truncated}
 
 
 def normalise(embeddings: Float32) -> Float32:

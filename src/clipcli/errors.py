@@ -16,36 +16,36 @@ from enum import StrEnum
 class FailureCode(StrEnum):
     """Why one image has no prediction. The values appear in JSON and CSV output."""
 
+    # No file of that name.
     NOT_FOUND = "not_found"
-    """No file of that name."""
+    # A pattern without a match, or a folder without images.
     NO_MATCH = "no_match"
-    """A pattern without a match, or a folder without images."""
+    # A folder was named without `--recursive`.
     IS_A_FOLDER = "is_a_folder"
-    """A folder was named without `--recursive`."""
+    # The file exists and cannot be read (permissions, a device, a disk error).
     UNREADABLE = "unreadable"
-    """The file exists and cannot be read (permissions, a device, a disk error)."""
+    # No bytes at all.
     EMPTY = "empty"
-    """No bytes at all."""
+    # The bytes are of no known image format.
     NOT_AN_IMAGE = "not_an_image"
-    """The bytes are of no known image format."""
+    # An image format that is not switched on.
     UNSUPPORTED_FORMAT = "unsupported_format"
-    """An image format that is not switched on."""
+    # The image's data is truncated or corrupt.
     DAMAGED = "damaged"
-    """The image's data is truncated or corrupt."""
+    # The file is larger than the limit.
     TOO_MANY_BYTES = "too_many_bytes"
-    """The file is larger than the limit."""
+    # The image is larger than `--max-pixels`; it was not decoded.
     TOO_MANY_PIXELS = "too_many_pixels"
-    """The image is larger than `--max-pixels`; it was not decoded."""
+    # Resized for the model, the image would be larger than `--max-pixels`.
     TOO_ELONGATED = "too_elongated"
-    """Resized for the model, the image would be larger than `--max-pixels`."""
+    # The address is not one that clipcli connects to (scheme, private network).
     URL_REFUSED = "url_refused"
-    """The address is not one that clipcli connects to (scheme, private network)."""
+    # The server could not be reached or answered with an error.
     URL_FAILED = "url_failed"
-    """The server could not be reached or answered with an error."""
+    # The download took longer than its limit.
     URL_TIMEOUT = "url_timeout"
-    """The download took longer than its limit."""
+    # The model's embedding of the image holds NaN or infinity.
     NOT_FINITE = "not_finite"
-    """The model's embedding of the image holds NaN or infinity."""
 
 
 class ClipcliError(Exception):

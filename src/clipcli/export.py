@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
 import platform
 import shutil
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -30,16 +29,19 @@ from clipcli.bundles import (
     Bundle,
     Manifest,
     bundle_folder,
+    check_preparable,
     install,
     open_bundle,
     record_file,
+    remove_abandoned,
+    temporary_folder,
 )
 from clipcli.checkset import check_images, check_prompts
 from clipcli.classifier import encode_prompts
 from clipcli.engines.base import EngineOptions, fingerprint
 from clipcli.engines.onnx import OnnxEngine
 from clipcli.engines.openclip import OpenClipEngine
-from clipcli.errors import ModelError
+from clipcli.errors import ClipcliWarning, ModelError
 from clipcli.models import ModelSpec
 from clipcli.tokenizer import write_tokenizer_file
 
@@ -79,15 +81,25 @@ def prepare(preparation: Preparation, destination: Path | None = None) -> Bundle
         destination: the bundle's folder; by default where `find_bundle` looks.
 
     Raises:
-        ModelError: the model cannot be exported, or its bundle does not agree with torch.
-        OSError: it cannot be written, for want of space, say; nothing half-made is left.
+        ModelError: the model cannot be exported, its bundle does not agree with torch, or it
+            cannot be written, for want of space, say; nothing half-made is left.
     """
-    spec, precision = preparation.spec, preparation.precision
-    folder = destination or bundle_folder(spec, precision)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.new")
+    check_preparable(preparation.spec)
+    folder = destination or bundle_folder(preparation.spec, preparation.precision)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        remove_abandoned(folder.parent)
+        _prepare(preparation, folder)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ModelError(f"the prepared model cannot be written to {folder} ({reason})") from error
+    return open_bundle(folder)
+
+
+def _prepare(preparation: Preparation, folder: Path) -> None:
+    temporary = temporary_folder(folder)
     preparation.tell("loading the model into torch")
-    reference = OpenClipEngine(spec, preparation.weights, EngineOptions("cpu"))
+    reference = OpenClipEngine(preparation.spec, preparation.weights, EngineOptions("cpu"))
     try:
         temporary.mkdir()
         _write_graphs(reference, temporary, preparation)
@@ -95,12 +107,11 @@ def prepare(preparation: Preparation, destination: Path | None = None) -> Bundle
         manifest = _manifest(reference, temporary, preparation, parity={})
         preparation.tell("checking it against torch")
         parity = _check(reference, Bundle(temporary, manifest))
-        manifest = _manifest(reference, temporary, preparation, parity)
-        (temporary / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
+        finished = replace(manifest, parity=parity)
+        (temporary / MANIFEST_FILE).write_text(finished.to_json(), encoding="utf-8")
         install(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return open_bundle(folder)
 
 
 def _write_graphs(engine: OpenClipEngine, folder: Path, preparation: Preparation) -> None:
@@ -116,7 +127,9 @@ def _write_graphs(engine: OpenClipEngine, folder: Path, preparation: Preparation
     _optimise(raw, folder / IMAGE_GRAPH)
     preparation.tell("exporting the text tower")
     context = engine.info.context_length
-    tokens = torch.ones(2, 9 if engine.info.short_context else context, dtype=torch.int64)
+    # An example as long as the context would fix the length.
+    length = max(2, context // 2) if engine.info.short_context else context
+    tokens = torch.ones(2, length, dtype=torch.int64)
     shape = {0: rows}
     if engine.info.short_context:
         shape[1] = torch.export.Dim("length", min=2, max=context)
@@ -140,14 +153,19 @@ def _export(
                 output_names=["embeddings"],
                 verbose=False,
             )
-            assert program is not None
-            program.save(file, external_data=True)
-    except OSError:
-        raise
     except Exception as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ModelError(f"this architecture cannot be prepared ({reason})") from error
+        raise ModelError(f"this architecture cannot be prepared ({_line(error)})") from error
+    assert program is not None
+    program.save(file, external_data=True)
     return file
+
+
+def _line(error: Exception) -> str:
+    """The root of an exporter's error, in a line; what lies above it are its own steps."""
+    while error.__cause__ is not None and isinstance(error.__cause__, Exception):
+        error = error.__cause__
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
 def _optimise(raw: Path, file: Path) -> None:
@@ -162,7 +180,10 @@ def _optimise(raw: Path, file: Path) -> None:
     entry = "session.optimized_model_external_initializers"
     settings.add_session_config_entry(f"{entry}_file_name", f"{file.name}.data")
     settings.add_session_config_entry(f"{entry}_min_size_in_bytes", str(_INLINE_BYTES))
-    onnxruntime.InferenceSession(raw, settings, providers=["CPUExecutionProvider"])
+    try:
+        onnxruntime.InferenceSession(raw, settings, providers=["CPUExecutionProvider"])
+    except Exception as error:  # a full disk, too, is an error of its own kind
+        raise ModelError(f"ONNX Runtime cannot write {file.name} ({_line(error)})") from error
 
 
 def _quantised(raw: Path) -> Path:
@@ -224,7 +245,11 @@ def _check(reference: OpenClipEngine, bundle: Bundle) -> dict[str, float]:
     images = check_images(reference.info.preprocess)
     ours, theirs = prepared.encode_images(images), reference.encode_images(images)
     prompts = check_prompts()
-    our_text, their_text = encode_prompts(prepared, prompts), encode_prompts(reference, prompts)
+    with warnings.catch_warnings():
+        # Not the user's prompts: whether all of their tokens fit is no news.
+        warnings.simplefilter("ignore", ClipcliWarning)
+        our_text = encode_prompts(prepared, prompts)
+        their_text = encode_prompts(reference, prompts)
     parity = {
         "image_difference": float(np.abs(ours - theirs).max()),
         "text_difference": float(np.abs(our_text - their_text).max()),

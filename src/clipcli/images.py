@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
 # The largest camera sensors have 200 million pixels; decoded as RGB that is 600 MB.
 DEFAULT_MAX_PIXELS = 200_000_000
 DEFAULT_MAX_BYTES = 256 * 1024 * 1024
+
+_LOADING = threading.Lock()
 
 # What open_clip's transform knows; `random` is for training and means bicubic otherwise.
 _RESAMPLING = {
@@ -145,6 +148,19 @@ def open_image(data: bytes, options: ImageOptions) -> Image.Image:
         except UnidentifiedImageError as error:
             raise explain_unreadable(data, options.extra_formats) from error
         _check_pixels(image.size, options.max_pixels)
+        image.load()
+    return image
+
+
+def load_image(image: Image.Image) -> Image.Image:
+    """An open image of the caller's, its pixels read from its file.
+
+    One image may come several times, to several threads: only one of them reads the file.
+
+    Raises:
+        InputError: damaged.
+    """
+    with _LOADING, _decoding():
         image.load()
     return image
 

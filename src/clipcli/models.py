@@ -15,9 +15,6 @@ from clipcli.errors import ModelError, UsageError
 from clipcli.hub import WAY_OUT, hub_file
 
 if TYPE_CHECKING:
-    pass
-
-if TYPE_CHECKING:
     from clipcli.tokenizer import CleanMode
 
 DEFAULT_MODEL = "ViT-B/32"
@@ -26,6 +23,7 @@ BUNDLED_MODEL = "tiny"
 HUB_PREFIX = "hf-hub:"
 
 CONFIG_FILE = "open_clip_config.json"
+MANIFEST_FILE = "manifest.json"
 Activation = Literal["softmax", "sigmoid"]
 
 
@@ -64,6 +62,7 @@ class ModelSpec:
         preprocess: open_clip's `preprocess_cfg`, where it differs from open_clip's defaults.
         weights: where the safetensors file is.
         folder: of the model's other files (a tokenizer's), where it has one.
+        bundle: the prepared model that was named itself, by its folder.
     """
 
     name: str
@@ -71,6 +70,7 @@ class ModelSpec:
     preprocess: Mapping[str, Any]
     weights: Path | HubWeights
     folder: Path | None = None
+    bundle: Path | None = None
 
     @property
     def activation(self) -> Activation:
@@ -150,7 +150,7 @@ def _resolve_name(request: ModelRequest) -> ModelSpec:
     elif architecture in catalogue.architectures():
         return _architecture_spec(architecture, tag, request)
     elif _names_a_folder(name):
-        spec = _folder_spec(name, Path(os.path.expanduser(name)))
+        spec = _folder_spec(name, Path(os.path.realpath(os.path.expanduser(name))))
     else:
         raise _unknown_architecture(name, architecture)
     if request.quick_gelu is not None:
@@ -250,15 +250,31 @@ def _hub_spec(repository: str, *, offline: bool) -> ModelSpec:
 
 
 def _folder_spec(name: str, folder: Path) -> ModelSpec:
-    config_file = folder / CONFIG_FILE
-    # Here and above os.path, which answers for impossible names, too, where pathlib raises.
-    if not os.path.isfile(config_file):
-        is_folder = os.path.isdir(folder)
-        reason = f"it holds no {CONFIG_FILE}" if is_folder else "there is no such folder"
-        raise ModelError(f"{name} is not an open_clip folder: {reason}")
-    config, preprocess = _read_config(config_file)
+    """A folder's model, recognised by what the folder holds."""
     weights = folder / catalogue.DEFAULT_WEIGHTS_FILE
-    return ModelSpec(name, config, preprocess, weights, folder)
+    # Here and above os.path, which answers for impossible names, too, where pathlib raises.
+    if os.path.isfile(folder / CONFIG_FILE):
+        config, preprocess = _read_config(folder / CONFIG_FILE)
+        # A folder has as many names as there are ways to it.
+        canonical = name if name == BUNDLED_MODEL else str(folder)
+        return ModelSpec(canonical, config, preprocess, weights, folder)
+    if os.path.isfile(folder / MANIFEST_FILE):
+        model, config, preprocess = _read_manifest(folder / MANIFEST_FILE)
+        return ModelSpec(model, config, preprocess, weights, bundle=folder)
+    is_folder = os.path.isdir(folder)
+    reason = f"it holds no {CONFIG_FILE}" if is_folder else "there is no such folder"
+    raise ModelError(f"{name} is not an open_clip folder: {reason}")
+
+
+def _read_manifest(file: Path) -> tuple[str, Mapping[str, Any], Mapping[str, Any]]:
+    """Name, `model_cfg` and preprocessing of a prepared model; the rest is its bundle's matter."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        return str(content["model"]), dict(content["config"]), dict(content["preprocess"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(
+            f"{file} is not the manifest of a prepared model: pull it again"
+        ) from error
 
 
 def _read_config(file: Path) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
@@ -291,7 +307,7 @@ def _config_fault(content: Any) -> str | None:  # noqa: ANN401
 
 
 def _is_rgb(value: object) -> bool:
-    numbers = value if isinstance(value, list) else []
+    numbers = value if isinstance(value, list) else [value] * 3  # one for all channels
     return len(numbers) == 3 and all(isinstance(number, int | float) for number in numbers)
 
 

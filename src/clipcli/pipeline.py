@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from clipcli.classifier import Failure, Result, ScoreOptions, ZeroShotHead
 from clipcli.cpu import available_cpus
 from clipcli.errors import InputError
-from clipcli.fetch import FetchOptions, fetch
-from clipcli.images import ImageOptions, PreprocessConfig, open_image, preprocess
+from clipcli.images import ImageOptions, PreprocessConfig, load_image, open_image, preprocess
 from clipcli.sources import ImageRef, Stream, Url, read_file, read_stream
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from clipcli.engines.base import Engine
+    from clipcli.fetch import FetchOptions
 
 Float32 = NDArray[np.float32]
 
@@ -36,14 +36,14 @@ class PipelineOptions:
         batch_size: images in one run of the engine.
         workers: threads that read and decode; None for one a processor.
         images: what is accepted, and how it is prepared.
-        fetch: what downloads may do.
+        fetch: what downloads may do; None for the defaults.
         scores: what of the scores is kept.
     """
 
     batch_size: int = 32
     workers: int | None = None
     images: ImageOptions = field(default_factory=ImageOptions)
-    fetch: FetchOptions = field(default_factory=FetchOptions)
+    fetch: FetchOptions | None = None
     scores: ScoreOptions = field(default_factory=ScoreOptions)
 
 
@@ -140,7 +140,10 @@ def _opened(ref: ImageRef, options: PipelineOptions) -> Image:
         case Stream(file):
             data = read_stream(file, options.images.max_bytes)
         case Url(address):
-            data = fetch(address, options.fetch)
+            # A start without a URL is spared the import: six milliseconds.
+            from clipcli.fetch import FetchOptions, fetch
+
+            data = fetch(address, options.fetch or FetchOptions())
         case image:
-            return image
+            return load_image(image)
     return open_image(data, options.images)

@@ -140,7 +140,7 @@ class ClipTokenizer:
             ValueError: The text holds an HTML character reference of more than 4,300 digits,
                 which Python refuses to read as a number (open_clip fails on it, too).
         """
-        words = _split(_clean(text, self.config.clean))
+        words = _split(clean_text(text, self.config.clean))
         return [token for word in words for token in self._word_ids(word)]
 
 
@@ -166,7 +166,6 @@ def write_tokenizer_file(path: Path) -> None:
 
 
 def _read_vocabulary(path: Path) -> dict[str, int]:
-    # Not with the `tokenizers` package: its import and its reader take four times as long.
     import json
 
     try:
@@ -197,7 +196,16 @@ def _merges() -> list[str]:
     return lines[1 : 1 + _MERGES_USED]  # the first line is the file's version
 
 
-def _clean(text: str, mode: CleanMode) -> str:
+def clean_text(text: str, mode: CleanMode) -> str:
+    """Clean a text as the function of that name in open_clip's `get_clean_fn` does.
+
+    Args:
+        text: As it was given.
+        mode: As in `TokenizerConfig`.
+
+    Raises:
+        ValueError: As in `ClipTokenizer.encode`.
+    """
     # There is nothing to repair in plain ASCII: a start with such labels is spared ftfy's import.
     if not _is_printable_ascii(text) or "&" in text:
         text = _repair(text)
@@ -234,6 +242,7 @@ def _is_printable_ascii(text: str) -> bool:
     return text.isascii() and text.isprintable()
 
 
+# By hand: to import the package `tokenizers` and let it read its file takes 113 ms of each start.
 def _encode_word(word: str, vocabulary: dict[str, int]) -> tuple[int, ...]:
     """Return one word's token ids: neighbours merge, best rank first, until none can.
 

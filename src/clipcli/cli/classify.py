@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from clipcli.classifier import Result
     from clipcli.engines import EngineChoice
     from clipcli.engines.base import Engine, EngineOptions
+    from clipcli.fetch import FetchOptions
     from clipcli.outputs import Writer
     from clipcli.pipeline import PipelineOptions
 
@@ -135,12 +136,10 @@ class Arguments:
     def pipeline_options(self) -> PipelineOptions:
         """How images are read and scored."""
         from clipcli.classifier import ScoreOptions
-        from clipcli.fetch import FetchOptions
         from clipcli.images import DEFAULT_MAX_PIXELS, ImageOptions
         from clipcli.outputs import DEFAULT_TOP_K
         from clipcli.pipeline import PipelineOptions
 
-        hosts = frozenset(host.lower() for host in self.allowed_hosts)
         shown = None if self.verbose else max(DEFAULT_TOP_K, self.top_k or 0)
         return PipelineOptions(
             self.batch_size,
@@ -150,9 +149,16 @@ class Arguments:
                 extra_formats=self.extra_formats,
                 reference=self.preprocess == "reference",
             ),
-            FetchOptions(allowed_hosts=hosts),
+            self._fetch_options(),
             ScoreOptions(shown, self.min_probability),
         )
+
+    def _fetch_options(self) -> FetchOptions | None:
+        if not self.allowed_hosts:
+            return None
+        from clipcli.fetch import FetchOptions
+
+        return FetchOptions(allowed_hosts=frozenset(host.lower() for host in self.allowed_hosts))
 
 
 @click.command(

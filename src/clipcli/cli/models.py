@@ -6,14 +6,18 @@ from collections.abc import Iterator
 
 import click
 
-from clipcli.bundles import Bundle, open_bundle, prepared_bundles, remove
+from clipcli.bundles import Bundle, Damaged, open_bundle, prepared_bundles, remove
 from clipcli.cli.options import console_options
 from clipcli.errors import UsageError
 from clipcli.models import BUNDLED_MODEL, DEFAULT_MODEL, ModelRequest, resolve_model
 
+_WAYS_OUT = "repair it with 'clipcli pull MODEL', or 'clipcli models --remove {}'"
+
 
 @click.command()
-@click.option("--remove", "removed", metavar="NAME", help="Delete a prepared model.")
+@click.option(
+    "--remove", "removed", metavar="NAME", help="Delete a prepared model, in all precisions."
+)
 @console_options
 def models(removed: str | None) -> None:
     """List the models that are at hand.
@@ -37,7 +41,8 @@ def _lines() -> Iterator[str]:
         if isinstance(prepared, Bundle):
             yield _line("prepared", prepared)
         else:
-            yield f"damaged    {prepared}: repair it with 'clipcli pull MODEL', or delete it"
+            name = prepared.model or prepared.folder.name
+            yield f"damaged    {name}  {prepared.folder}: {_WAYS_OUT.format(name)}"
     others = f"{DEFAULT_MODEL} and every other ARCHITECTURE:TAG of open_clip"
     yield f"available  {others}: 'clipcli pull MODEL'"
 
@@ -57,12 +62,16 @@ def _remove(name: str) -> None:
     wanted = {name, _canonical(name)}
     found = False
     for prepared in prepared_bundles():
-        if isinstance(prepared, Bundle) and prepared.manifest.model in wanted:
+        if {_name(prepared), prepared.folder.name} & wanted:
             remove(prepared.folder)
             found = True
             click.echo(f"removed {prepared.folder}")
     if not found:
         raise UsageError(f"no prepared model is called {name}: 'clipcli models' lists them")
+
+
+def _name(prepared: Bundle | Damaged) -> str | None:
+    return prepared.model if isinstance(prepared, Damaged) else prepared.manifest.model
 
 
 def _canonical(name: str) -> str:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from clipcli.cli.console import Console
 from clipcli.cli.options import console_options, weights_options
 from clipcli.models import ModelRequest, resolve_model
+
+if TYPE_CHECKING:
+    from clipcli.bundles import Bundle
 
 
 @click.command()
@@ -45,8 +49,14 @@ def pull(
     request = ModelRequest(name, Path(checkpoint) if checkpoint else None, quick_gelu, offline)
     spec = resolve_model(request)
 
+    from clipcli.bundles import bundle_folder, check_preparable, open_bundle
     from clipcli.models import weights_file
 
+    check_preparable(spec)
+    folder = bundle_folder(spec, precision)
+    if folder == spec.folder:
+        _tell_ready(open_bundle(folder))
+        return
     console.step(f"{spec.name}: finding the weights")
     weights = weights_file(spec, offline=offline)
 
@@ -56,5 +66,9 @@ def pull(
     with console.warnings():
         preparation = Preparation(spec, weights, precision, console.step)
         bundle = prepare(preparation)
-    size = f"{bundle.size / 1e6:,.0f} MB"
-    click.echo(f"{spec.name} ({precision}) is ready: {size} in {bundle.folder}")
+    _tell_ready(bundle)
+
+
+def _tell_ready(bundle: Bundle) -> None:
+    name = f"{bundle.manifest.model} ({bundle.manifest.precision})"
+    click.echo(f"{name} is ready: {bundle.size / 1e6:,.0f} MB in {bundle.folder}")

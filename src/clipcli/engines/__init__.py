@@ -43,10 +43,12 @@ def choose_engine(spec: ModelSpec, options: EngineOptions) -> EngineChoice:
     if options.wants_gpu or options.precision in ("fp16", "bf16"):
         return EngineChoice(None, f"{options.precision} on {options.device} was asked for")
 
-    from clipcli.bundles import find_bundle
+    from clipcli.bundles import check_preparable, find_bundle
     from clipcli.cuda import cuda_available
 
     prepared_only = options.engine == "onnx" or options.precision == "int8"
+    if prepared_only:
+        check_preparable(spec)
     few = options.image_count is not None and options.image_count <= FEW_IMAGES
     if options.device == "auto" and not prepared_only and not few and cuda_available():
         return EngineChoice(None, "there is a CUDA device")
@@ -56,7 +58,8 @@ def choose_engine(spec: ModelSpec, options: EngineOptions) -> EngineChoice:
     if prepared_only:
         pull = f"clipcli pull MODEL --precision {options.precision}"
         raise ModelError(f"{spec.name} is not prepared in {options.precision}: run '{pull}' first")
-    return EngineChoice(None, "the model is not prepared", worth_preparing=True)
+    preparable = not spec.needs_transformers
+    return EngineChoice(None, "the model is not prepared", worth_preparing=preparable)
 
 
 def load_engine(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from clipcli.bundles import IMAGE_GRAPH, TEXT_GRAPH, TOKENIZER_FILE, Bundle
 from clipcli.cpu import available_cpus
 from clipcli.engines.base import EngineOptions, ModelInfo
-from clipcli.errors import ModelError
+from clipcli.errors import ClipcliWarning, ModelError
 from clipcli.images import PreprocessConfig
 from clipcli.tokenizer import ClipTokenizer, TokenizerConfig, Tokens
 
@@ -37,6 +38,12 @@ class OnnxEngine:
     def __init__(self, bundle: Bundle, options: EngineOptions) -> None:
         manifest = bundle.manifest
         self._bundle = bundle
+        if not (bundle.is_native or bundle.is_bundled):
+            message = (
+                f"{manifest.model} was prepared by another ONNX Runtime or on another processor"
+                " and starts more slowly: 'clipcli pull MODEL' prepares it anew"
+            )
+            warnings.warn(message, ClipcliWarning, stacklevel=2)
         self._threads = options.threads or available_cpus()
         # Rearranging the weights for speed (prepacking) pays for itself after some images.
         self._many = options.image_count is None or options.image_count > _HANDFUL
@@ -114,5 +121,8 @@ class OnnxEngine:
         try:
             return onnxruntime.InferenceSession(path, settings, providers=_PROVIDERS)
         except Exception as error:
-            reason = str(error).strip().splitlines()[-1]
-            raise ModelError(f"ONNX Runtime cannot open {path}: {reason}") from error
+            reason = " ".join(str(error).split())
+            raise ModelError(
+                f"ONNX Runtime cannot open {path}: {reason}."
+                " Repair it with 'clipcli pull MODEL', or use --engine torch"
+            ) from error

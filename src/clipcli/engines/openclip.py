@@ -133,16 +133,17 @@ class _TextTower(_ImageTower):
 def _encode_text(model: Any, tokens: torch.Tensor) -> torch.Tensor:  # noqa: ANN401
     """Embed token ids that may be fewer than the context: (n, length) to (n, embed_dim).
 
-    open_clip's `CLIP` adds its whole table of positions and its whole mask; for a shorter text it
-    is lent their first rows. Its custom text towers cut them by themselves.
+    open_clip adds its whole mask, and `CLIP` its whole table of positions; for a shorter text they
+    are lent their first rows.
     """
     length = tokens.shape[1]
-    if not hasattr(model, "positional_embedding") or length == model.context_length:
+    tower, prefix = (model, "") if hasattr(model, "positional_embedding") else (model.text, "text.")
+    if not hasattr(tower, "positional_embedding") or length == tower.context_length:
         features: torch.Tensor = model.encode_text(tokens)
         return features
     lent = {
-        "positional_embedding": model.positional_embedding[:length],
-        "attn_mask": model.attn_mask[:length, :length],
+        f"{prefix}positional_embedding": tower.positional_embedding[:length],
+        f"{prefix}attn_mask": tower.attn_mask[:length, :length],
     }
     outputs: tuple[torch.Tensor, ...] = torch.func.functional_call(model, lent, (None, tokens))
     return outputs[1]

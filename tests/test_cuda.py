@@ -1,0 +1,113 @@
+"""CUDA is looked for in torch's version file and in the driver, never by importing torch."""
+
+import ctypes
+import subprocess
+import sys
+from importlib.machinery import ModuleSpec
+
+import pytest
+
+from clipcli import cuda
+
+
+class Driver:
+    """A CUDA driver that finds so many devices, or fails to start."""
+
+    def __init__(self, devices=1, start=0, count=0):
+        self.devices, self.start, self.count = devices, start, count
+
+    def cuInit(self, flags):  # noqa: N802  the driver's own name
+        return self.start
+
+    def cuDeviceGetCount(self, count):  # noqa: N802
+        count._obj.value = self.devices
+        return self.count
+
+
+@pytest.fixture
+def torch_build(tmp_path, monkeypatch):
+    """Pretends that torch is installed with this version file, or not at all (None)."""
+
+    def pretend(version_file):
+        spec = ModuleSpec("torch", None, origin=str(tmp_path / "__init__.py"))
+        if version_file:
+            (tmp_path / "version.py").write_text(version_file)
+        monkeypatch.setattr(cuda, "find_spec", lambda _: None if version_file is None else spec)
+
+    return pretend
+
+
+@pytest.fixture
+def driver(monkeypatch):
+    def pretend(found):
+        def load(name):
+            if found is None:
+                raise OSError(f"{name}: cannot open shared object file")
+            return found
+
+        monkeypatch.setattr(ctypes, "CDLL", load)
+
+    return pretend
+
+
+@pytest.fixture(autouse=True)
+def _forget():
+    cuda.cuda_available.cache_clear()
+    yield
+    cuda.cuda_available.cache_clear()
+
+
+CUDA_BUILD = "cuda: Optional[str] = '13.0'\nhip: Optional[str] = None\n"
+
+
+@pytest.mark.parametrize(
+    ("version_file", "expected"),
+    [
+        (CUDA_BUILD, True),
+        ("cuda = '11.8'\n", True),
+        ('cuda: "str | None" = "12.4"\n', True),
+        ("cuda: Optional[str] = None\nhip: Optional[str] = '6.0'\n", False),
+        ("cuda = None\n", False),
+        ("# cuda = '11.8'\n__version__ = '2.10+cpu'\n", False),
+        ("", False),
+        (None, False),
+    ],
+)
+def test_only_a_cuda_build_of_torch_counts(torch_build, driver, version_file, expected):
+    torch_build(version_file)
+    driver(Driver())
+    assert cuda.cuda_available() is expected
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        (None, False),
+        (Driver(devices=1), True),
+        (Driver(devices=8), True),
+        (Driver(devices=0), False),
+        (Driver(start=100), False),
+        (Driver(count=3), False),
+    ],
+    ids=["no-driver", "one", "eight", "none-visible", "does-not-start", "does-not-count"],
+)
+def test_only_a_driver_with_a_visible_device_counts(torch_build, driver, found, expected):
+    torch_build(CUDA_BUILD)
+    driver(found)
+    assert cuda.cuda_available() is expected
+
+
+def test_the_driver_is_not_touched_for_a_cpu_build(torch_build, monkeypatch):
+    torch_build("cuda = None\n")
+    monkeypatch.setattr(ctypes, "CDLL", pytest.fail)
+    assert cuda.cuda_available() is False
+
+
+def test_the_answer_is_torchs_own_and_costs_no_import_of_torch():
+    code = (
+        "import sys; from clipcli.cuda import cuda_available; found = cuda_available()\n"
+        "assert 'torch' not in sys.modules\n"
+        "import torch; assert found == torch.cuda.is_available()"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert (run.returncode, run.stderr) == (0, b"")
