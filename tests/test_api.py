@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import doctest
 import inspect
 import pydoc
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 from PIL import Image
 
 import clipcli
@@ -83,6 +85,43 @@ def test_labels_are_encoded_once(tiny: Classifier, photos: Path, monkeypatch) ->
 def test_bad_labels_are_refused(tiny: Classifier, labels: list[str]) -> None:
     with pytest.raises(UsageError):
         tiny.classify("x.png", labels)
+
+
+def test_one_text_is_not_taken_for_a_list_of_letters(tiny: Classifier, photos: Path) -> None:
+    with pytest.raises(UsageError, match=r"write \['cat', ...\]"):
+        tiny.classify(photos / "chelsea.png", "cat")
+
+    one, listed = (
+        tiny.classify(photos / "chelsea.png", ["cat", "dog"], templates=templates)
+        for templates in ("a photo of a {}", ["a photo of a {}"])
+    )
+    assert one == listed
+
+
+def test_what_is_no_image_is_refused_by_its_type(tiny: Classifier, photos: Path) -> None:
+    with pytest.raises(UsageError, match="image 1 is of type NoneType"):
+        tiny.classify([photos / "chelsea.png", None], LABELS)
+
+    data = bytearray((photos / "chelsea.png").read_bytes())
+    assert [result.answer for result in tiny.classify(data, LABELS)] == [LABELS[0]]
+
+
+def test_one_lazily_opened_image_may_come_several_times(tiny: Classifier, photos: Path) -> None:
+    for _ in range(5):
+        with Image.open(photos / "chelsea.png") as image:
+            results = tiny.classify([image] * 8, LABELS)
+        assert {result.answer for result in results} == {LABELS[0]}
+
+
+def test_the_example_of_the_docstring_is_true(tiny: Classifier, monkeypatch) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(clipcli, "Classifier", lambda name: tiny, raising=False)
+    found = doctest.DocTestFinder().find(Classifier, "Classifier", globs={})
+    runner = doctest.DocTestRunner()
+    for test in found:
+        runner.run(test)
+
+    assert runner.summarize() == (0, 4)
 
 
 def test_no_images_give_no_results(tiny: Classifier) -> None:

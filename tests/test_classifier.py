@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from clipcli.cache import TextCache
 from clipcli.classifier import (
     Failure,
     Prediction,
@@ -75,6 +76,18 @@ def test_of_equal_labels_the_one_named_first_comes_first() -> None:
     result = score_one([0.0, 1.0, 0.0])
 
     assert [score.label for score in result.scores] == ["y", "x", "z"]
+
+
+def test_equal_labels_tie_to_the_last_bit_whatever_the_number_of_labels() -> None:
+    rng = np.random.default_rng(1)
+    row, images = normalise(rng.standard_normal((1, 128))), normalise(rng.standard_normal((7, 128)))
+    for count in range(2, 12):
+        same = ZeroShotHead(
+            tuple(map(str, range(count))), np.repeat(row, count, 0), 1, 0, "softmax"
+        )
+        cosines = same.similarities(images.astype(np.float32))
+        assert (cosines == cosines[:, :1]).all()
+        assert (same.similarities(images[3:4].astype(np.float32)) == cosines[3]).all()
 
 
 def test_top_k_keeps_the_best_and_leaves_their_probabilities() -> None:
@@ -148,6 +161,14 @@ def test_many_prompts_are_encoded_in_parts_and_stay_in_order() -> None:
 def test_a_prompt_that_is_cut_is_named_in_a_warning() -> None:
     with pytest.warns(ClipcliWarning, match="first 10 tokens.*'a very long label'"):
         build_head(FakeEngine(), LabelSet(("short", "a very long label")))
+
+
+def test_a_prompt_that_is_cut_warns_in_every_run(tmp_path) -> None:
+    cache = TextCache(tmp_path / "texts.sqlite3")
+    for _ in range(2):
+        with pytest.warns(ClipcliWarning, match="'a very long label'"):
+            build_head(FakeEngine(), LabelSet(("short", "a very long label")), cache)
+    assert cache.count() == 1
 
 
 def test_one_label_is_refused_under_softmax_and_welcome_under_sigmoid() -> None:

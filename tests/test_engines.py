@@ -300,26 +300,20 @@ class TestRefused:
             load(tmp_path, weights)
         assert "\n" not in str(caught.value)
 
-    @pytest.mark.parametrize("name", ["hf_model_name", "hf_tokenizer_name"])
-    def test_a_foreign_text_tower_or_tokenizer_without_transformers(self, clip, name, monkeypatch):
+    def test_a_foreign_text_tower_without_transformers(self, clip, monkeypatch):
         monkeypatch.setattr("clipcli.engines.find_spec", lambda package: None)
         spec = resolve_model(ModelRequest(str(clip)))
-        spec = replace(spec, config={**CLIP, "text_cfg": {**TEXT, name: "somebody/something"}})
+        spec = replace(spec, config={**CLIP, "text_cfg": {**TEXT, "hf_model_name": "a/b"}})
         # Before anything is downloaded.
         spec = replace(spec, weights=Path("not there"))
         with pytest.raises(ModelError, match=r"cannot run: .* transformers \(pip install transf"):
             load_engine(spec, EngineOptions("cpu"), offline=True)
 
-    def test_a_foreign_tokenizer_that_does_not_load(self, tmp_path, monkeypatch):
+    def test_a_foreign_tokenizer_that_is_not_in_its_folder(self, tmp_path):
         config = {**CLIP, "text_cfg": {**TEXT, "hf_tokenizer_name": "somebody/something"}}
         write_model(tmp_path / "model", config)
-        monkeypatch.setattr("clipcli.engines.find_spec", lambda package: package)
-
-        def fail(*_arguments, **_options):
-            raise OSError("no\nfiles")
-
-        monkeypatch.setattr(open_clip.tokenizer, "HFTokenizer", fail)
-        with pytest.raises(ModelError, match=r"the tokenizer of .* cannot be loaded: no files"):
+        message = r"the tokenizer of .* cannot be loaded: .* No such file .*tokenizer"
+        with pytest.raises(ModelError, match=message):
             load(tmp_path / "model")
 
 
@@ -406,13 +400,13 @@ class TestChoice:
         ("options", "precision"), [({"engine": "onnx"}, "fp32"), ({"precision": "int8"}, "int8")]
     )
     def test_what_needs_a_prepared_model_says_how_to_get_one(self, here, options, precision):
-        message = f"not prepared in {precision}: run 'clipcli pull MODEL --precision {precision}'"
+        message = f"not prepared in {precision}: run 'clipcli pull .* --precision {precision}'"
         with pytest.raises(ModelError, match=message):
             choose_engine(here(cuda=True), EngineOptions(**options))
 
     def test_what_cannot_be_prepared_is_not_told_to_be(self, here):
         spec = here()
-        text = {**TEXT, "hf_tokenizer_name": "somebody/something"}
+        text = {**TEXT, "hf_model_name": "somebody/something"}
         spec = replace(spec, config={**CLIP, "text_cfg": text})
         assert not choose_engine(spec, EngineOptions()).worth_preparing
         with pytest.raises(ModelError, match=r"cannot be prepared: .* --engine torch"):

@@ -170,10 +170,10 @@ class TestRefused:
             prepared(spec)
         assert left() == []
 
-    def test_a_foreign_tokenizer_before_anything_is_loaded(self, spec):
-        text = {**spec.config["text_cfg"], "hf_tokenizer_name": "somebody/something"}
+    def test_a_foreign_text_tower_before_anything_is_loaded(self, spec):
+        text = {**spec.config["text_cfg"], "hf_model_name": "somebody/something"}
         steps = []
-        with pytest.raises(ModelError, match="tokenizer is one of the package transformers"):
+        with pytest.raises(ModelError, match="text tower is one of the package transformers"):
             prepared(replace(spec, config={**spec.config, "text_cfg": text}), tell=steps.append)
         assert steps == []
 

@@ -243,11 +243,11 @@ class TestFolder:
         ("ViT-B-32", False),
         ("tiny", False),
         ("roberta-ViT-B-32:laion2b_s12b_b32k", True),
-        ("ViT-B-16-SigLIP:webli", True),
-        ("ViT-L-14-CLIPA:datacomp1b", True),
+        ("ViT-B-16-SigLIP:webli", False),
+        ("ViT-L-14-CLIPA:datacomp1b", False),
     ],
 )
-def test_models_with_another_tokenizer_need_transformers(name, expected):
+def test_only_models_with_a_foreign_text_tower_need_transformers(name, expected):
     assert resolve(name).needs_transformers is expected
 
 

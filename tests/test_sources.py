@@ -217,3 +217,15 @@ def test_no_more_than_the_limit_is_read(folder):
     with pytest.raises(InputError):
         read_stream(endless, 9)
     assert endless.tell() == 10
+
+
+def test_only_web_addresses_are_fetched_and_others_say_so():
+    for name in ("ftp://example.org/cat.jpg", "file:///cat.jpg"):
+        (ref,) = expand([name], None, io.BytesIO(), SourceOptions())
+        assert isinstance(ref.source, InputError)
+        assert ref.source.code is FailureCode.URL_REFUSED
+
+
+def test_a_list_may_begin_with_a_byte_order_mark():
+    names = list(read_names(io.BytesIO(b"\xef\xbb\xbfcat.png\r\ndog.png\r\n"), b"\n"))
+    assert names == ["cat.png", "dog.png"]

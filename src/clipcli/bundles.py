@@ -68,13 +68,14 @@ class Manifest:
         embed_dim: width of the embeddings.
         context_length: of a prompt, in tokens.
         short_context: whether the text graph takes prompts shorter than the context.
-        clean: how the tokenizer cleans texts.
+        clean: how CLIP's own tokenizer cleans texts.
         logit_scale: multiplies cosines.
         logit_bias: is added to them.
         activation: how logits become probabilities.
         versions: of clipcli, torch, open_clip and onnxruntime, and the processor's architecture.
         parity: figures of the check against torch.
         files: name -> what was written.
+        hub_tokenizer: the fields of a `HubTokenizerConfig`, where the tokenizer is not CLIP's own.
     """
 
     format: int
@@ -94,6 +95,7 @@ class Manifest:
     versions: Mapping[str, str]
     parity: Mapping[str, float]
     files: Mapping[str, FileRecord]
+    hub_tokenizer: Mapping[str, Any] | None = None
 
     def to_json(self) -> str:
         """The manifest as it is written to disk."""
@@ -166,18 +168,21 @@ def check_preparable(spec: ModelSpec) -> None:
     """Refuse a model that a bundle cannot hold.
 
     Raises:
-        ModelError: its tokenizer or its text tower is not CLIP's own.
+        ModelError: its text tower is not one of open_clip's own.
     """
     if spec.needs_transformers:
-        reason = "its text tower or tokenizer is one of the package transformers"
+        reason = "its text tower is one of the package transformers"
         raise ModelError(f"{spec.name} cannot be prepared: {reason}; it runs with --engine torch")
 
 
 def bundle_folder(spec: ModelSpec, precision: str) -> Path:
     """Where the bundle of a model is, or would be.
 
-    The bundled model's fp32 graphs lie beside its weights, and belong to no other weights.
+    The bundled model's fp32 graphs lie beside its weights, and belong to no other weights. A
+    bundle that was named itself is where it is.
     """
+    if spec.bundle is not None:
+        return spec.bundle
     if spec.weights == _BUNDLED_WEIGHTS and precision == "fp32":
         return _BUNDLED_WEIGHTS.parent
     # A local folder has as many names as there are ways to it; its own name is one of them.
@@ -190,10 +195,14 @@ def find_bundle(spec: ModelSpec, precision: str) -> Bundle | None:
     """The prepared form of a model, or None where there is none.
 
     Raises:
-        ModelError: there is one, and it is damaged.
+        ModelError: there is one, and it is damaged or of another precision.
     """
     folder = bundle_folder(spec, precision)
-    return open_bundle(folder) if folder.is_dir() else None
+    bundle = open_bundle(folder) if folder.is_dir() else None
+    if bundle is not None and bundle.manifest.precision != precision:
+        found = bundle.manifest.precision
+        raise ModelError(f"{folder} is prepared in {found}: add --precision {found}")
+    return bundle
 
 
 def open_bundle(folder: Path) -> Bundle:

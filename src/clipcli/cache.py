@@ -116,7 +116,8 @@ class TextCache:
             OSError: it cannot be deleted.
         """
         for file in self._files():
-            file.unlink(missing_ok=True)
+            with suppress(FileNotFoundError, NotADirectoryError):
+                file.unlink()
 
     def _files(self) -> list[Path]:
         """The database and what SQLite keeps beside it."""

@@ -42,8 +42,9 @@ from clipcli.engines.base import EngineOptions, fingerprint
 from clipcli.engines.onnx import OnnxEngine
 from clipcli.engines.openclip import OpenClipEngine
 from clipcli.errors import ClipcliWarning, ModelError
+from clipcli.hub_tokenizer import HubTokenizer
 from clipcli.models import ModelSpec
-from clipcli.tokenizer import write_tokenizer_file
+from clipcli.tokenizer import ClipTokenizer, write_tokenizer_file
 
 Float32 = NDArray[np.float32]
 
@@ -102,8 +103,8 @@ def _prepare(preparation: Preparation, folder: Path) -> None:
     reference = OpenClipEngine(preparation.spec, preparation.weights, EngineOptions("cpu"))
     try:
         temporary.mkdir()
+        _write_tokenizer(reference, temporary / TOKENIZER_FILE)
         _write_graphs(reference, temporary, preparation)
-        write_tokenizer_file(temporary / TOKENIZER_FILE)
         manifest = _manifest(reference, temporary, preparation, parity={})
         preparation.tell("checking it against torch")
         parity = _check(reference, Bundle(temporary, manifest))
@@ -112,6 +113,17 @@ def _prepare(preparation: Preparation, folder: Path) -> None:
         install(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _write_tokenizer(engine: OpenClipEngine, file: Path) -> None:
+    match engine.tokenizer:
+        case ClipTokenizer():
+            write_tokenizer_file(file)
+        case HubTokenizer() as tokenizer:
+            shutil.copyfile(tokenizer.file, file)
+        case _:
+            reason = "only the package transformers can read its tokenizer"
+            raise ModelError(f"{engine.info.name} cannot be prepared: {reason}")
 
 
 def _write_graphs(engine: OpenClipEngine, folder: Path, preparation: Preparation) -> None:
@@ -297,7 +309,7 @@ def _manifest(
         format=FORMAT,
         model=info.name,
         fingerprint=fingerprint(
-            engine.weights_sha256, spec.config, info.preprocess, preparation.precision
+            engine.weights_sha256, engine.identity, info.preprocess, preparation.precision
         ),
         precision=preparation.precision,
         weights_sha256=engine.weights_sha256,
@@ -307,6 +319,9 @@ def _manifest(
         context_length=info.context_length,
         short_context=info.short_context,
         clean=spec.text_cleaning,
+        hub_tokenizer=(
+            asdict(engine.tokenizer.config) if isinstance(engine.tokenizer, HubTokenizer) else None
+        ),
         logit_scale=info.logit_scale,
         logit_bias=info.logit_bias,
         activation=info.activation,

@@ -14,6 +14,10 @@ WAY_OUT = (
 )
 
 
+class MissingFileError(ModelError):
+    """The repository holds no such file, or (offline) it is not in the cache."""
+
+
 def hub_file(repository: str, filename: str, *, offline: bool) -> Path:
     """Find a file in the hub's cache, or download it.
 
@@ -34,7 +38,7 @@ def hub_file(repository: str, filename: str, *, offline: bool) -> Path:
     import logging
 
     from huggingface_hub import constants, try_to_load_from_cache
-    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.errors import HFValidationError, RemoteEntryNotFoundError
 
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     try:
@@ -42,7 +46,8 @@ def hub_file(repository: str, filename: str, *, offline: bool) -> Path:
         if isinstance(found, str):
             return Path(found)
         if offline or constants.HF_HUB_OFFLINE:
-            raise _unavailable(repository, filename, "it is not in the cache, and offline is set")
+            reason = "it is not in the cache, and offline is set"
+            raise _unavailable(repository, filename, reason, MissingFileError)
         return _download(repository, filename)
     except HFValidationError as error:
         raise ModelError(
@@ -52,7 +57,8 @@ def hub_file(repository: str, filename: str, *, offline: bool) -> Path:
         raise
     # The hub's client lets errors of its HTTP library and of the file system through.
     except Exception as error:
-        raise _unavailable(repository, filename, _reason(error)) from error
+        kind = MissingFileError if isinstance(error, RemoteEntryNotFoundError) else ModelError
+        raise _unavailable(repository, filename, _reason(error), kind) from error
 
 
 def _cached_file(repository: str, filename: str) -> Path | None:
@@ -130,8 +136,10 @@ def _reason(error: Exception) -> str:
     return " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
 
-def _unavailable(repository: str, filename: str, reason: str) -> ModelError:
+def _unavailable(
+    repository: str, filename: str, reason: str, kind: type[ModelError] = ModelError
+) -> ModelError:
     from huggingface_hub import hf_hub_url
 
     url = hf_hub_url(repository, filename)
-    return ModelError(f"cannot get the model: {url}: {reason}. {WAY_OUT}")
+    return kind(f"cannot get the model: {url}: {reason}. {WAY_OUT}")

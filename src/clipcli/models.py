@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from clipcli import catalogue
 from clipcli.catalogue import QUICK_GELU_SUFFIX, PretrainedTag
 from clipcli.errors import ModelError, UsageError
-from clipcli.hub import WAY_OUT, hub_file
+from clipcli.hub import WAY_OUT, MissingFileError, hub_file
 
 if TYPE_CHECKING:
     from clipcli.tokenizer import CleanMode
@@ -63,6 +65,7 @@ class ModelSpec:
         weights: where the safetensors file is.
         folder: of the model's other files (a tokenizer's), where it has one.
         bundle: the prepared model that was named itself, by its folder.
+        pull_command: what prepares it, to be pasted into a terminal.
     """
 
     name: str
@@ -71,6 +74,8 @@ class ModelSpec:
     weights: Path | HubWeights
     folder: Path | None = None
     bundle: Path | None = None
+    # Two ways to ask for one model are one model.
+    pull_command: str = field(default="clipcli pull MODEL", compare=False)
 
     @property
     def activation(self) -> Activation:
@@ -85,9 +90,12 @@ class ModelSpec:
         class token (as CoCa's do, behind the padding).
         """
         text = self.config["text_cfg"]
-        return not (
-            text.get("no_causal_mask") or text.get("embed_cls") or text.get("hf_model_name")
-        ) and text.get("pool_type", "argmax") in ("argmax", "eos")
+        # `argmax` takes the highest id for the end of the text: so it is in CLIP's vocabulary.
+        pooling = ("eos",) if self.hub_tokenizer else ("argmax", "eos")
+        return (
+            not (text.get("no_causal_mask") or text.get("embed_cls") or text.get("hf_model_name"))
+            and text.get("pool_type", "argmax") in pooling
+        )
 
     @property
     def context_length(self) -> int:
@@ -103,10 +111,14 @@ class ModelSpec:
         return cleaning
 
     @property
+    def hub_tokenizer(self) -> str | None:
+        """The hub's repository with its tokenizer, for models that do not read as CLIP does."""
+        return self.config["text_cfg"].get("hf_tokenizer_name") or None
+
+    @property
     def needs_transformers(self) -> bool:
-        """Whether its text tower or its tokenizer is one of the transformers library."""
-        text = self.config["text_cfg"]
-        return bool(text.get("hf_model_name") or text.get("hf_tokenizer_name"))
+        """Whether its text tower is one of the transformers library."""
+        return bool(self.config["text_cfg"].get("hf_model_name"))
 
 
 def resolve_model(request: ModelRequest) -> ModelSpec:
@@ -116,11 +128,20 @@ def resolve_model(request: ModelRequest) -> ModelSpec:
         ModelError: there is no such model, or its configuration cannot be had.
         UsageError: options that do not go together, or an open question about QuickGELU.
     """
-    spec = _resolve_name(request)
+    spec = replace(_resolve_name(request), pull_command=_pull_command(request))
     if request.checkpoint is None:
         return spec
     name = f"{spec.name} ({request.checkpoint.name})"
     return replace(spec, name=name, weights=request.checkpoint)
+
+
+def _pull_command(request: ModelRequest) -> str:
+    words = ["clipcli", "pull", request.name]
+    if request.checkpoint is not None:
+        words += ["--checkpoint", str(request.checkpoint)]
+    if request.quick_gelu is not None:
+        words.append("--quick-gelu" if request.quick_gelu else "--no-quick-gelu")
+    return shlex.join(words)
 
 
 def weights_file(spec: ModelSpec, *, offline: bool) -> Path:
@@ -137,6 +158,47 @@ def weights_file(spec: ModelSpec, *, offline: bool) -> Path:
     if not os.path.isfile(spec.weights):
         raise ModelError(f"{spec.weights}: there is no such weights file")
     return spec.weights
+
+
+def fetch_model(spec: ModelSpec, *, offline: bool) -> Path:
+    """See that all of a model's files are here, and return its weights.
+
+    Raises:
+        ModelError: the weights cannot be had.
+    """
+    if spec.hub_tokenizer:
+        # The smaller download first. What is wrong with the files the engine says, or transformers
+        # knows what to do instead.
+        with suppress(MissingFileError, OSError, ValueError):
+            tokenizer_folder(spec, offline=offline)
+    return weights_file(spec, offline=offline)
+
+
+def tokenizer_folder(spec: ModelSpec, *, offline: bool) -> Path:
+    """The folder with the files of a model's hub tokenizer, downloaded unless they are there.
+
+    Raises:
+        ModelError: they cannot be had.
+        OSError: its settings cannot be read.
+        ValueError: its settings are not what their name says.
+    """
+    if spec.folder is not None:
+        return spec.folder
+
+    from clipcli.hub_tokenizer import (
+        SETTINGS_FILE,
+        SPECIAL_TOKENS_FILE,
+        TOKENIZER_FILE,
+        names_special_tokens,
+    )
+
+    assert spec.hub_tokenizer is not None
+    file = hub_file(spec.hub_tokenizer, TOKENIZER_FILE, offline=offline)
+    hub_file(spec.hub_tokenizer, SETTINGS_FILE, offline=offline)
+    if not names_special_tokens(file.parent):
+        with suppress(MissingFileError):  # not every repository has one
+            hub_file(spec.hub_tokenizer, SPECIAL_TOKENS_FILE, offline=offline)
+    return file.parent
 
 
 def _resolve_name(request: ModelRequest) -> ModelSpec:
@@ -294,15 +356,15 @@ def _config_fault(content: Any) -> str | None:  # noqa: ANN401
     config = content.get("model_cfg") if isinstance(content, dict) else None
     if not isinstance(config, dict):
         return "it has no model_cfg"
-    for field, kind in (("embed_dim", int), ("vision_cfg", dict), ("text_cfg", dict)):
-        if not isinstance(config.get(field), kind):
-            return f"its model_cfg has no {field}, or one of a wrong type"
+    for name, kind in (("embed_dim", int), ("vision_cfg", dict), ("text_cfg", dict)):
+        if not isinstance(config.get(name), kind):
+            return f"its model_cfg has no {name}, or one of a wrong type"
     preprocess = content.get("preprocess_cfg") or {}
     if not isinstance(preprocess, dict):
         return "its preprocess_cfg is of a wrong type"
-    for field, is_right in _PREPROCESS_FIELDS.items():
-        if preprocess.get(field) is not None and not is_right(preprocess[field]):
-            return f"its preprocess_cfg has an unknown {field}: {preprocess[field]!r}"
+    for name, is_right in _PREPROCESS_FIELDS.items():
+        if preprocess.get(name) is not None and not is_right(preprocess[name]):
+            return f"its preprocess_cfg has an unknown {name}: {preprocess[name]!r}"
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import glob
 import os
 import re
@@ -23,6 +24,7 @@ IMAGE_EXTENSIONS = frozenset(
 )
 
 _URL = re.compile(r"https?://", re.IGNORECASE)
+_OTHER_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _USER_INFO = re.compile(r"^([a-z]+://)[^/?#]*@", re.IGNORECASE)
 _PATTERN_CHARACTERS = re.compile(r"[*?[]")
 _LIST_CHUNK = 1 << 16
@@ -147,6 +149,9 @@ def _literal(name: str, options: SourceOptions) -> Iterator[tuple[str, Source]]:
         yield name, InputError(FailureCode.NOT_FOUND, "an empty name names no file")
     elif is_url(name):
         yield public_name(name), Url(name)
+    elif _OTHER_SCHEME.match(name) and not os.path.lexists(name):
+        message = "only http and https addresses are fetched"
+        yield public_name(name), InputError(FailureCode.URL_REFUSED, message)
     elif options.recursive and "\0" not in name and os.path.isdir(name):
         yield from _folder(name)
     else:
@@ -200,8 +205,12 @@ def read_names(stream: IO[bytes], separator: bytes) -> Iterator[str]:
     # read1 returns what has arrived: a slow writer's names are not held back.
     read = getattr(stream, "read1", stream.read)
     rest = b""
+    is_first = True
     while chunk := read(_LIST_CHUNK):
         *names, rest = (rest + chunk).split(separator)
+        if is_first and names and separator == b"\n":
+            names[0] = names[0].removeprefix(codecs.BOM_UTF8)  # Windows' editors put it there
+        is_first = is_first and not names
         yield from _decoded(names, separator)
     yield from _decoded([rest], separator)
 

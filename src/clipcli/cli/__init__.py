@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import signal
@@ -40,6 +41,9 @@ class ExitCode(IntEnum):
 class _Terminated(BaseException):
     """SIGTERM came. Like KeyboardInterrupt, no Exception: nothing may swallow it."""
 
+
+# What a disk answers that takes no more.
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 _EXIT_CODES: tuple[tuple[tuple[type[BaseException], ...], ExitCode], ...] = (
     ((click.ClickException, UsageError), ExitCode.USAGE),
@@ -124,16 +128,18 @@ def _exit_code(error: BaseException) -> int:
 
 def _tell(error: BaseException, code: int, console: Console) -> None:
     if code == ExitCode.USAGE:
-        console.error(error, _usage_message(error))
+        console.error(error, _usage_message(error, console.command))
     elif isinstance(error, ClipcliError):
         console.error(error, str(error))
+    elif isinstance(error, OSError) and error.errno in _FULL:
+        console.error(error, f"the results cannot be written ({error.strerror})")
     elif isinstance(error, Exception) and code == ExitCode.UNEXPECTED:
         console.unexpected(error)
 
 
-def _usage_message(error: BaseException) -> str:
+def _usage_message(error: BaseException, command: str) -> str:
     """What is wrong with the command line, in one line, and where to read more."""
-    text, command = str(error), "clipcli classify"
+    text = str(error)
     if isinstance(error, click.ClickException):
         text = " ".join(error.format_message().split())  # click breaks some into lines
         context = getattr(error, "ctx", None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections import Counter
@@ -26,7 +27,7 @@ from clipcli.cli.options import (
 )
 from clipcli.errors import UsageError
 from clipcli.labels import UNKNOWN, LabelSet, collect_labels, collect_templates
-from clipcli.models import ModelRequest, resolve_model
+from clipcli.models import ModelRequest, ModelSpec, resolve_model
 from clipcli.sources import STDIN, ImageRef, SourceOptions, expand, is_pattern
 
 if TYPE_CHECKING:
@@ -89,6 +90,8 @@ class Arguments:
             raise UsageError("no images: name files, URLs, - for standard input, or --files-from")
         if [*self.images, self.files_from].count(STDIN) > 1:
             raise UsageError("standard input can be read only once: as one image or as one list")
+        if math.isnan(self.min_probability):
+            raise UsageError("--min-probability is a number from 0 to 1")
         if self.null_separated and self.files_from is None:
             raise UsageError("-0 goes with a list: --files-from FILE")
 
@@ -215,7 +218,7 @@ def _run(arguments: Arguments, console: Console) -> int:
 
         lift_pillow_limit()
         choice = choose_engine(spec, device)
-        _tell_choice(choice, console)
+        _tell_choice(choice, spec, console)
         engine = load_engine(spec, device, choice, offline=arguments.offline)
         _tell_engine(engine, console)
         head = build_head(engine, labels, arguments.text_cache())
@@ -241,10 +244,10 @@ def _name_list(name: str | None, stack: ExitStack) -> IO[bytes] | None:
         raise UsageError(f"cannot read --files-from {name} ({error.strerror})") from error
 
 
-def _tell_choice(choice: EngineChoice, console: Console) -> None:
+def _tell_choice(choice: EngineChoice, spec: ModelSpec, console: Console) -> None:
     console.note(f"{'torch' if choice.bundle is None else 'onnx'} runs, because {choice.reason}")
     if choice.worth_preparing:
-        console.hint("'clipcli pull MODEL' once makes every later start of this model faster")
+        console.hint(f"'{spec.pull_command}' once makes every later start of this model faster")
 
 
 def _tell_engine(engine: Engine, console: Console) -> None:

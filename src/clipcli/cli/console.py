@@ -26,12 +26,14 @@ class Console:
         quiet: only errors and failures are told.
         verbose: also what is being done.
         debug: errors come with their traceback, and libraries' warnings are shown.
+        command: that runs, with the words before it.
     """
 
     def __init__(self) -> None:
         self.quiet = False
         self.verbose = False
         self.debug = False
+        self.command = "clipcli classify"
 
     def error(self, error: BaseException, text: str) -> None:
         """Tell why the command ends."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import click
 
-from clipcli.bundles import Bundle, Damaged, open_bundle, prepared_bundles, remove
 from clipcli.cli.options import console_options
 from clipcli.errors import UsageError
 from clipcli.models import BUNDLED_MODEL, DEFAULT_MODEL, ModelRequest, resolve_model
+
+if TYPE_CHECKING:
+    from clipcli.bundles import Bundle, Damaged
 
 _WAYS_OUT = "repair it with 'clipcli pull MODEL', or 'clipcli models --remove {}'"
 
@@ -34,6 +37,8 @@ def models(removed: str | None) -> None:
 
 
 def _lines() -> Iterator[str]:
+    from clipcli.bundles import Bundle, open_bundle, prepared_bundles
+
     tiny = resolve_model(ModelRequest(BUNDLED_MODEL)).folder
     assert tiny is not None
     yield _line("bundled", open_bundle(tiny))
@@ -59,6 +64,8 @@ def _remove(name: str) -> None:
     Raises:
         UsageError: there is none.
     """
+    from clipcli.bundles import prepared_bundles, remove
+
     wanted = {name, _canonical(name)}
     found = False
     for prepared in prepared_bundles():
@@ -66,11 +73,15 @@ def _remove(name: str) -> None:
             remove(prepared.folder)
             found = True
             click.echo(f"removed {prepared.folder}")
+    if not found and name == BUNDLED_MODEL:
+        raise UsageError(f"{name} comes with clipcli and stays with it")
     if not found:
         raise UsageError(f"no prepared model is called {name}: 'clipcli models' lists them")
 
 
 def _name(prepared: Bundle | Damaged) -> str | None:
+    from clipcli.bundles import Damaged
+
     return prepared.model if isinstance(prepared, Damaged) else prepared.manifest.model
 
 

@@ -36,8 +36,10 @@ def _told_to_console(name: str) -> Callable[[click.Context, click.Parameter, boo
 
     def callback(ctx: click.Context, _parameter: click.Parameter, value: bool) -> bool:
         console = ctx.find_object(Console)
-        if console is not None and value:
-            setattr(console, name, True)
+        if console is not None:
+            console.command = ctx.command_path
+            if value:
+                setattr(console, name, True)
         return value
 
     return callback

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     type=click.Choice(["fp32", "int8"]),
     default="fp32",
     show_default=True,
+    envvar="CLIPCLI_PRECISION",
+    show_envvar=True,
     help="Of the prepared model; int8 is smaller and faster, and a little less exact.",
 )
 @console_options
@@ -50,15 +52,15 @@ def pull(
     spec = resolve_model(request)
 
     from clipcli.bundles import bundle_folder, check_preparable, open_bundle
-    from clipcli.models import weights_file
+    from clipcli.models import fetch_model
 
     check_preparable(spec)
     folder = bundle_folder(spec, precision)
-    if folder == spec.folder:
+    if folder in (spec.folder, spec.bundle):
         _tell_ready(open_bundle(folder))
         return
-    console.step(f"{spec.name}: finding the weights")
-    weights = weights_file(spec, offline=offline)
+    console.step(f"{spec.name}: finding its files")
+    weights = fetch_model(spec, offline=offline)
 
     # torch takes seconds to import; whatever can be refused has been.
     from clipcli.export import Preparation, prepare

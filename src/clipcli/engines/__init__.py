@@ -41,7 +41,12 @@ def choose_engine(spec: ModelSpec, options: EngineOptions) -> EngineChoice:
     if options.engine == "torch":
         return EngineChoice(None, "it was asked for")
     if options.wants_gpu or options.precision in ("fp16", "bf16"):
-        return EngineChoice(None, f"{options.precision} on {options.device} was asked for")
+        asked = (
+            f"--device {options.device}"
+            if options.wants_gpu
+            else f"--precision {options.precision}"
+        )
+        return EngineChoice(None, f"{asked} was asked for")
 
     from clipcli.bundles import check_preparable, find_bundle
     from clipcli.cuda import cuda_available
@@ -56,7 +61,7 @@ def choose_engine(spec: ModelSpec, options: EngineOptions) -> EngineChoice:
     if bundle is not None:
         return EngineChoice(bundle, f"{bundle.folder} is prepared")
     if prepared_only:
-        pull = f"clipcli pull MODEL --precision {options.precision}"
+        pull = f"{spec.pull_command} --precision {options.precision}"
         raise ModelError(f"{spec.name} is not prepared in {options.precision}: run '{pull}' first")
     preparable = not spec.needs_transformers
     return EngineChoice(None, "the model is not prepared", worth_preparing=preparable)
@@ -91,12 +96,12 @@ def load_engine(
     # The import of torch and open_clip takes seconds, a download minutes: what cannot work says
     # so before.
     if spec.needs_transformers and find_spec("transformers") is None:
-        reason = "its text tower or tokenizer is one of the package transformers"
+        reason = "its text tower is one of the package transformers"
         raise ModelError(f"{spec.name} cannot run: {reason} (pip install transformers)")
 
-    from clipcli.models import weights_file
+    from clipcli.models import fetch_model
 
-    weights = weights_file(spec, offline=offline)
+    weights = fetch_model(spec, offline=offline)
 
     from clipcli.engines.openclip import OpenClipEngine
 

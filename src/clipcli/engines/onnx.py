@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnxruntime
@@ -16,7 +17,10 @@ from clipcli.cpu import available_cpus
 from clipcli.engines.base import EngineOptions, ModelInfo
 from clipcli.errors import ClipcliWarning, ModelError
 from clipcli.images import PreprocessConfig
-from clipcli.tokenizer import ClipTokenizer, TokenizerConfig, Tokens
+
+if TYPE_CHECKING:
+    from clipcli.hub_tokenizer import HubTokenizer
+    from clipcli.tokenizer import ClipTokenizer, Tokens
 
 Float32 = NDArray[np.float32]
 
@@ -90,10 +94,15 @@ class OnnxEngine:
         return result
 
     @cached_property
-    def _tokenizer(self) -> ClipTokenizer:
-        manifest = self._bundle.manifest
-        config = TokenizerConfig(manifest.context_length, manifest.clean)
-        return ClipTokenizer(config, self._bundle.folder / TOKENIZER_FILE)
+    def _tokenizer(self) -> ClipTokenizer | HubTokenizer:
+        # Imported here: a run whose labels are all known tokenises nothing.
+        from clipcli.hub_tokenizer import HubTokenizer, HubTokenizerConfig
+        from clipcli.tokenizer import ClipTokenizer, TokenizerConfig
+
+        manifest, file = self._bundle.manifest, self._bundle.folder / TOKENIZER_FILE
+        if manifest.hub_tokenizer is not None:
+            return HubTokenizer(HubTokenizerConfig(**manifest.hub_tokenizer), file)
+        return ClipTokenizer(TokenizerConfig(manifest.context_length, manifest.clean), file)
 
     @cached_property
     def _image_session(self) -> onnxruntime.InferenceSession:

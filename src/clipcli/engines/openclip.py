@@ -8,6 +8,8 @@ import logging
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +25,10 @@ from torch.overrides import TorchFunctionMode
 from clipcli.cpu import available_cpus
 from clipcli.engines.base import EngineOptions, ModelInfo, Precision, check_precision, fingerprint
 from clipcli.errors import ModelError, UsageError
+from clipcli.hub import MissingFileError
+from clipcli.hub_tokenizer import TOKENIZER_FILE, HubTokenizer, read_config
 from clipcli.images import PreprocessConfig
-from clipcli.models import CONFIG_FILE, ModelSpec
+from clipcli.models import CONFIG_FILE, ModelSpec, tokenizer_folder
 from clipcli.tokenizer import ClipTokenizer, TokenizerConfig, Tokens
 
 _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -34,6 +38,7 @@ _SHOWN_DIFFERENCES = 5
 _OPENAI_SETTINGS = {"input_resolution", "context_length", "vocab_size"}
 
 StateDict = Mapping[str, torch.Tensor]
+Tokenizer = Callable[[Sequence[str]], Tokens]
 
 
 class OpenClipEngine:
@@ -56,14 +61,14 @@ class OpenClipEngine:
         _make_exact(options.threads)
         self._model = _build(spec, options.precision, self._device)
         _load_weights(self._model, weights)
-        self._tokenizer = _tokenizer(spec)
-        with weights.open("rb") as file:
-            self.weights_sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        self.tokenizer = _tokenizer(spec)
+        self.weights_sha256 = _sha256(weights)
+        self.identity = _identity(spec, self.tokenizer)
         self.info = self._describe(spec, options.precision)
 
     def tokenize(self, prompts: Sequence[str]) -> Tokens:
         """Token ids of prompts, cut and padded to the model's context length."""
-        return self._tokenizer(prompts)
+        return self.tokenizer(prompts)
 
     def encode_images(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         """Embed preprocessed pixels: (n, 3, height, width) to (n, embed_dim), unit rows.
@@ -92,7 +97,7 @@ class OpenClipEngine:
         bias = getattr(self._model, "logit_bias", None)
         return ModelInfo(
             name=spec.name,
-            fingerprint=fingerprint(self.weights_sha256, spec.config, preprocess, precision),
+            fingerprint=fingerprint(self.weights_sha256, self.identity, preprocess, precision),
             engine=f"torch {torch.__version__} on {self._device}",
             embed_dim=spec.config["embed_dim"],
             preprocess=preprocess,
@@ -282,21 +287,44 @@ def _some(keys: set[str]) -> str:
     return f"{shown}, …" if len(keys) > _SHOWN_DIFFERENCES else shown
 
 
-def _tokenizer(spec: ModelSpec) -> Callable[[Sequence[str]], Tokens]:
-    if spec.config["text_cfg"].get("hf_tokenizer_name"):
-        return _foreign_tokenizer(spec)
+def _identity(spec: ModelSpec, tokenizer: Tokenizer) -> dict[str, Any]:
+    """The configuration, with the tokenizer where that is a file of its own."""
+    if not isinstance(tokenizer, HubTokenizer):
+        return dict(spec.config)
+    own = {**asdict(tokenizer.config), "sha256": _sha256(tokenizer.file)}
+    return {**spec.config, "tokenizer": own}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _tokenizer(spec: ModelSpec) -> Tokenizer:
     try:
+        if spec.hub_tokenizer:
+            return _hub_tokenizer(spec)
         return ClipTokenizer(TokenizerConfig(spec.context_length, spec.text_cleaning))
-    except ValueError as error:
-        raise ModelError(f"the tokenizer of {spec.name}: {error}") from error
+    except (OSError, ValueError, MissingFileError) as error:
+        # Not for a folder: of one without a vocabulary transformers makes an empty tokenizer.
+        if spec.hub_tokenizer and spec.folder is None and find_spec("transformers"):
+            return _transformers_tokenizer(spec)
+        reason = " ".join(str(error).split())
+        raise ModelError(f"the tokenizer of {spec.name} cannot be loaded: {reason}") from error
 
 
-def _foreign_tokenizer(spec: ModelSpec) -> Callable[[Sequence[str]], Tokens]:
-    """A tokenizer that open_clip loads through the transformers library."""
+def _hub_tokenizer(spec: ModelSpec) -> HubTokenizer:
+    folder = tokenizer_folder(spec, offline=True)  # `load_engine` saw to the download
+    config = read_config(spec.config["text_cfg"], folder)
+    return HubTokenizer(config, folder / TOKENIZER_FILE)
+
+
+def _transformers_tokenizer(spec: ModelSpec) -> Tokenizer:
+    """What only transformers can read: a repository without a `tokenizer.json`, say."""
     text = spec.config["text_cfg"]
     try:
         tokenizer = open_clip.tokenizer.HFTokenizer(
-            str(spec.folder or text["hf_tokenizer_name"]),
+            spec.hub_tokenizer,
             context_length=spec.context_length,
             tokenizer_mode=text.get("tokenizer_mode"),
             **(text.get("tokenizer_kwargs") or {}),
