@@ -15,12 +15,11 @@ HEAVY = {
 }
 PROGRAM = """
 import sys
-from clipcli.cli import main
-try:
-    main()
-finally:
-    import json
-    sys.stderr.write("\\n" + json.dumps(sorted(sys.modules)))
+from clipcli.cli import run
+code = run(sys.argv[1:])
+import json
+sys.stderr.write("\\n" + json.dumps(sorted(sys.modules)))
+sys.exit(code)
 """
 STARTS = [
     ("", 2),

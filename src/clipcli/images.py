@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from clipcli.errors import FailureCode, InputError, ModelError, UsageError
 from clipcli.formats import EXTRA_FORMATS, allowed_formats, damaged, explain_unreadable
@@ -313,6 +313,9 @@ def _centre(image: Image.Image, config: PreprocessConfig) -> Image.Image:
     height, width = config.size
     missing_x, missing_y = max(0, width - image.width), max(0, height - image.height)
     if missing_x or missing_y:
+        # Imported here: few models want a border, and it takes a hundredth of a start.
+        from PIL import ImageOps
+
         bands = len(image.getbands())
         color = config.fill_color if bands == 1 else (config.fill_color,) * bands
         left, top = missing_x // 2, missing_y // 2

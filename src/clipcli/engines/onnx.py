@@ -96,12 +96,13 @@ class OnnxEngine:
     @cached_property
     def _tokenizer(self) -> ClipTokenizer | HubTokenizer:
         # Imported here: a run whose labels are all known tokenises nothing.
-        from clipcli.hub_tokenizer import HubTokenizer, HubTokenizerConfig
-        from clipcli.tokenizer import ClipTokenizer, TokenizerConfig
-
         manifest, file = self._bundle.manifest, self._bundle.folder / TOKENIZER_FILE
         if manifest.hub_tokenizer is not None:
+            from clipcli.hub_tokenizer import HubTokenizer, HubTokenizerConfig
+
             return HubTokenizer(HubTokenizerConfig(**manifest.hub_tokenizer), file)
+        from clipcli.tokenizer import ClipTokenizer, TokenizerConfig
+
         return ClipTokenizer(TokenizerConfig(manifest.context_length, manifest.clean), file)
 
     @cached_property
