@@ -27,6 +27,7 @@ def test_a_command_of_the_readme_prints_what_is_shown(shown) -> None:
 
 def test_the_readme_shows_commands() -> None:
     assert len(list(shown_commands(README))) >= 5
+    assert "@@" not in README
 
 
 def test_rewriting_changes_only_what_is_shown_below_a_command() -> None:
