@@ -341,7 +341,7 @@ def test_the_environment_sets_the_documented_options_and_no_others(clipcli, gall
     env = {f"CLIPCLI_{name}": value for name, value in {**documented, **others}.items()}
     result = clipcli("cat.png", "--expect", CAT, *LABELS, "-v", cwd=gallery, env=env)
     choice, engine, _ = result.stderr.decode().splitlines()
-    assert choice == "clipcli: torch runs, because it was asked for"
+    assert choice == "clipcli: torch runs, because --engine torch was asked for"
     assert re.match(r"clipcli: tiny with torch \S+ on cpu, ", engine)
     record = json.loads(result.stdout)
     assert (record["answer"], result.returncode) == (CAT, 0)

@@ -16,6 +16,7 @@ __version__ = "0.1.0"
 
 __all__ = ["Classifier", "ClipcliError", "Failure", "LabelScore", "Prediction", "__version__"]
 
+# Where each public name lives; a name is imported when it is first asked for.
 _HOMES = {
     "Classifier": "clipcli.api",
     "ClipcliError": "clipcli.errors",

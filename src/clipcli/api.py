@@ -94,6 +94,7 @@ class Classifier:
             UsageError: empty or repeated labels, one label under softmax, a template
                 without `{}`, or something that is no image.
         """
+        # A text is a sequence of texts, too: its letters.
         if isinstance(labels, str):
             raise UsageError(f"labels are several texts: write [{labels!r}, ...]")
         templates = [templates] if isinstance(templates, str) else templates
@@ -126,6 +127,7 @@ def _ref(index: int, image: ImageLike) -> ImageRef:
             return ImageRef(index, str(image), Path(image))
         case bytes():
             return ImageRef(index, f"image {index}", image)
+        # Known by what it can do: importing Pillow's class here would cost every start.
         case _ if hasattr(image, "getexif"):
             return ImageRef(index, getattr(image, "filename", "") or f"image {index}", image)
         case _:

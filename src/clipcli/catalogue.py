@@ -71,6 +71,7 @@ def pretrained_tags(architecture: str) -> Mapping[str, PretrainedTag]:
 
 def nearest(word: str, names: Iterable[str]) -> list[str]:
     """The names that a misspelt word may have meant, best first, at most three."""
+    # Names differ in case by habit (vit-b-32), and that is no misspelling.
     folded = {name.lower(): name for name in names}
     return [folded[match] for match in get_close_matches(word.lower(), folded, n=3, cutoff=0.6)]
 

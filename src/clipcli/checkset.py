@@ -22,6 +22,7 @@ def check_images(config: PreprocessConfig) -> NDArray[np.float32]:
     for name in _PHOTOS:
         file = resources.files("clipcli").joinpath("assets", "check", f"{name}.jpg")
         photo = open_image(file.read_bytes(), options)
+        # Crops of one photo are near each other: a harder test of the order than other photos.
         # Half the photo's size, moved in even steps over the whole of it.
         width, height = photo.width // 2, photo.height // 2
         for step in range(_CROPS_A_SIDE**2):

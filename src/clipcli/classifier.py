@@ -162,6 +162,7 @@ class ZeroShotHead:
     def _prediction(
         self, ref: ImageRef, cosines: Float64, shares: Float64, options: ScoreOptions
     ) -> Prediction:
+        # By the cosine: far from the best, probabilities round to equal zeros.
         order = np.argsort(-cosines, kind="stable")[: options.top_k]
         scores = tuple(
             LabelScore(self.labels[label], float(shares[label]), float(cosines[label]))
@@ -240,6 +241,7 @@ def _encode(engine: Engine, prompts: Sequence[str]) -> tuple[Float32, set[str]]:
         length = engine.info.context_length
         message = f"only the first {length} tokens of this prompt count: {prompts[position]!r}"
         warnings.warn(message, ClipcliWarning, stacklevel=2)
+    # Sorted, so that a long prompt makes few short ones wait.
     order = np.argsort(tokens.lengths, kind="stable")
     embeddings = np.empty((len(prompts), engine.info.embed_dim), np.float32)
     for start in range(0, len(order), _PROMPTS_AT_ONCE):
@@ -259,6 +261,7 @@ def normalise(embeddings: Float32) -> Float32:
 
 def softmax(logits: Float64) -> Float64:
     """Softmax over the last axis; the largest logit is taken off first, so nothing overflows."""
+    # The same shares, since a common factor cancels.
     powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
     shares: Float64 = powers / powers.sum(axis=-1, keepdims=True)
     return shares

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 _DRIVERS = ("nvcuda.dll",) if sys.platform == "win32" else ("libcuda.so.1",)
+# Its line is `cuda: Optional[str] = '13.0'`, or without the annotation in older builds.
 _CUDA_BUILD = re.compile(r"^cuda\s*(:[^=]+)?=\s*['\"]", re.MULTILINE)
 
 
@@ -39,6 +40,7 @@ def _driver_devices() -> int:
         except OSError:
             continue
         count = ctypes.c_int(0)
+        # 0 is CUDA_SUCCESS; without a usable device cuInit itself fails.
         if driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0:
             return count.value
     return 0

@@ -102,6 +102,7 @@ def _prepare(preparation: Preparation, folder: Path) -> None:
     preparation.tell("loading the model into torch")
     reference = OpenClipEngine(preparation.spec, preparation.weights, EngineOptions("cpu"))
     try:
+        # Beside its place, on the same file system: a rename is then one step.
         temporary.mkdir()
         _write_tokenizer(reference, temporary / TOKENIZER_FILE)
         _write_graphs(reference, temporary, preparation)

@@ -116,6 +116,7 @@ def _label_file(name: str) -> list[str]:
         raise UsageError(
             f"cannot read labels from {name!r} ({reason}); built-in presets are {presets}"
         ) from error
+    # Not splitlines(), which also splits at characters that may stand in a label.
     lines = [line.strip() for line in text.split("\n") if not line.startswith("#")]
     labels = [line for line in lines if line]
     if not labels:

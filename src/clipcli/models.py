@@ -245,6 +245,7 @@ def _bare_architecture(
     """An architecture whose weights come from `--checkpoint`."""
     if tag:
         raise UsageError(f"--checkpoint replaces the weights: write {architecture}, without :{tag}")
+    # A checkpoint says nothing of its pixels: those of the architecture's first weights are taken.
     tags = tuple(catalogue.pretrained_tags(architecture).values())
     config = catalogue.architecture_config(architecture)
     return ModelSpec(

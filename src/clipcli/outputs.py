@@ -15,6 +15,7 @@ from clipcli.labels import UNKNOWN
 from clipcli.printable import printable, shortened, valid_unicode, width
 
 DEFAULT_TOP_K = 5
+# Fits 80 columns beside a label of the usual length.
 _BAR_WIDTH = 24
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 _LONGEST_LABEL = 48
@@ -104,6 +105,7 @@ class HumanWriter(_Writer):
         lines.append(self._answer(result))
         if self.options.verbose:
             lines += self._details(result)
+        # One write for each image: nothing that goes to standard error can come in between.
         self.stream.write("\n".join(lines) + "\n")
         self.stream.flush()
 
@@ -191,6 +193,7 @@ class JsonlWriter(_Writer):
 class JsonWriter(_Writer):
     """For programs: one JSON array of all records."""
 
+    # Written before each record: the last one must have no comma behind it.
     _separator: str = field(default="\n", init=False)
 
     def begin(self) -> None:

@@ -8,9 +8,11 @@ from pathlib import Path
 
 def cache_folder() -> Path:
     """The folder of all caches: `CLIPCLI_CACHE_DIR`, or the platform's place for such things."""
+    # Read here and not by an option: every command and the library mean the same folder.
     chosen = os.environ.get("CLIPCLI_CACHE_DIR")
     if chosen:
         return Path(chosen)
+    # Imported only where it is needed: it takes a hundredth of a second.
     from platformdirs import user_cache_path
 
     return user_cache_path("clipcli", appauthor=False)

@@ -113,11 +113,13 @@ def _decode_ahead(
     try:
         for ref in refs:
             ahead.append(pool.submit(_decode, ref, config, options))
+            # One block for the engine, one to be decoded while it works.
             if len(ahead) > 2 * options.batch_size:
                 yield ahead.popleft().result()
         while ahead:
             yield ahead.popleft().result()
     finally:
+        # Not waited for: who interrupts a run does not want its slowest download first.
         pool.shutdown(wait=False, cancel_futures=True)
 
 

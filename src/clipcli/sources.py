@@ -170,6 +170,7 @@ def _folder(folder: str) -> Iterator[tuple[str, Source]]:
 
 def _walk(folder: str) -> Iterator[tuple[str, Source]]:
     try:
+        # scandir knows what is a folder without asking the file system again.
         with os.scandir(folder) as entries:
             ordered = sorted(entries, key=_path_order)
     except OSError as error:

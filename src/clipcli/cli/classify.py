@@ -143,6 +143,7 @@ class Arguments:
         from clipcli.outputs import DEFAULT_TOP_K
         from clipcli.pipeline import PipelineOptions
 
+        # What no writer shows is not kept: of a thousand labels, five.
         shown = None if self.verbose else max(DEFAULT_TOP_K, self.top_k or 0)
         return PipelineOptions(
             self.batch_size,
@@ -204,6 +205,7 @@ def _with_one_format(ctx: click.Context, values: dict[str, Any]) -> dict[str, An
 
 def _run(arguments: Arguments, console: Console) -> int:
     """Check everything that is cheap to check, then load the model, then go through the images."""
+    # Labels first: a slip of the pen should not have to wait for a model.
     labels = arguments.label_set()
     device = arguments.engine_options()
     spec = resolve_model(arguments.model_request())
@@ -326,6 +328,7 @@ def _some(names: tuple[str, ...]) -> str:
 
 
 def _outcome(done: int, failed: int, unexpected: int) -> Outcome:
+    # The order of the contract, the graver code first.
     if not done:
         return Outcome.NONE_SUCCEEDED
     if unexpected:

@@ -17,6 +17,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 Decorator = Callable[[Command], Command]
 Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
+# Larger batches are hardly faster on a CPU and take more memory; on a GPU they may be.
 DEFAULT_BATCH_SIZE = 32
 
 
@@ -154,6 +155,8 @@ weights_options = _grouped(
     ),
 )
 
+# Each environment variable is named in full: click's automatic prefix would read others, too, and
+# split a label at its spaces.
 model_options = _grouped(
     click.option(
         "--model",

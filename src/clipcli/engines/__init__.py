@@ -38,24 +38,16 @@ def choose_engine(spec: ModelSpec, options: EngineOptions) -> EngineChoice:
     Raises:
         ModelError: only a prepared model will do, and there is none, or a damaged one.
     """
-    if options.engine == "torch":
-        return EngineChoice(None, "it was asked for")
-    if options.wants_gpu or options.precision in ("fp16", "bf16"):
-        asked = (
-            f"--device {options.device}"
-            if options.wants_gpu
-            else f"--precision {options.precision}"
-        )
+    asked = _torch_asked_for(options)
+    if asked:
         return EngineChoice(None, f"{asked} was asked for")
 
     from clipcli.bundles import check_preparable, find_bundle
-    from clipcli.cuda import cuda_available
 
     prepared_only = options.engine == "onnx" or options.precision == "int8"
     if prepared_only:
         check_preparable(spec)
-    few = options.image_count is not None and options.image_count <= FEW_IMAGES
-    if options.device == "auto" and not prepared_only and not few and cuda_available():
+    elif _cuda_pays(options):
         return EngineChoice(None, "there is a CUDA device")
     bundle = find_bundle(spec, options.precision)
     if bundle is not None:
@@ -65,6 +57,23 @@ def choose_engine(spec: ModelSpec, options: EngineOptions) -> EngineChoice:
         raise ModelError(f"{spec.name} is not prepared in {options.precision}: run '{pull}' first")
     preparable = not spec.needs_transformers
     return EngineChoice(None, "the model is not prepared", worth_preparing=preparable)
+
+
+def _torch_asked_for(options: EngineOptions) -> str:
+    """The option that only torch can carry out, or an empty text."""
+    if options.engine == "torch":
+        return "--engine torch"
+    if options.wants_gpu:
+        return f"--device {options.device}"
+    return f"--precision {options.precision}" if options.precision in ("fp16", "bf16") else ""
+
+
+def _cuda_pays(options: EngineOptions) -> bool:
+    """Whether there is a CUDA device, and enough work for it to make up for torch's import."""
+    from clipcli.cuda import cuda_available
+
+    few = options.image_count is not None and options.image_count <= FEW_IMAGES
+    return options.device == "auto" and not few and cuda_available()
 
 
 def load_engine(

@@ -60,6 +60,7 @@ class EngineOptions:
             raise UsageError(f"{self.threads} threads: there must be at least one")
         if self.engine not in ENGINES:
             raise UsageError(f"{self.engine!r} is no engine: use one of {', '.join(ENGINES)}")
+        # `auto` may still turn out to be a CPU; the engine asks again when it knows.
         check_precision(self.device, self.precision)
         self._check_engine()
 
@@ -154,6 +155,7 @@ def fingerprint(
     Returns:
         32 hexadecimal digits.
     """
+    # Sorted keys: two files that say the same in another order are one configuration.
     identity = {"model": dict(config), "preprocess": asdict(preprocess)}
     text = json.dumps([weights_sha256, identity, precision], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
