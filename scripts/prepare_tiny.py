@@ -13,7 +13,8 @@ from pathlib import Path
 
 from clipcli.bundles import MANIFEST_FILE
 from clipcli.export import Preparation, prepare
-from clipcli.models import BUNDLED_MODEL, ModelRequest, resolve_model, weights_file
+from clipcli.models import BUNDLED_MODEL, ModelRequest, resolve_model
+from clipcli.weights import weights_file
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 import pytest
 
-from clipcli.addresses import is_public
+from clipcli.addresses import is_public, names_private_host
 
 PRIVATE = {
     "unspecified": ["0.0.0.0", "0.1.2.3", "::"],
@@ -55,3 +55,37 @@ def test_an_address_of_an_ordinary_host_is_public(address):
 def test_what_is_no_address_is_an_error_rather_than_an_answer():
     with pytest.raises(ValueError, match="not-an-address"):
         is_public("not-an-address")
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("127.0.0.1", "10.0.0.1", "::1", "fe80::1%eth0"),
+        *("localhost", "LocalHost.", "cat.localhost"),
+        # Addresses to some resolvers; not to all of them the same one.
+        *(
+            "2130706433",
+            "127.1",
+            "0177.0.0.1",
+            "010.8.8.8",
+            "0x7f000001",
+            "127.0x1",
+            "0X7F.1",
+            "0x",
+        ),
+        *("127.0.0.1.", "8.8.8.08", "1.2.3.4.5"),
+    ],
+)
+def test_a_name_that_leads_to_no_public_host_is_known_unresolved(host):
+    assert names_private_host(host)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("8.8.8.8", "8.8.8.8.", "2606:4700:4700::1111", "example.com", "example.com."),
+        *("localhost.com", "1.example", "0x7f.example", "x0x7f", "xn--bcher-kva.example"),
+    ],
+)
+def test_another_name_is_for_who_resolves_it(host):
+    assert not names_private_host(host)

@@ -22,6 +22,8 @@ RANKS = {
     "paths": 0,
     "cuda": 0,
     "connections": 1,
+    "network_errors": 1,
+    "proxies": 1,
     "fetch": 1,
     "sources": 1,
     "formats": 1,
@@ -30,7 +32,13 @@ RANKS = {
     "hub_tokenizer": 1,
     "hub": 1,
     "catalogue": 1,
+    "specs": 1,
+    "configurations": 1,
+    "transformers_folder": 1,
     "models": 1,
+    "weights": 1,
+    "checkpoints": 1,
+    "conversion": 2,
     "bundles": 1,
     "labels": 2,
     "cache": 2,
@@ -38,8 +46,13 @@ RANKS = {
     "checkset": 3,
     "classifier": 3,
     "export": 4,
+    "feeder": 4,
+    "lookahead": 4,
     "outputs": 4,
     "pipeline": 4,
+    "tally": 4,
+    "embeddings": 4,
+    "runs": 5,
     "api": 5,
     "cli": 5,
     "__main__": 6,
@@ -117,7 +130,11 @@ def test_only_the_reference_engine_knows_torch():
 
 
 def test_only_downloads_know_the_network():
-    assert {room(module) for module in importers("requests", "urllib3")} <= {"fetch", "connections"}
+    assert {room(module) for module in importers("requests", "urllib3")} <= {
+        "connections",
+        "fetch",
+        "network_errors",
+    }
     assert importers("huggingface_hub") == {"clipcli.hub"}
 
 

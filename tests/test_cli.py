@@ -14,11 +14,12 @@ import pytest
 from conftest import clean_environment, installed_command
 
 from clipcli.classifier import Failure
-from clipcli.cli.classify import Outcome, _outcome, _tell_choice
 from clipcli.cli.console import Console
+from clipcli.cli.engine import _tell_choice
 from clipcli.engines import EngineChoice
 from clipcli.errors import ClipcliWarning, FailureCode
 from clipcli.models import ModelRequest, resolve_model
+from clipcli.tally import Tally
 
 TWO = ("-l", "cat", "-l", "dog")
 COMMANDS = ("cache", "classify", "completion", "models", "pull")
@@ -54,6 +55,10 @@ def test_python_m_clipcli_is_the_command(clipcli):
     command = [sys.executable, "-m", "clipcli", "--help"]
     result = subprocess.run(command, capture_output=True, check=True, env=clean_environment())
     assert result.stdout == clipcli("--help").stdout
+
+
+def tally(done: int, failed: int) -> Tally:
+    return Tally(done=done, failed=Counter([FailureCode.EMPTY.value] * failed))
 
 
 USAGE_ERRORS = {
@@ -225,46 +230,6 @@ def test_closed_standard_streams_change_no_exit_code(stream):
     assert b"Traceback" not in result.stderr
 
 
-@pytest.mark.parametrize(
-    ("done", "failed", "unexpected", "outcome"),
-    [
-        (1, 0, 0, Outcome.ALL_DONE),
-        (1, 1, 0, Outcome.SOME_FAILED),
-        (1, 1, 1, Outcome.NOT_AS_EXPECTED),
-        (0, 1, 0, Outcome.NONE_SUCCEEDED),
-        (0, 0, 0, Outcome.NONE_SUCCEEDED),
-    ],
-)
-def test_where_several_exit_codes_hold_the_gravest_is_taken(done, failed, unexpected, outcome):
-    assert _outcome(done, failed, unexpected) is outcome
-
-
-def test_the_exit_codes_are_the_documented_numbers():
-    assert [int(outcome) for outcome in Outcome] == [0, 3, 4, 6]
-
-
-@pytest.mark.parametrize(
-    ("quiet", "error_terminal", "output_terminal", "shown"),
-    [
-        (False, True, False, True),
-        (True, True, False, False),
-        (False, False, False, False),
-        (False, True, True, False),
-    ],
-)
-def test_progress_needs_a_terminal_and_no_quiet(
-    monkeypatch, quiet, error_terminal, output_terminal, shown
-):
-    counted = []
-    monkeypatch.setattr("tqdm.tqdm", lambda results, **_options: counted.append(1) or results)
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: error_terminal)
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: output_terminal)
-    console = Console()
-    console.quiet = quiet
-    assert list(console.progress(["a result"])) == ["a result"]
-    assert bool(counted) is shown
-
-
 def test_quiet_keeps_failures_and_drops_warnings_notes_and_summary(capsys):
     console = Console()
     console.quiet = console.verbose = True
@@ -272,7 +237,7 @@ def test_quiet_keeps_failures_and_drops_warnings_notes_and_summary(capsys):
         warnings.warn("something", ClipcliWarning, stacklevel=1)
         console.note("loading")
         console.failure(Failure(0, "x.png", FailureCode.EMPTY, "the file is empty"))
-        console.summary(1, Counter([FailureCode.EMPTY]))
+        console.summary(tally(1, 1), 2.5)
     assert capsys.readouterr().err == "clipcli: x.png: the file is empty\n"
 
 
@@ -290,10 +255,12 @@ def test_warnings_of_clipcli_are_lines_and_those_of_libraries_are_not_shown(caps
         (0, 1, ""),  # its own line says it all
         (2, 1, "clipcli: 2 done, 1 failed (empty 1)\n"),
         (0, 0, "clipcli: the list names no images\n"),
+        (100, 0, ""),
+        (1000, 1, "clipcli: 1,000 done, 1 failed (empty 1), 2.5 images/s\n"),
     ],
 )
 def test_the_summary_comes_where_it_says_something_new(capsys, done, failed, line):
-    Console().summary(done, Counter([FailureCode.EMPTY] * failed))
+    Console().summary(tally(done, failed), 2.5)
     assert capsys.readouterr().err == line
 
 

@@ -1,6 +1,7 @@
-import re
+import gzip
 import signal
 import socket
+import ssl
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -10,14 +11,18 @@ from email.utils import formatdate
 from unittest import mock
 
 import pytest
-import requests.adapters
+import requests.utils
+from conftest import PHOTOS
+from fetching import failure, options_for, trust_test_servers
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from web_server import answer, authority, dripping, endless, resetting, serve, silence
+from web_server import answer, dripping, endless, resetting, serve, silence
 
-from clipcli.errors import FailureCode, InputError
+from clipcli.errors import FailureCode, InputError, UsageError
 from clipcli.fetch import FetchOptions, fetch
+from clipcli.images import ImageOptions, open_image
 
+PHOTO = (PHOTOS / "rocket.jpg").read_bytes()
 BODY = b"\x89PNG the bytes of an image"
 REFUSED, FAILED = FailureCode.URL_REFUSED, FailureCode.URL_FAILED
 TIMEOUT, TOO_LARGE = FailureCode.URL_TIMEOUT, FailureCode.TOO_MANY_BYTES
@@ -25,35 +30,10 @@ CHUNKED = answer(content_length=None, transfer_encoding="chunked")
 PUBLIC_ADDRESS = "93.184.215.14"
 
 
-def options_for(*servers, **changes):
-    """Options that allow these servers only, with limits short enough for a test."""
-    limits = FetchOptions(
-        allowed_hosts=frozenset(server.host for server in servers),
-        max_bytes=100_000,
-        connect_seconds=2,
-        read_seconds=2,
-        total_seconds=5,
-        backoff_seconds=0.001,
-    )
-    return replace(limits, **changes)
-
-
 def get(replies, **changes):
     """What fetch makes of a server that answers so at /, and the server."""
     with serve({"/": replies}) as server:
         return fetch(server.url(), options_for(server, **changes)), server
-
-
-def failure(url, options):
-    """The failure of a download, its message one clear line."""
-    with pytest.raises(InputError) as caught:
-        fetch(url, options)
-    message = caught.value.message
-    assert message
-    assert message.isprintable()
-    assert len(message) < 320
-    assert not re.search(r"[a-z](Error|Exception)\b|<|object at|_ssl\.c|urllib3|None", message)
-    return caught.value
 
 
 def refusal(replies, **changes):
@@ -94,10 +74,17 @@ def resolve(monkeypatch):
 
 @pytest.fixture
 def trusted(monkeypatch, tmp_path):
-    """The test servers' authority, trusted as if it were the world's."""
-    file = tmp_path / "authorities.pem"
-    authority().cert_pem.write_to_path(str(file))
-    monkeypatch.setattr(requests.adapters, "DEFAULT_CA_BUNDLE_PATH", str(file))
+    trust_test_servers(monkeypatch, tmp_path)
+
+
+# What is asked for
+
+
+@pytest.mark.parametrize("limit", ["concurrency", "per_host"])
+def test_downloads_at_once_are_one_or_more(limit):
+    FetchOptions(**{limit: 1})
+    with pytest.raises(UsageError, match="must be 1 or more, not 0"):
+        FetchOptions(**{limit: 0})
 
 
 # What comes back
@@ -128,6 +115,26 @@ def test_the_body_comes_back_however_it_is_framed(reply):
 )
 def test_the_body_is_neither_judged_nor_decoded(body, headers):
     assert get(answer(body, **headers))[0] == body
+
+
+@pytest.mark.parametrize(
+    ("reply", "code"),
+    [
+        (answer(b"<html>no image</html>", content_type="image/jpeg"), FailureCode.NOT_AN_IMAGE),
+        (
+            answer(gzip.compress(bytes(50_000_000)), content_encoding="gzip"),
+            FailureCode.NOT_AN_IMAGE,
+        ),
+        (answer(PHOTO, content_length=len(PHOTO) - 9), FailureCode.DAMAGED),
+        (answer(b""), FailureCode.EMPTY),
+    ],
+    ids=["HTML of an image's type", "gzip bomb", "longer than declared", "empty"],
+)
+def test_a_body_that_is_no_whole_image_fails_when_it_is_opened(reply, code):
+    body, _ = get(reply, max_bytes=1_000_000)
+    with pytest.raises(InputError) as caught:
+        open_image(body, ImageOptions())
+    assert caught.value.code is code
 
 
 def test_the_request_asks_for_an_uncompressed_image():
@@ -169,18 +176,6 @@ def test_an_ipv6_address_is_fetched_from_and_allowed_in_each_spelling():
         error = failure(server.url(), options_for())
     assert error.code is REFUSED
     assert len(server.heads) == 3
-
-
-def test_several_fetches_run_at_once():
-    together = threading.Barrier(4)
-
-    def reply(connection, _over):
-        together.wait(timeout=10)  # no answer before all have asked
-        connection.sendall(answer(BODY))
-
-    with serve({"/": reply}) as server, ThreadPoolExecutor(4) as pool:
-        options = options_for(server)
-        assert list(pool.map(fetch, [server.url()] * 4, [options] * 4)) == [BODY] * 4
 
 
 # Credentials and the environment
@@ -225,7 +220,7 @@ def test_proxies_and_netrc_of_the_environment_are_ignored(monkeypatch, tmp_path)
 # Statuses and retries
 
 
-@pytest.mark.parametrize("status", [201, 204, 206, 300, 304, 400, 401, 403, 404, 410, 501, 999])
+@pytest.mark.parametrize("status", [201, 204, 206, 300, 304, 400, 401, 403, 404, 407, 410, 999])
 def test_a_status_that_is_no_answer_fails_at_once(status):
     error, requests_made = refusal(answer(status=status, content_length=None))
     assert (error.code, requests_made) == (FAILED, 1)
@@ -233,7 +228,7 @@ def test_a_status_that_is_no_answer_fails_at_once(status):
     assert "Unheard" not in error.message  # the server's own words are not passed on
 
 
-@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
+@pytest.mark.parametrize("status", [408, 429, 500, 501, 502, 503, 504, 520, 599])
 def test_a_status_that_may_pass_is_retried(status, waits):
     body, server = get([answer(status=status), answer(status=status), answer(BODY)])
     assert body == BODY
@@ -676,6 +671,33 @@ def test_a_certificate_that_nobody_signed_is_refused():
         error = failure(server.url(), options_for(server))
     assert error.code is FAILED
     assert "no secure connection (unable to get local issuer certificate)" in error.message
+    assert server.heads == []
+
+
+def test_authorities_are_read_once_for_all_downloads(trusted, monkeypatch):
+    """Reading them takes longer than a download."""
+    load, loaded = ssl.SSLContext.load_verify_locations, []
+
+    def recorded(context, file):
+        loaded.append(file)
+        load(context, file)
+
+    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", recorded)
+    with serve({"/": answer(BODY)}, tls=True) as server, ThreadPoolExecutor(4) as pool:
+        bodies = list(pool.map(fetch, [server.url()] * 12, [options_for(server)] * 12))
+    assert bodies == [BODY] * 12
+    assert len(loaded) == 1
+
+
+def test_a_certificate_of_another_host_is_refused(resolve, trusted):
+    with serve({"/": answer(BODY)}, tls=True) as server:
+        port = server.host.rpartition(":")[2]
+        resolve("127.0.0.1")
+        options = options_for(allowed_hosts=frozenset({"other.example"}))
+        error = failure(f"https://other.example:{port}/", options)
+    assert error.code is FAILED
+    assert "no secure connection" in error.message
+    assert "other.example" in error.message
     assert server.heads == []
 
 

@@ -1,39 +1,28 @@
-"""Downloads, the cache and offline runs, against a hub on loopback.
+"""Files of a model hub: which commit is used, what is cached, and that it is what it was."""
 
-huggingface_hub reads its environment when it is imported, so each hub has its own process.
-"""
-
+import hashlib
 import json
 import os
-import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from conftest import clean_environment
-from fake_hub import Answer, serve
+from fake_hub import COMMIT, Answer, ask, environment, serve
+
+from clipcli.errors import ModelError
+from clipcli.hub import MissingFileError, hub_file
+from clipcli.hub_cache import HubFile, cache_root
 
 TINY = Path(__file__).parents[1] / "src" / "clipcli" / "assets" / "tiny"
 REPOSITORY = "test-org/tiny"
 MODEL = f"hf-hub:{REPOSITORY}"
 FILES = ("open_clip_config.json", "open_clip_model.safetensors")
+NEWER = "f" * 40
 
-# Asks for [repository, file, offline] one after the other; prints what came of each.
-ASK = """
-import json, sys
-from clipcli.errors import ModelError
-from clipcli.hub import hub_file
-
-def ask(repository, filename, offline):
-    try:
-        return hub_file(repository, filename, offline=offline).read_text()
-    except ModelError as error:
-        return f"ModelError: {error}"
-
-print(json.dumps([ask(*wish) for wish in json.loads(sys.argv[1])]))
-"""
+A = ("org/name", "a.txt", {})
+A_OFFLINE = ("org/name", "a.txt", {"offline": True})
 
 
 @pytest.fixture
@@ -42,16 +31,8 @@ def hub():
         yield running
 
 
-def environment(url, home, **more):
-    return {"HF_ENDPOINT": url, "HF_HOME": str(home), "NO_PROXY": "127.0.0.1", **more}
-
-
-def ask(url, home, *wishes, **more):
-    command = [sys.executable, "-c", ASK, json.dumps(wishes)]
-    env = {**clean_environment(), **environment(url, home, **more)}
-    run = subprocess.run(command, env=env, capture_output=True, text=True, check=True, timeout=60)
-    assert run.stderr == ""
-    return json.loads(run.stdout)
+def sha256(content):
+    return hashlib.sha256(content).hexdigest()
 
 
 @pytest.mark.slow
@@ -64,7 +45,7 @@ def test_a_model_is_downloaded_once_and_then_needs_no_hub(hub, clipcli, photos, 
     assert first.stderr.decode() == f"clipcli: 'clipcli pull {MODEL}{hint}\n"
     assert first.returncode == 0
     assert first.stdout.startswith(os.fsencode(photo) + b"\ta cat\t")
-    assert {f"GET /{REPOSITORY}/resolve/main/{name}" for name in FILES} <= set(hub.requests)
+    assert {f"GET /{REPOSITORY}/resolve/{COMMIT}/{name}" for name in FILES} <= set(hub.requests)
 
     hub.requests.clear()
     second = clipcli(*arguments, "-q", env=environment(hub.url, tmp_path))
@@ -72,90 +53,243 @@ def test_a_model_is_downloaded_once_and_then_needs_no_hub(hub, clipcli, photos, 
     assert hub.requests == []
 
 
-def test_a_file_is_cached_and_found_there_offline(hub, tmp_path):
+def test_a_file_is_downloaded_once_and_found_without_the_hubs_client(hub, tmp_path):
     hub.answers = {"org/name/a.txt": Answer(b"content")}
-    found = ask(
-        hub.url,
-        tmp_path,
-        ("org/name", "a.txt", True),
-        ("org/name", "a.txt", False),
-        ("org/name", "a.txt", False),
-        ("org/name", "a.txt", True),
-    )
-    assert "it is not in the cache, and offline is set" in found[0]
-    assert found[1:] == ["content"] * 3
-    assert sum(request.startswith("GET /org") for request in hub.requests) == 1
+    first = ask(hub.url, tmp_path, A_OFFLINE, A, A, A_OFFLINE)
+    assert "MissingFileError" in first.found[0]
+    assert "it is not in the cache, and offline is set" in first.found[0]
+    assert first.found[1:] == ["content"] * 3
+    assert hub.downloads("a.txt") == 1
 
-
-@pytest.mark.parametrize("offline", [True, False])
-def test_the_hubs_own_offline_switch_holds(hub, tmp_path, offline):
-    (found,) = ask(hub.url, tmp_path, ("org/name", "a.txt", offline), HF_HUB_OFFLINE="1")
-    assert "offline is set" in found
+    hub.requests.clear()
+    for wish in (A, A_OFFLINE):
+        again = ask(hub.url, tmp_path, wish)
+        assert (again.found, again.client) == (["content"], False)
     assert hub.requests == []
+
+
+@pytest.mark.parametrize("name", ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"])
+def test_the_hubs_own_offline_switch_holds(hub, tmp_path, name):
+    at_main = ("org/name", "a.txt", {"revision": "main"})
+    outcome = ask(hub.url, tmp_path, A, A_OFFLINE, at_main, **{name: "1"})
+    assert all("offline is set" in found for found in outcome.found)
+    assert (hub.requests, outcome.client) == ([], False)
 
 
 def test_each_refusal_of_the_hub_is_said_in_its_own_words(hub, tmp_path):
     hub.answers = {
         "org/name/a.txt": Answer(b"content"),
+        "org/name/pytorch_model.bin": Answer(b"a pickle"),
         "org/name/forbidden.txt": Answer(status=403),
         "org/gated/a.txt": Answer(status=401, error="GatedRepo"),
         "org/private/a.txt": Answer(status=401),
     }
     words = {
-        ("org/name", "b.txt"): "the repository holds no such file",
-        ("org/nothing", "a.txt"): "there is no such repository, or it is private",
-        ("org/name", "forbidden.txt"): "the hub answered 403",
-        ("org/gated", "a.txt"): "the repository is gated: ask for access on its page",
-        ("org/private", "a.txt"): "the hub answered 401",
+        ("org/name", "model.safetensors", "main"): "the repository holds no such file",
+        ("org/nothing", "a.txt", "main"): "there is no such repository, or it is private",
+        ("org/name", "forbidden.txt", "main"): "the hub answered 403",
+        ("org/name", "a.txt", "v9"): "the repository has no revision v9",
+        ("org/gated", "a.txt", "main"): "the repository is gated: ask for access on its page",
+        ("org/private", "a.txt", "main"): "the hub answered 401",
     }
-    found = ask(hub.url, tmp_path, *((*file, False) for file in words))
-    for (repository, filename), message in zip(words, found, strict=True):
-        url = f"{hub.url}/{repository}/resolve/main/{filename}"
-        expected = f"ModelError: cannot get the model: {url}: {words[repository, filename]}"
-        assert message.startswith(expected)
+    wishes = [(name, file, {"revision": revision}) for name, file, revision in words]
+    outcome = ask(hub.url, tmp_path, *wishes)
+    for (repository, filename, revision), message in zip(words, outcome.found, strict=True):
+        url = f"{hub.url}/{repository}/resolve/{revision}/{filename}"
+        reason = words[repository, filename, revision]
+        assert f"Error: cannot get the model: {url}: {reason}" in message
         assert message.endswith("--model tiny")
         assert "\n" not in message
+    # Nothing was tried in a missing file's place, and nothing twice.
+    assert len(hub.requests) == len(words)
+    assert outcome.told == []
 
 
-def test_a_name_that_is_none_asks_no_hub(hub, tmp_path):
-    names = ("a/b/c", "", "../tiny", "org/na me", "org/name@main")
-    for message in ask(hub.url, tmp_path, *((name, "a.txt", False) for name in names)):
-        assert "is not a repository's name: use hf-hub:org/name" in message
-    assert hub.requests == []
+@pytest.mark.parametrize("name", ["a/b/c", "", "../tiny", "org/na me", "org/name@main", "org/"])
+def test_a_name_that_is_none_asks_no_hub(name):
+    with pytest.raises(ModelError, match=r"is not a repository's name: use hf-hub:org/name"):
+        hub_file(name, "a.txt")
 
 
-def test_content_of_another_sha256_is_refused_and_not_kept(hub, tmp_path):
-    hub.answers = {"org/name/a.txt": Answer(b"content", sha256="0" * 64)}
-    wish = ("org/name", "a.txt", False)
-    found = ask(hub.url, tmp_path, wish, wish, ("org/name", "a.txt", True))
-    assert "does not have the sha256 that the hub names" in found[0]
-    assert "does not have the sha256 that the hub names" in found[1]
-    assert "it is not in the cache" in found[2]
+@pytest.mark.parametrize("revision", ["", "..", "../main", "a//b", "a/../b", "/a", "a\0", "-x"])
+def test_a_revision_that_is_none_asks_no_hub(revision):
+    with pytest.raises(ModelError, match=r"is not a revision: use a branch, a tag, or a commit"):
+        hub_file("org/name", "a.txt", revision=revision)
 
 
-def test_a_download_that_is_cut_is_tried_again_and_whole(hub, tmp_path):
-    hub.answers = {"org/name/a.txt": Answer(b"content" * 10_000, cuts=1)}
-    (found,) = ask(hub.url, tmp_path, ("org/name", "a.txt", False))
-    assert found == "content" * 10_000
+def test_a_mirrors_password_is_not_shown(monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "https://me:secret@mirror.test/hub/")
+    with pytest.raises(ModelError, match=r": https://mirror\.test/hub/org/name/resolve/main/a"):
+        hub_file("org/name", "a.txt", offline=True)
 
 
-@pytest.mark.parametrize(("listens", "reason"), [(True, "timed out"), (False, "refused")])
-def test_an_unreachable_hub_ends_the_run_within_seconds(clipcli, photos, tmp_path, listens, reason):
-    with socket.create_server(("127.0.0.1", 0)) as silent:  # connects, and never answers
-        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        if not listens:
-            silent.close()
-        arguments = (photos / "chelsea.png", "-l", "a cat", "-l", "a dog", "--model", MODEL)
-        start = time.monotonic()
-        run = clipcli(*arguments, env=environment(url, tmp_path, HF_HUB_ETAG_TIMEOUT="1"))
-        # The hub's own client tries for half a minute.
-        assert time.monotonic() - start < 10
-    message = run.stderr.decode()
-    assert (run.returncode, run.stdout) == (5, b"")
-    assert message.startswith(f"clipcli: cannot get the model: {url}/{REPOSITORY}/resolve/main/")
-    assert message.count("\n") == 1
-    for part in (reason, "--checkpoint FILE.safetensors", "--model ./FOLDER", "--model tiny"):
-        assert part in message
+class TestRevisions:
+    def test_the_first_commit_stays_until_main_is_asked_for(self, hub, tmp_path):
+        for name in ("a.txt", "b.txt"):
+            hub.answers[f"org/name/{name}"] = Answer(f"old {name}".encode())
+            hub.answers[f"org/name/{name}@{NEWER}"] = Answer(f"new {name}".encode())
+        assert ask(hub.url, tmp_path, A).found == ["old a.txt"]
+        hub.revisions = {"main": NEWER, "v1": COMMIT}
+        b = ("org/name", "b.txt", {})
+        at_main = ("org/name", "a.txt", {"revision": "main"})
+        at_first = ("org/name", "b.txt", {"revision": COMMIT})
+        at_tag = ("org/name", "a.txt", {"revision": "v1"})
+        at_tag_offline = ("org/name", "a.txt", {"revision": "v1", "offline": True})
+        wishes = (A, b, at_tag, at_main, A, b, at_first, at_tag_offline)
+        found = ask(hub.url, tmp_path, *wishes).found
+        # All files are of one commit, whichever came first.
+        expected = "old a, old b, old a, new a, new a, new b, old b, old a"
+        assert ", ".join(found) == expected.replace(",", ".txt,") + ".txt"
+        assert [hub.downloads(name) for name in ("a.txt", "b.txt")] == [2, 2]
+
+    def test_a_commit_that_is_gone_is_named_with_the_way_on(self, hub, tmp_path):
+        hub.answers = {"org/name/a.txt": Answer(b"a"), "org/name/b.txt": Answer(b"b")}
+        ask(hub.url, tmp_path, A)
+        hub.revisions = {"main": NEWER}
+        (message,) = ask(hub.url, tmp_path, ("org/name", "b.txt", {})).found
+        assert f"no revision {COMMIT}: --revision main takes today's" in message
+
+    def test_a_file_that_the_commit_in_use_lacks_is_asked_for_once(self, hub, tmp_path):
+        hub.answers = {"org/name/a.txt": Answer(b"a")}
+        lacking = ("org/name", "b.txt", {})
+        found = ask(hub.url, tmp_path, lacking, lacking, A, lacking, lacking).found
+        assert all("MissingFileError" in found[place] for place in (0, 1, 3, 4))
+        # Twice while no commit was in use, and once of this one.
+        assert sum(line.endswith("b.txt") for line in hub.requests) == 3
+
+    def test_another_tools_commit_is_used_for_what_it_did_not_cache(self, hub, tmp_path):
+        hub.answers = {"org/name/a.txt": Answer(b"a"), "org/name/b.txt": Answer(b"b")}
+        hub.revisions = {"main": NEWER, "v1": COMMIT}
+        fill_cache(tmp_path / "hf" / "hub", b"a")
+        b = ("org/name", "b.txt", {})
+        assert ask(hub.url, tmp_path, A, b).found == ["a", "b"]
+        assert hub.requests[-1] == f"GET /org/name/resolve/{COMMIT}/b.txt"
+
+
+def fill_cache(root, content, name="", large=True):
+    """A cache as another tool leaves it: a link to the content, which goes by its hash."""
+    folder = root / "models--org--name"
+    blob = folder / "blobs" / (name or (sha256(content) if large else "5" * 40))
+    file = folder / "snapshots" / COMMIT / "a.txt"
+    for path in (blob, file, folder / "refs" / "main"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    blob.write_bytes(content)
+    file.symlink_to(blob)
+    (folder / "refs" / "main").write_text(COMMIT)
+    return file
+
+
+class TestCachedFile:
+    @pytest.fixture(autouse=True)
+    def own_caches(self, tmp_path, monkeypatch):
+        for name, value in environment("http://127.0.0.1:1", tmp_path).items():
+            monkeypatch.setenv(name, value)
+
+    @pytest.fixture
+    def root(self, tmp_path):
+        return tmp_path / "hf" / "hub"
+
+    @pytest.mark.parametrize("large", [True, False])
+    def test_what_another_tool_cached_is_used_and_noted(self, root, tmp_path, large):
+        file = fill_cache(root, b"content", large=large)
+        assert hub_file("org/name", "a.txt") == file
+        (note,) = (tmp_path / "clipcli" / "pins").iterdir()
+        assert json.loads(note.read_text()) == {
+            "commits": {"main": COMMIT},
+            "files": {f"{COMMIT}/a.txt": sha256(b"content")},
+        }
+        # The note outlives what another tool does to its own.
+        (root / "models--org--name" / "refs" / "main").write_text(NEWER)
+        assert hub_file("org/name", "a.txt") == file
+
+    def test_what_cannot_be_noted_is_used_all_the_same(self, root, tmp_path):
+        file = fill_cache(root, b"content")
+        (tmp_path / "clipcli").write_text("in the way of a folder")
+        assert hub_file("org/name", "a.txt") == file
+
+    def test_a_damaged_file_is_never_used(self, root):
+        file = fill_cache(root, b"content", name=sha256(b"contents"))
+        with pytest.raises(ModelError, match="has changed since it was downloaded") as caught:
+            hub_file("org/name", "a.txt", offline=True)
+        assert str(file) in str(caught.value)
+        assert sha256(b"content") in str(caught.value)
+
+    @pytest.mark.parametrize("offline", [True, False])
+    def test_a_file_that_changed_is_refused_and_one_that_was_touched_is_not(self, root, offline):
+        file = fill_cache(root, b"content", large=False)
+        hub_file("org/name", "a.txt")
+        os.utime(file, ns=(1, 1))
+        assert hub_file("org/name", "a.txt", offline=offline) == file
+        file.write_bytes(b"CONTENT")
+        with pytest.raises(ModelError, match="Delete it, and it is downloaded again"):
+            hub_file("org/name", "a.txt", offline=offline)
+
+    def test_a_reference_that_is_no_commit_leads_nowhere(self, root):
+        file = fill_cache(root, b"content")
+        reference = root / "models--org--name" / "refs" / "main"
+        for content in (b"", b"../" + COMMIT.encode(), b"\xff"):
+            reference.write_bytes(content)
+            with pytest.raises(MissingFileError):
+                hub_file("org/name", "a.txt", offline=True)
+        assert hub_file("org/name", "a.txt", revision=COMMIT, offline=True) == file
+
+
+def test_a_damaged_file_is_downloaded_anew_unless_it_was_right_before(hub, tmp_path):
+    hub.answers = {"org/name/a.txt": Answer(b"content")}
+    fill_cache(tmp_path / "hf" / "hub", b"CONTENT", name=sha256(b"content"))
+    outcome = ask(hub.url, tmp_path, A, A)
+    assert outcome.found == ["content"] * 2
+    assert hub.downloads("a.txt") == 1
+
+
+def test_a_cleared_cache_is_filled_with_the_same_file_or_not_at_all(hub, tmp_path):
+    hub.answers = {"org/name/a.txt": Answer(b"content")}
+    clear = "import os, shutil; shutil.rmtree(os.environ['HF_HOME'])"
+    assert ask(hub.url, tmp_path, A).found == ["content"]
+    assert ask(hub.url, tmp_path, A, first=clear).found == ["content"]
+    hub.answers = {"org/name/a.txt": Answer(b"CONTENT")}
+    (message,) = ask(hub.url, tmp_path, A, first=clear).found
+    assert f"the hub names the sha256 {sha256(b'CONTENT')}, and at the first download" in message
+    assert hub.downloads("a.txt") == 2
+    # A small file's etag is no sha256; what comes is compared all the same.
+    hub.answers = {"org/name/a.txt": Answer(b"CONTENT", etag="5" * 40)}
+    (message,) = ask(hub.url, tmp_path, A).found
+    assert "does not have the sha256 that it should have" in message
+
+
+def test_the_cache_is_where_the_hubs_client_has_it(tmp_path, monkeypatch):
+    settings = [
+        {},
+        {"XDG_CACHE_HOME": "$HOME/xdg"},
+        {"HF_HOME": "~/home", "XDG_CACHE_HOME": "/xdg"},
+        {"HUGGINGFACE_HUB_CACHE": "$HOME/legacy", "HF_HOME": "/home"},
+        {"HF_HUB_CACHE": "~/cache", "HUGGINGFACE_HUB_CACHE": "/legacy"},
+        {"HF_HUB_CACHE": "", "HF_HOME": ""},
+    ]
+    names = {name for setting in settings for name in setting}
+    code = """
+import json, os, sys
+from importlib import reload
+from huggingface_hub import constants
+for setting in json.loads(sys.argv[1]):
+    os.environ.update(setting)
+    print(reload(constants).HF_HUB_CACHE)
+    for name in setting:
+        del os.environ[name]
+"""
+    env = {name: value for name, value in clean_environment().items() if name not in names}
+    env["HOME"] = str(tmp_path)
+    command = [sys.executable, "-c", code, json.dumps(settings)]
+    run = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for setting, expected in zip(settings, run.stdout.splitlines(), strict=True):
+        with pytest.MonkeyPatch.context() as patch:
+            for name in names:
+                patch.delenv(name, raising=False)
+            for name, value in setting.items():
+                patch.setenv(name, value)
+            assert cache_root() == Path(expected), setting
+            assert HubFile("a/b", "c").folder == Path(expected) / "models--a--b"
 
 
 def test_offline_without_the_model_ends_the_run(clipcli, photos, tmp_path):

@@ -19,15 +19,18 @@ import torch
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image, ImageFile
 
-from clipcli.errors import FailureCode, InputError, ModelError, UsageError
+from clipcli.errors import FailureCode, InputError, UsageError
 from clipcli.images import (
     ImageOptions,
     PreprocessConfig,
+    decode,
     lift_pillow_limit,
     open_image,
     plain,
     preprocess,
 )
+
+PHOTOS = Path(__file__).parents[1] / "examples" / "photos"
 
 DEFAULT = ImageOptions()
 REFERENCE = ImageOptions(reference=True)
@@ -205,18 +208,6 @@ def test_pixels_come_as_one_block_of_float32():
 def test_a_long_side_that_shrinks_to_nothing_keeps_one_pixel():
     config = PreprocessConfig.from_open_clip({"resize_mode": "longest"}, 224)
     assert preprocess(noise("RGB", (4000, 3)), config, DEFAULT).shape == (3, 224, 224)
-
-
-def test_settings_that_open_clip_leaves_empty_or_gives_as_one_number_are_understood():
-    fields = {"mean": 0.5, "std": [0.5, 0.25, 0.5], "interpolation": None, "resize_mode": None}
-    config = PreprocessConfig.from_open_clip(fields, [32, 48])
-    assert config == PreprocessConfig((32, 48), (0.5, 0.5, 0.5), (0.5, 0.25, 0.5))
-
-
-@pytest.mark.parametrize("fields", [{"interpolation": "sinc"}, {"resize_mode": "widest"}], ids=str)
-def test_settings_that_are_unknown_are_the_models_fault_not_the_images(fields):
-    with pytest.raises(ModelError, match=next(iter(fields.values()))):
-        PreprocessConfig.from_open_clip(fields, 224)
 
 
 # Better than the reference
@@ -501,6 +492,94 @@ def test_lifting_pillows_limit_leaves_max_pixels(monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     lift_pillow_limit()
     assert open_image(encoded(noise("L", (15, 10)), "PNG"), DEFAULT).size == (15, 10)
+
+
+# Fast decoding
+
+FAST = ImageOptions(fast_decode=True)
+# Values of 0..255, so that differences are easy to judge.
+PLAIN_VALUES = {"mean": 0.0, "std": 1 / 255}
+
+
+@pytest.fixture(scope="module")
+def large() -> Image.Image:
+    """A photo whose sides are no multiples of 8, so that its last blocks are not whole ones."""
+    return Image.open(PHOTOS / "coffee.png").convert("RGB").resize((1501, 1003))
+
+
+def moved(data: bytes, fields: dict[str, Any], size: int | tuple[int, int] = 112) -> np.ndarray:
+    """By how much fast decoding changes an image's values, of 255."""
+    config = PreprocessConfig.from_open_clip(PLAIN_VALUES | fields, size)
+    whole, fast = (decode(data, config, options) for options in (DEFAULT, FAST))
+    assert whole.shape == fast.shape
+    return np.abs(whole - fast)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("kind", ["JPEG", "progressive", "MPO"])
+def test_fast_decoding_moves_a_large_photos_values_a_little(large, mode, kind):
+    options = {"progressive": True} if kind == "progressive" else {}
+    data = encoded(large.convert(mode), "MPO" if kind == "MPO" else "JPEG", **options)
+    assert 0 < moved(data, {}).mean() < 0.5
+    assert moved(data, {}).max() < 12
+
+
+@pytest.mark.parametrize("size", [112, (60, 112), (112, 60)], ids=str)
+@pytest.mark.parametrize("resize_mode", ["shortest", "longest", "squash"])
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_fast_decoding_shifts_nothing(large, orientation, resize_mode, size):
+    """Were the last block taken for a whole one, values would move by 0.7 to 2.1 on average."""
+    tags = Image.Exif()
+    tags[0x0112] = orientation
+    data = encoded(large, "JPEG", exif=tags.tobytes(), quality=95)
+    fields = {"resize_mode": resize_mode, "fill_color": 99}
+    assert 0 < moved(data, fields, size).mean() < 0.5
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "GIF", "BMP", "TIFF"])
+def test_fast_decoding_changes_no_other_format(large, kind):
+    options = {"compression": "jpeg"} if kind == "TIFF" else {}
+    data = encoded(large, kind, **options)
+    fast, whole = (
+        decode(data, OPENAI, ImageOptions(extra_formats=["tiff"], fast_decode=fast))
+        for fast in (True, False)
+    )
+    assert np.array_equal(fast, whole)
+
+
+@pytest.mark.parametrize(
+    ("size", "changes"),
+    [((255, 300), False), ((300, 255), False), ((256, 256), True), ((256, 1000), True)],
+)
+def test_fast_decoding_keeps_twice_the_pixels_that_the_model_wants(large, size, changes):
+    data = encoded(large.resize(size), "JPEG")
+    assert bool(moved(data, {}, 64).max()) is changes
+
+
+def test_fast_decoding_checks_the_photos_own_size(large):
+    options = ImageOptions(max_pixels=1500 * 1003, fast_decode=True)
+    with pytest.raises(InputError, match="1,501 x 1,003") as caught:
+        decode(encoded(large, "JPEG"), OPENAI, options)
+    assert caught.value.code is FailureCode.TOO_MANY_PIXELS
+
+
+def test_a_large_photo_that_is_cut_short_is_damaged_when_it_is_decoded_fast(large):
+    data = encoded(large, "JPEG")
+    with pytest.raises(InputError) as caught:
+        decode(data[: len(data) // 2], PreprocessConfig.from_open_clip({}, 64), FAST)
+    assert caught.value.code is FailureCode.DAMAGED
+
+
+def test_fast_decoding_and_the_references_preprocessing_exclude_each_other():
+    with pytest.raises(UsageError, match="leave out one"):
+        ImageOptions(reference=True, fast_decode=True)
+
+
+def test_decoding_is_opening_and_preparing():
+    data = encoded(noise("RGB", (300, 200)), "PNG")
+    assert np.array_equal(
+        decode(data, OPENAI, DEFAULT), preprocess(open_image(data, DEFAULT), OPENAI, DEFAULT)
+    )
 
 
 # Company

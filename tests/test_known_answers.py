@@ -15,9 +15,10 @@ from clipcli.engines.base import EngineOptions
 from clipcli.errors import ModelError
 from clipcli.images import ImageOptions
 from clipcli.labels import LabelSet, collect_labels
-from clipcli.models import ModelRequest, resolve_model, weights_file
+from clipcli.models import ModelRequest, resolve_model
 from clipcli.pipeline import PipelineOptions, classify
 from clipcli.sources import ImageRef
+from clipcli.weights import weights_file
 
 FOLDER = "CLIPCLI_KNOWN_ANSWERS"
 # The CIFAR-100 data set joins its class names with underscores, and so did the published prompts.

@@ -9,7 +9,7 @@ import open_clip
 import pytest
 
 from clipcli.errors import ModelError, UsageError
-from clipcli.models import HubWeights, ModelRequest, resolve_model, weights_file
+from clipcli.models import HubWeights, ModelRequest, resolve_model
 
 TINY = Path(__file__).parents[1] / "src" / "clipcli" / "assets" / "tiny"
 CONFIG = {
@@ -141,28 +141,12 @@ class TestCheckpoint:
         assert (spec.name, spec.weights) == ("tiny (weights.safetensors)", WEIGHTS)
         assert spec.config == resolve("tiny").config
 
-    @pytest.mark.parametrize(
-        ("name", "message"),
-        [
-            ("missing.safetensors", r"missing\.safetensors: there is no such weights file"),
-            ("x" * 5000 + ".safetensors", "there is no such weights file"),
-            ("ViT-B-32.pt", r"ViT-B-32\.pt: clipcli reads only \.safetensors: .* run code"),
-            ("folder.safetensors", "there is no such weights file"),
-        ],
-    )
-    def test_a_file_that_cannot_be_read_is_named(self, tmp_path, name, message):
-        (tmp_path / "ViT-B-32.pt").touch()
-        (tmp_path / "folder.safetensors").mkdir()
-        spec = resolve("tiny", checkpoint=tmp_path / name)
-        with pytest.raises(ModelError, match=message):
-            weights_file(spec, offline=True)
-
 
 class TestFolder:
     def test_the_bundled_model_is_a_folder_that_needs_no_network(self):
         spec = resolve("tiny", offline=True)
         assert spec.name == "tiny"
-        assert weights_file(spec, offline=True) == TINY / "open_clip_model.safetensors"
+        assert spec.weights == TINY / "open_clip_model.safetensors"
 
     def test_a_folder_is_named_with_or_without_a_dot_or_from_home(self, tmp_path, monkeypatch):
         write_folder(tmp_path / "clip", CONFIG)

@@ -1,19 +1,25 @@
 from __future__ import annotations
 
+import io
+import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pytest
 from fake_engine import FakeEngine, grey_png
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from web_server import answer, serve
 
 from clipcli.classifier import Failure, Prediction, build_head
 from clipcli.errors import FailureCode, InputError
+from clipcli.feeder import Signal
+from clipcli.fetch import FetchOptions
 from clipcli.labels import LabelSet
-from clipcli.pipeline import PipelineOptions, classify
-from clipcli.sources import ImageRef, Source
+from clipcli.lookahead import LookAhead
+from clipcli.pipeline import PipelineOptions, classify, encode
+from clipcli.sources import ImageRef, Source, Stream, Url
 
 LABELS = LabelSet(("1", "12345", "123456789"))
 BROKEN = InputError(FailureCode.NO_MATCH, "none")
@@ -24,7 +30,7 @@ def refs(*sources: Source) -> list[ImageRef]:
 
 
 def run(
-    images: list[ImageRef] | Iterator[ImageRef], engine: FakeEngine, **options: int
+    images: Iterable[ImageRef | Signal], engine: FakeEngine, **options: int
 ) -> list[Prediction | Failure]:
     head = build_head(engine, LABELS)
     return list(classify(images, engine, head, PipelineOptions(**options)))
@@ -91,7 +97,7 @@ def test_a_block_of_failures_needs_no_engine() -> None:
     assert codes == [FailureCode.NO_MATCH, FailureCode.EMPTY, FailureCode.NOT_AN_IMAGE]
 
 
-def test_no_more_than_two_blocks_are_taken_ahead() -> None:
+def test_no_more_than_three_blocks_are_taken_ahead() -> None:
     taken = 0
 
     def endless() -> Iterator[ImageRef]:
@@ -130,3 +136,139 @@ def test_an_error_of_the_source_reaches_the_caller() -> None:
 
     with pytest.raises(OSError, match="the list is gone"):
         run(failing(), FakeEngine())
+
+
+class Recorder(FakeEngine):
+    """Keeps the pixels that it was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[np.ndarray] = []
+
+    def encode_images(self, pixels: np.ndarray) -> np.ndarray:
+        self.seen.append(pixels.copy())
+        return super().encode_images(pixels)
+
+
+def test_in_a_lull_what_is_there_is_given() -> None:
+    given = []
+
+    def slow() -> Iterator[ImageRef | Signal]:
+        images = refs(*map(grey_png, (10, 60, 110, 160, 210)))
+        yield from images[:2]
+        yield Signal.LULL
+        given.append(len(results))
+        yield Signal.LULL
+        yield from images[2:]
+
+    results: list[object] = []
+    engine = FakeEngine()
+    for result in classify(slow(), engine, build_head(engine, LABELS), PipelineOptions()):
+        results.append(result)
+
+    assert given == [2]
+    assert [result.index for result in results] == [0, 1, 2, 3, 4]
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.sets(st.integers(0, 10)), st.integers(1, 5))
+def test_lulls_leave_every_image_its_place_in_a_block_of_full_size(
+    lulls: set[int], batch_size: int
+) -> None:
+    def with_lulls() -> Iterator[ImageRef | Signal]:
+        for ref in refs(*(grey_png(20 * level) for level in range(11))):
+            if ref.index in lulls:
+                yield Signal.LULL
+            yield ref
+
+    engine = Recorder()
+    results = run(with_lulls(), engine, batch_size=batch_size)
+
+    assert [result.index for result in results] == list(range(11))
+    places = {
+        round(float(image.mean()) * 255 / 20): place
+        for block in engine.seen
+        for place, image in enumerate(block)
+        if image.any()
+    }
+    assert places == {level: level % batch_size for level in range(1, 11)}
+    assert {len(block) for block in engine.seen} <= {batch_size, 11 % batch_size}
+
+
+def test_a_stop_gives_what_was_begun_and_leaves_out_the_rest(monkeypatch) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    drop_waiting = LookAhead.drop_waiting
+    # The first image is read on when the others have been left out, not before.
+    monkeypatch.setattr(LookAhead, "drop_waiting", lambda self: drop_waiting(self) or go_on.set())
+
+    class Slow(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            begun.set()
+            go_on.wait()
+            return super().read(size)
+
+    def stopped() -> Iterator[ImageRef | Signal]:
+        yield from refs(Stream(Slow(grey_png(10))), grey_png(50), grey_png(90))
+        begun.wait()
+        yield Signal.STOP
+        raise AssertionError("nothing more is asked for")
+
+    results = run(stopped(), FakeEngine(), workers=1)
+
+    assert [result.name for result in results] == ["0.png"]
+
+
+def test_unordered_results_do_not_wait_for_a_slow_image() -> None:
+    go_on = threading.Event()
+
+    class Slow(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            go_on.wait()
+            return super().read(size)
+
+    images = refs(Stream(Slow(grey_png(10))), *[grey_png(90)] * 20)
+    engine = FakeEngine()
+    options = PipelineOptions(batch_size=4, workers=2, ordered=False)
+    results = classify(images, engine, build_head(engine, LABELS), options)
+    first = [next(results).index for _ in range(8)]
+    go_on.set()
+
+    assert 0 not in first
+    assert sorted([*first, *(result.index for result in results)]) == list(range(21))
+
+
+def test_a_block_holds_embeddings_and_the_reasons_of_failures() -> None:
+    images = refs(grey_png(0), BROKEN, grey_png(255))
+
+    (block,) = encode(images, FakeEngine(), PipelineOptions())
+
+    assert block.refs == images
+    assert block.failures == {1: BROKEN}
+    np.testing.assert_allclose(block.embeddings[[0, 2]], [[1, 0], [0, 1]], atol=1e-6)
+
+
+def test_isolated_decoding_gives_the_same_results() -> None:
+    images = refs(grey_png(20), b"no image", grey_png(230))
+    options = PipelineOptions(isolate_seconds=60)
+    engine = FakeEngine()
+
+    isolated = list(classify(images, engine, build_head(engine, LABELS), options))
+
+    assert isolated == run(images, FakeEngine())
+
+
+def test_downloads_go_on_at_once_beside_files() -> None:
+    together = threading.Barrier(6, timeout=30)
+
+    def meeting(connection: socket.socket, _over: threading.Event) -> None:
+        together.wait()  # breaks unless all six are being answered
+        connection.sendall(answer(grey_png(90)))
+
+    with serve({"/grey.png": meeting}) as server:
+        urls = [Url(server.url("/grey.png"))] * 6
+        fetch = FetchOptions(allowed_hosts=frozenset({server.host}), concurrency=6, per_host=6)
+        engine = FakeEngine()
+        options = PipelineOptions(workers=1, fetch=fetch)
+        results = classify(refs(*urls, grey_png(90)), engine, build_head(engine, LABELS), options)
+
+        assert {result.answer for result in results} == {"12345"}

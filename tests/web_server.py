@@ -15,6 +15,7 @@ request, the last one for ever. Other paths answer 404.
 
 from __future__ import annotations
 
+import select
 import socket
 import socketserver
 import ssl
@@ -30,6 +31,10 @@ import trustme
 
 Answer = bytes | Callable[[socket.socket, threading.Event], None]
 Routes = Mapping[str, Answer | Sequence[Answer]]
+
+
+FAR_HOST = "far.example"
+"""A name that the servers' certificates are good for, too; only a proxy leads to it."""
 
 
 @cache
@@ -115,7 +120,7 @@ def serve(routes: Routes, address: str = "127.0.0.1", *, tls: bool = False) -> I
 
 def _tls_context() -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority().issue_cert("127.0.0.1").configure_cert(context)
+    authority().issue_cert("127.0.0.1", FAR_HOST).configure_cert(context)
     return context
 
 
@@ -177,6 +182,27 @@ def resetting(start: bytes) -> Answer:
         connection.close()
 
     return reset
+
+
+def tunnel(
+    target: WebServer, start: bytes = b"HTTP/1.1 200 Connection established\r\n\r\n"
+) -> Answer:
+    """What a proxy answers to CONNECT: the start, then what a server and the client exchange."""
+
+    def relay(connection: socket.socket, over: threading.Event) -> None:
+        host, _, port = target.host.rpartition(":")
+        with socket.create_connection((host, int(port))) as far:
+            connection.sendall(start)
+            other = {connection: far, far: connection}
+            while not over.is_set():
+                ready, _, _ = select.select(list(other), [], [], 0.01)
+                for side in ready:
+                    received = side.recv(1 << 16)
+                    if not received:
+                        return
+                    other[side].sendall(received)
+
+    return relay
 
 
 def silence(_connection: socket.socket, over: threading.Event) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 # What `is_global` lets through in some Python versions, though it leads to no public host.
@@ -17,6 +18,8 @@ _NEVER_PUBLIC = tuple(
 )
 _NAT64 = ip_network("64:ff9b::/96")  # RFC 6052
 _IPV4_COMPATIBLE = ip_network("::/96")  # RFC 4291, section 2.5.5.1
+# No top-level domain is a number: what ends in one is an IPv4 address in some spelling.
+_ENDS_IN_A_NUMBER = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)", re.DOTALL)
 
 
 def is_public(address: str) -> bool:
@@ -33,6 +36,20 @@ def is_public(address: str) -> bool:
         and not ip.is_reserved
         and not any(ip in network for network in _NEVER_PUBLIC)
     )
+
+
+def names_private_host(host: str) -> bool:
+    """Whether the name of a host, unresolved, says that it is not on the public internet.
+
+    That is a literal address that is not public, `localhost`, or a number in a spelling
+    (`0x7f.1`, `010.0.0.1`) that one resolver takes for this address and another for that.
+    """
+    host = host.rstrip(".").lower()
+    try:
+        return not is_public(host)
+    except ValueError:
+        is_local = host == "localhost" or host.endswith(".localhost")  # RFC 6761, section 6.3
+        return is_local or _ENDS_IN_A_NUMBER.fullmatch(host) is not None
 
 
 def _embedded(ip: IPv6Address) -> IPv4Address | None:

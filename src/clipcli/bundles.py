@@ -62,7 +62,7 @@ class Manifest:
         model: canonical name.
         fingerprint: of the weights, the configuration and the precision.
         precision: `fp32` or `int8`.
-        weights_sha256: of the safetensors file that it was made from.
+        weights_sha256: of the weights file that it was made from.
         config: open_clip's `model_cfg`.
         preprocess: the fields of a `PreprocessConfig`.
         embed_dim: width of the embeddings.
@@ -299,6 +299,8 @@ def _key(spec: ModelSpec) -> str:
     origin: list[object]
     if isinstance(spec.weights, HubWeights):
         origin = [spec.weights.repository, spec.weights.filename]
+        if spec.weights.revision is not None:
+            origin.append(spec.weights.revision)
     else:
         try:
             origin = [str(spec.weights.resolve()), *_stamp(spec.weights)]

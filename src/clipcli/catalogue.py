@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from fnmatch import fnmatchcase
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 QUICK_GELU_SUFFIX = "-quickgelu"
 DEFAULT_WEIGHTS_FILE = "open_clip_model.safetensors"
@@ -40,6 +41,44 @@ class PretrainedTag:
         """`architecture:tag`."""
         return f"{self.architecture}:{self.tag}"
 
+    @property
+    def has_safetensors(self) -> bool:
+        """Whether they are published in a format that runs no code when it is opened."""
+        return self.repository is not None and self.filename.endswith(".safetensors")
+
+
+@dataclass(frozen=True)
+class CatalogueEntry:
+    """One line of the catalogue: published weights, or an architecture that has none.
+
+    Attributes:
+        name: what clipcli calls it, `architecture:tag` or the architecture alone.
+        weights: the format in which they are published; None where none are.
+        parameters: of both towers together, in millions; None where nobody has counted them.
+        image_size: side of the model's input, in pixels.
+        embed_dim: width of the embeddings.
+        quick_gelu: whether the weights were trained with QuickGELU.
+        needs_transformers: whether the text tower is one of the package transformers.
+        imagenet_top1: zero-shot accuracy on ImageNet that open_clip's own results name, in percent.
+    """
+
+    name: str
+    weights: Literal["safetensors", "pickle"] | None
+    parameters: float | None
+    image_size: int
+    embed_dim: int
+    quick_gelu: bool
+    needs_transformers: bool
+    imagenet_top1: float | None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All the names that mean it: weights of a QuickGELU twin are also found by its name."""
+        architecture, colon, tag = self.name.partition(":")
+        twin = architecture + QUICK_GELU_SUFFIX
+        is_twins = self.quick_gelu and twin in architectures()
+        return (self.name, f"{twin}{colon}{tag}") if is_twins else (self.name,)
+
 
 @cache
 def architectures() -> Mapping[str, Path]:
@@ -69,11 +108,61 @@ def pretrained_tags(architecture: str) -> Mapping[str, PretrainedTag]:
     return tags
 
 
+def available(pattern: str | None = None) -> list[CatalogueEntry]:
+    """Every architecture with each of its pretrained tags, by name.
+
+    Args:
+        pattern: a part of a name, or a pattern of a whole one (`*`, `?`, `[...]`); letters' case
+            does not matter, and `ViT-B/32` is `ViT-B-32`.
+    """
+    entries = list(_entries())
+    if pattern is None:
+        return entries
+    wanted = pattern.lower().replace("/", "-")
+    if not set(wanted) & set("*?["):
+        wanted = f"*{wanted}*"
+    return [
+        entry for entry in entries if any(fnmatchcase(name.lower(), wanted) for name in entry.names)
+    ]
+
+
 def nearest(word: str, names: Iterable[str]) -> list[str]:
     """The names that a misspelt word may have meant, best first, at most three."""
     # Names differ in case by habit (vit-b-32), and that is no misspelling.
     folded = {name.lower(): name for name in names}
     return [folded[match] for match in get_close_matches(word.lower(), folded, n=3, cutoff=0.6)]
+
+
+def _entries() -> Iterator[CatalogueEntry]:
+    for architecture in sorted(architectures()):
+        base = architecture.removesuffix(QUICK_GELU_SUFFIX)
+        if base != architecture and base in architectures():
+            continue  # the same towers: its tags are among the other's
+        tags = pretrained_tags(architecture)
+        for weights in tags.values():
+            yield _entry(architecture, weights)
+        if not tags:
+            yield _entry(architecture, None)
+
+
+def _entry(architecture: str, weights: PretrainedTag | None) -> CatalogueEntry:
+    config = architecture_config(architecture)
+    figures = _figures().get(architecture, {})
+    quick_gelu = weights.quick_gelu if weights else bool(config.get("quick_gelu"))
+    return CatalogueEntry(
+        name=weights.name if weights else architecture,
+        weights=_format(weights) if weights else None,
+        parameters=figures.get("parameters"),
+        image_size=config["vision_cfg"]["image_size"],
+        embed_dim=config["embed_dim"],
+        quick_gelu=quick_gelu,
+        needs_transformers=bool(config["text_cfg"].get("hf_model_name")),
+        imagenet_top1=figures.get("imagenet_top1", {}).get(weights.tag if weights else None),
+    )
+
+
+def _format(weights: PretrainedTag) -> Literal["safetensors", "pickle"]:
+    return "safetensors" if weights.has_safetensors else "pickle"
 
 
 def _pretrained_tag(architecture: str, tag: str, entry: Mapping[str, Any]) -> PretrainedTag:
@@ -95,6 +184,15 @@ def _pretrained_tag(architecture: str, tag: str, entry: Mapping[str, Any]) -> Pr
 
 @cache
 def _registry() -> Mapping[str, Mapping[str, Mapping[str, Any]]]:
-    text = Path(__file__).with_name("assets") / "pretrained.json"
-    registry: dict[str, dict[str, dict[str, Any]]] = json.loads(text.read_text(encoding="utf-8"))
+    registry: dict[str, dict[str, dict[str, Any]]] = _asset("pretrained.json")
     return registry
+
+
+@cache
+def _figures() -> Mapping[str, Mapping[str, Any]]:
+    figures: dict[str, dict[str, Any]] = _asset("figures.json")
+    return figures
+
+
+def _asset(name: str) -> Any:  # noqa: ANN401
+    return json.loads((Path(__file__).with_name("assets") / name).read_text(encoding="utf-8"))

@@ -38,6 +38,10 @@ class FailureCode(StrEnum):
     TOO_MANY_PIXELS = "too_many_pixels"
     # Resized for the model, the image would be larger than `--max-pixels`.
     TOO_ELONGATED = "too_elongated"
+    # Decoded in a process of its own, the image took longer than its limit.
+    DECODER_TIMEOUT = "decoder_timeout"
+    # The process that decoded the image died of it.
+    DECODER_DIED = "decoder_died"
     # The address is not one that clipcli connects to (scheme, private network).
     URL_REFUSED = "url_refused"
     # The server could not be reached or answered with an error.

@@ -63,7 +63,7 @@ class Preparation:
 
     Attributes:
         spec: the model.
-        weights: its safetensors file.
+        weights: its weights file.
         precision: `fp32` or `int8`.
         tell: called with a line for each step.
     """

@@ -1,26 +1,26 @@
-"""One URL -> bytes, within limits of address, size and time."""
+"""One URL -> bytes, within limits of address, size and time; many at once, few from one host."""
 
 from __future__ import annotations
 
+import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
-from clipcli.errors import FailureCode, InputError
+from clipcli.errors import FailureCode, InputError, UsageError
+from clipcli.network_errors import Retry, explain, status_failure
+from clipcli.proxies import check_proxy
 
 if TYPE_CHECKING:
-    import ssl
-
     import requests
 
     from clipcli.connections import Deadline
 
-_RETRIED_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _CHUNK = 1 << 16
 
@@ -40,6 +40,14 @@ class FetchOptions:
         backoff_seconds: before the first retry; doubled each time.
         longest_wait_seconds: that a server may ask for with Retry-After.
         max_redirects: in one attempt.
+        concurrency: downloads at once in all: the threads that call `Fetcher.fetch`.
+        per_host: downloads at once from one host.
+        proxy: `http(s)://[NAME:PASSWORD@]HOST[:PORT]` that everything is fetched through; its own
+            address may be private. It resolves the names behind it, so that of these only literal
+            addresses and `localhost` can be vetted here.
+
+    Raises:
+        UsageError: less than one download at once, or no address of a proxy.
     """
 
     allowed_hosts: frozenset[str] = frozenset()
@@ -51,6 +59,16 @@ class FetchOptions:
     backoff_seconds: float = 0.5
     longest_wait_seconds: float = 30.0
     max_redirects: int = 5
+    concurrency: int = 16
+    per_host: int = 4
+    proxy: str | None = field(default=None, repr=False)  # it may hold a password
+
+    def __post_init__(self) -> None:
+        for what, number in (("in all", self.concurrency), ("from one host", self.per_host)):
+            if number < 1:
+                raise UsageError(f"downloads at once {what} must be 1 or more, not {number}")
+        if self.proxy is not None:
+            check_proxy(self.proxy)
 
     def allows(self, host: str, port: int) -> bool:
         """Whether this host may have a private address; an IPv6 one comes without brackets."""
@@ -59,13 +77,58 @@ class FetchOptions:
         return not self.allowed_hosts.isdisjoint({host, in_url, f"{in_url}:{port}"})
 
 
-class _Retry(Exception):  # noqa: N818  a signal between two functions of this room
-    """An attempt failed in a way that may pass."""
+class Fetcher:
+    """Downloads for many threads, no more than `per_host` of them at once from one host."""
 
-    def __init__(self, error: InputError, wait_seconds: float | None = None) -> None:
-        super().__init__(error.message)
-        self.error = error
-        self.wait_seconds = wait_seconds
+    def __init__(self, options: FetchOptions) -> None:
+        self._options = options
+        self._changed = threading.Condition()
+        # Only hosts in use: a run may meet millions.
+        self._downloads: Counter[str] = Counter()
+        self._closed = False
+
+    def fetch(self, url: str) -> bytes:
+        """Download one file as `fetch` does, when it is its host's turn.
+
+        The wait for it does not count into the download's own time.
+
+        Raises:
+            InputError: refused, failed, too large, out of time, or still waiting at `close`.
+        """
+        with self._turn(_host(url)):
+            return fetch(url, self._options)
+
+    def close(self) -> None:
+        """Start no more downloads; those under way end in their own time."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    @contextmanager
+    def _turn(self, host: str) -> Iterator[None]:
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._closed or self._downloads[host] < self._options.per_host
+            )
+            if self._closed:
+                raise InputError(FailureCode.URL_FAILED, "the run ended before the download began")
+            self._downloads[host] += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._downloads[host] -= 1
+                if not self._downloads[host]:
+                    del self._downloads[host]
+                self._changed.notify_all()
+
+
+def _host(url: str) -> str:
+    """The host of an address, in lower case; empty where it has none, and so is never asked."""
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
 
 
 def fetch(url: str, options: FetchOptions) -> bytes:
@@ -81,7 +144,7 @@ def fetch(url: str, options: FetchOptions) -> bytes:
     for attempt in range(options.retries + 1):
         try:
             return _attempt(url, options)
-        except _Retry as signal:
+        except Retry as signal:
             if attempt == options.retries:
                 raise signal.error from None
             time.sleep(wait if signal.wait_seconds is None else signal.wait_seconds)
@@ -107,7 +170,7 @@ def _attempt(url: str, options: FetchOptions) -> bytes:
             if deadline.expired:
                 message = f"took longer than {options.total_seconds:g} s"
                 raise InputError(FailureCode.URL_TIMEOUT, message) from error
-            raise _explain(error) from error
+            raise explain(error, options.proxy) from error
 
 
 def _follow(
@@ -119,7 +182,7 @@ def _follow(
         with session.send(request, timeout=timeout, stream=True, allow_redirects=False) as response:
             location = response.headers.get("Location")
             if response.status_code not in _REDIRECTS or not location:
-                _check_status(response, options.longest_wait_seconds)
+                _check_status(response, options)
                 return _body(response, options.max_bytes, deadline)
         request = _redirected(session, request, location)
     raise InputError(FailureCode.URL_FAILED, f"more than {options.max_redirects} redirects")
@@ -160,20 +223,17 @@ def _redirected(
     return following
 
 
-def _check_status(response: requests.Response, longest_wait: float) -> None:
-    status = response.status_code
-    if status == 200:
+def _check_status(response: requests.Response, options: FetchOptions) -> None:
+    if response.status_code == 200:
         return
-    # The server's own words for it may be anything.
-    phrase = HTTPStatus(status).phrase if status in set(HTTPStatus) else ""
-    message = f"the server answered {status} {phrase}".rstrip()
-    if status not in _RETRIED_STATUSES:
-        raise InputError(FailureCode.URL_FAILED, message)
+    failure, may_pass = status_failure(response.status_code, options.proxy)
+    if not may_pass:
+        raise failure
     wait = _retry_after(response.headers.get("Retry-After", "").strip())
-    if wait is not None and wait > longest_wait:
-        message += f", and asks to wait longer than {longest_wait:g} s"
-        raise InputError(FailureCode.URL_FAILED, message)
-    raise _Retry(InputError(FailureCode.URL_FAILED, message), wait)
+    if wait is not None and wait > options.longest_wait_seconds:
+        message = f"{failure.message}, and asks to wait longer than "
+        raise InputError(failure.code, f"{message}{options.longest_wait_seconds:g} s")
+    raise Retry(failure, wait)
 
 
 def _retry_after(value: str) -> float | None:
@@ -203,56 +263,3 @@ def _body(response: requests.Response, max_bytes: int, deadline: Deadline) -> by
         body += chunk
         if len(body) > max_bytes:
             raise too_large
-
-
-def _explain(error: Exception) -> InputError | _Retry:
-    """The failure, or the signal to try again, that a library's error stands for."""
-    import socket
-    import ssl
-
-    from requests import Timeout
-    from urllib3.exceptions import ReadTimeoutError
-
-    for cause in _causes(error):
-        match cause:
-            case TimeoutError() | Timeout() | ReadTimeoutError():
-                return InputError(FailureCode.URL_TIMEOUT, "the server did not answer in time")
-            case socket.gaierror():
-                message = f"the host {_host(error)} cannot be found ({cause.strerror})"
-                failure = InputError(FailureCode.URL_FAILED, message)
-                return _Retry(failure) if cause.errno == socket.EAI_AGAIN else failure
-            case ssl.SSLError():
-                message = f"no secure connection ({_tls_reason(cause)})"
-                return InputError(FailureCode.URL_FAILED, message)
-    return _Retry(InputError(FailureCode.URL_FAILED, f"the download failed: {_reason(error)}"))
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """An error and those that it wraps, the system call's last."""
-    cause: BaseException | None = error
-    while cause is not None:
-        yield cause
-        cause = cause.__cause__ or cause.__context__
-
-
-def _host(error: Exception) -> str:
-    request = getattr(error, "request", None)  # of requests' own errors, and only of these
-    host = urlsplit(str(request.url)).hostname if request else None
-    return (host or "")[:255]  # no name is longer, but a hostile redirect's
-
-
-def _tls_reason(error: ssl.SSLError) -> str:
-    if verdict := getattr(error, "verify_message", None):  # on the certificate
-        return str(verdict)
-    return (error.reason or "the connection was closed").replace("_", " ").lower()
-
-
-def _reason(error: Exception) -> str:
-    from http.client import IncompleteRead, RemoteDisconnected
-
-    for cause in _causes(error):
-        if isinstance(cause, OSError) and cause.strerror:
-            return cause.strerror
-        if isinstance(cause, RemoteDisconnected | IncompleteRead):
-            return "the connection was closed too early"
-    return "the server's answer is not valid HTTP"

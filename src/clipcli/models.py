@@ -1,124 +1,41 @@
-"""A model's name -> what it is (`ModelSpec`) -> its weights on disk."""
+"""A model's name -> what it is (`ModelSpec`)."""
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
 
-from clipcli import catalogue
+from clipcli import catalogue, transformers_folder
 from clipcli.catalogue import QUICK_GELU_SUFFIX, PretrainedTag
+from clipcli.configurations import (
+    CONFIG_FILE,
+    MANIFEST_FILE,
+    read_manifest,
+    read_open_clip,
+    read_transformers,
+)
 from clipcli.errors import ModelError, UsageError
 from clipcli.hub import WAY_OUT, MissingFileError, hub_file
+from clipcli.specs import DEFAULT_MODEL, Activation, HubWeights, ModelRequest, ModelSpec
 
-if TYPE_CHECKING:
-    from clipcli.tokenizer import CleanMode
+__all__ = [
+    "BUNDLED_MODEL",
+    "DEFAULT_MODEL",
+    "HUB_PREFIX",
+    "Activation",
+    "HubWeights",
+    "ModelRequest",
+    "ModelSpec",
+    "resolve_model",
+]
 
-DEFAULT_MODEL = "ViT-B/32"
 DEFAULT_TAG = "openai"
 BUNDLED_MODEL = "tiny"
 HUB_PREFIX = "hf-hub:"
-
-CONFIG_FILE = "open_clip_config.json"
-MANIFEST_FILE = "manifest.json"
-Activation = Literal["softmax", "sigmoid"]
-
-
-@dataclass(frozen=True)
-class ModelRequest:
-    """What the user asked for.
-
-    Attributes:
-        name: as in the README's table of model names.
-        checkpoint: a safetensors file that replaces the weights of a named architecture.
-        quick_gelu: which activation the checkpoint was trained with; None where its name tells.
-        offline: nothing is downloaded.
-    """
-
-    name: str = DEFAULT_MODEL
-    checkpoint: Path | None = None
-    quick_gelu: bool | None = None
-    offline: bool = False
-
-
-@dataclass(frozen=True)
-class HubWeights:
-    """A weights file in a repository of the model hub."""
-
-    repository: str
-    filename: str
-
-
-@dataclass(frozen=True)
-class ModelSpec:
-    """One model, its weights not yet looked for.
-
-    Attributes:
-        name: the canonical name, the same however the model was asked for.
-        config: open_clip's `model_cfg`, with `quick_gelu` as the weights need it.
-        preprocess: open_clip's `preprocess_cfg`, where it differs from open_clip's defaults.
-        weights: where the safetensors file is.
-        folder: of the model's other files (a tokenizer's), where it has one.
-        bundle: the prepared model that was named itself, by its folder.
-        pull_command: what prepares it, to be pasted into a terminal.
-    """
-
-    name: str
-    config: Mapping[str, Any]
-    preprocess: Mapping[str, Any]
-    weights: Path | HubWeights
-    folder: Path | None = None
-    bundle: Path | None = None
-    # Two ways to ask for one model are one model.
-    pull_command: str = field(default="clipcli pull MODEL", compare=False)
-
-    @property
-    def activation(self) -> Activation:
-        """How scores become probabilities; models with a bias were trained with a sigmoid."""
-        return "softmax" if self.config.get("init_logit_bias") is None else "sigmoid"
-
-    @property
-    def short_context(self) -> bool:
-        """Whether positions after the end of a text change nothing, so that they may be cut off.
-
-        True of text towers with a causal mask that pool at the end-of-text token and append no
-        class token (as CoCa's do, behind the padding).
-        """
-        text = self.config["text_cfg"]
-        # `argmax` takes the highest id for the end of the text: so it is in CLIP's vocabulary.
-        pooling = ("eos",) if self.hub_tokenizer else ("argmax", "eos")
-        return (
-            not (text.get("no_causal_mask") or text.get("embed_cls") or text.get("hf_model_name"))
-            and text.get("pool_type", "argmax") in pooling
-        )
-
-    @property
-    def context_length(self) -> int:
-        """Of a prompt, in tokens, those for its start and its end included."""
-        length: int = self.config["text_cfg"].get("context_length", 77)
-        return length
-
-    @property
-    def text_cleaning(self) -> CleanMode:
-        """What the tokenizer does to a text first."""
-        settings = self.config["text_cfg"].get("tokenizer_kwargs") or {}
-        cleaning: CleanMode = settings.get("clean", "lower")
-        return cleaning
-
-    @property
-    def hub_tokenizer(self) -> str | None:
-        """The hub's repository with its tokenizer, for models that do not read as CLIP does."""
-        return self.config["text_cfg"].get("hf_tokenizer_name") or None
-
-    @property
-    def needs_transformers(self) -> bool:
-        """Whether its text tower is one of the transformers library."""
-        return bool(self.config["text_cfg"].get("hf_model_name"))
 
 
 def resolve_model(request: ModelRequest) -> ModelSpec:
@@ -128,7 +45,13 @@ def resolve_model(request: ModelRequest) -> ModelSpec:
         ModelError: there is no such model, or its configuration cannot be had.
         UsageError: options that do not go together, or an open question about QuickGELU.
     """
-    spec = replace(_resolve_name(request), pull_command=_pull_command(request))
+    spec = replace(
+        _resolve_name(request),
+        pull_command=_pull_command(request),
+        allow_pickle=request.allow_pickle,
+    )
+    if request.revision is not None and not isinstance(spec.weights, HubWeights):
+        raise UsageError(f"--revision goes with models of the hub, and {request.name} is none")
     if request.checkpoint is None:
         return spec
     name = f"{spec.name} ({request.checkpoint.name})"
@@ -141,64 +64,11 @@ def _pull_command(request: ModelRequest) -> str:
         words += ["--checkpoint", str(request.checkpoint)]
     if request.quick_gelu is not None:
         words.append("--quick-gelu" if request.quick_gelu else "--no-quick-gelu")
+    if request.allow_pickle:
+        words.append("--allow-pickle")
+    if request.revision is not None:
+        words += ["--revision", request.revision]
     return shlex.join(words)
-
-
-def weights_file(spec: ModelSpec, *, offline: bool) -> Path:
-    """The model's safetensors file, downloaded unless it is there already or `offline` is set.
-
-    Raises:
-        ModelError: it cannot be had, or is of another format.
-    """
-    if isinstance(spec.weights, HubWeights):
-        return hub_file(spec.weights.repository, spec.weights.filename, offline=offline)
-    if spec.weights.suffix != ".safetensors":
-        reason = "clipcli reads only .safetensors: other formats can run code"
-        raise ModelError(f"{spec.weights}: {reason}")
-    if not os.path.isfile(spec.weights):
-        raise ModelError(f"{spec.weights}: there is no such weights file")
-    return spec.weights
-
-
-def fetch_model(spec: ModelSpec, *, offline: bool) -> Path:
-    """See that all of a model's files are here, and return its weights.
-
-    Raises:
-        ModelError: the weights cannot be had.
-    """
-    if spec.hub_tokenizer:
-        # The smaller download first. What is wrong with the files the engine says, or transformers
-        # knows what to do instead.
-        with suppress(MissingFileError, OSError, ValueError):
-            tokenizer_folder(spec, offline=offline)
-    return weights_file(spec, offline=offline)
-
-
-def tokenizer_folder(spec: ModelSpec, *, offline: bool) -> Path:
-    """The folder with the files of a model's hub tokenizer, downloaded unless they are there.
-
-    Raises:
-        ModelError: they cannot be had.
-        OSError: its settings cannot be read.
-        ValueError: its settings are not what their name says.
-    """
-    if spec.folder is not None:
-        return spec.folder
-
-    from clipcli.hub_tokenizer import (
-        SETTINGS_FILE,
-        SPECIAL_TOKENS_FILE,
-        TOKENIZER_FILE,
-        names_special_tokens,
-    )
-
-    assert spec.hub_tokenizer is not None
-    file = hub_file(spec.hub_tokenizer, TOKENIZER_FILE, offline=offline)
-    hub_file(spec.hub_tokenizer, SETTINGS_FILE, offline=offline)
-    if not names_special_tokens(file.parent):
-        with suppress(MissingFileError):  # not every repository has one
-            hub_file(spec.hub_tokenizer, SPECIAL_TOKENS_FILE, offline=offline)
-    return file.parent
 
 
 def _resolve_name(request: ModelRequest) -> ModelSpec:
@@ -208,7 +78,7 @@ def _resolve_name(request: ModelRequest) -> ModelSpec:
     if name == BUNDLED_MODEL:
         spec = _folder_spec(BUNDLED_MODEL, Path(__file__).parent / "assets" / BUNDLED_MODEL)
     elif name.startswith(HUB_PREFIX):
-        spec = _hub_spec(name.removeprefix(HUB_PREFIX), offline=request.offline)
+        spec = _hub_spec(name.removeprefix(HUB_PREFIX), request)
     elif architecture in catalogue.architectures():
         return _architecture_spec(architecture, tag, request)
     elif _names_a_folder(name):
@@ -235,7 +105,7 @@ def _architecture_spec(architecture: str, tag: str, request: ModelRequest) -> Mo
         name=weights.name,
         config={**config, "quick_gelu": weights.quick_gelu},
         preprocess=weights.preprocess,
-        weights=_published_weights(weights),
+        weights=_published_weights(weights, request.revision),
     )
 
 
@@ -289,7 +159,7 @@ def _unknown_architecture(name: str, architecture: str) -> ModelError:
     hint = _did_you_mean(catalogue.nearest(architecture, names))
     return ModelError(
         f"there is no model {name!r}{hint}. A model is open_clip's ARCHITECTURE or"
-        f" ARCHITECTURE:TAG, {HUB_PREFIX}org/name, a local open_clip ./FOLDER, or {BUNDLED_MODEL}"
+        f" ARCHITECTURE:TAG, {HUB_PREFIX}org/name, a local ./FOLDER, or {BUNDLED_MODEL}"
     )
 
 
@@ -297,87 +167,78 @@ def _did_you_mean(names: list[str]) -> str:
     return f" (did you mean {' or '.join(names)}?)" if names else ""
 
 
-def _published_weights(weights: PretrainedTag) -> HubWeights:
+def _published_weights(weights: PretrainedTag, revision: str | None) -> HubWeights:
     if weights.repository is None or not weights.filename.endswith(".safetensors"):
         raise ModelError(
             f"{weights.name} is published only as a pickle, which can run code when it is opened;"
             f" clipcli reads safetensors. {WAY_OUT}"
         )
-    return HubWeights(weights.repository, weights.filename)
+    return HubWeights(weights.repository, weights.filename, revision)
 
 
-def _hub_spec(repository: str, *, offline: bool) -> ModelSpec:
-    config, preprocess = _read_config(hub_file(repository, CONFIG_FILE, offline=offline))
-    weights = HubWeights(repository, catalogue.DEFAULT_WEIGHTS_FILE)
-    return ModelSpec(f"{HUB_PREFIX}{repository}", config, preprocess, weights)
+def _hub_spec(repository: str, request: ModelRequest) -> ModelSpec:
+    """A repository's model: open_clip's own files win over those of transformers."""
+
+    def fetch(*names: str) -> Path | None:
+        """The first of some files that the repository has."""
+        revision, offline = request.revision, request.offline
+        for filename in names:
+            with suppress(MissingFileError):
+                return hub_file(repository, filename, revision=revision, offline=offline)
+        return None
+
+    name = f"{HUB_PREFIX}{repository}"
+    try:
+        config = hub_file(
+            repository, CONFIG_FILE, revision=request.revision, offline=request.offline
+        )
+    except MissingFileError:
+        theirs = fetch(transformers_folder.CONFIG_FILE)
+        if theirs is None:
+            raise
+        usual, pickle = transformers_folder.WEIGHTS_FILE, transformers_folder.PICKLE_FILE
+        weights = HubWeights(repository, usual, request.revision, pickle)
+        return _transformers_spec(name, theirs, fetch, weights)
+    found = read_open_clip(config)
+    weights = HubWeights(repository, catalogue.DEFAULT_WEIGHTS_FILE, request.revision)
+    return ModelSpec(name, found.model, found.preprocess, weights)
+
+
+def _transformers_spec(
+    name: str, config: Path, find: Callable[..., Path | None], weights: Path | HubWeights
+) -> ModelSpec:
+    """A model as transformers writes it, wherever its other files are found."""
+    found = read_transformers(config, find(*transformers_folder.PREPROCESSOR_FILES))
+    vocabulary = find(*transformers_folder.VOCABULARY_FILES)
+    return ModelSpec(name, found.model, found.preprocess, weights, vocabulary=vocabulary)
 
 
 def _folder_spec(name: str, folder: Path) -> ModelSpec:
     """A folder's model, recognised by what the folder holds."""
+    # A folder has as many names as there are ways to it.
+    canonical = name if name == BUNDLED_MODEL else str(folder)
     weights = folder / catalogue.DEFAULT_WEIGHTS_FILE
     # Here and above os.path, which answers for impossible names, too, where pathlib raises.
     if os.path.isfile(folder / CONFIG_FILE):
-        config, preprocess = _read_config(folder / CONFIG_FILE)
-        # A folder has as many names as there are ways to it.
-        canonical = name if name == BUNDLED_MODEL else str(folder)
-        return ModelSpec(canonical, config, preprocess, weights, folder)
+        found = read_open_clip(folder / CONFIG_FILE)
+        return ModelSpec(canonical, found.model, found.preprocess, weights, folder)
     if os.path.isfile(folder / MANIFEST_FILE):
-        model, config, preprocess = _read_manifest(folder / MANIFEST_FILE)
-        return ModelSpec(model, config, preprocess, weights, bundle=folder)
+        model, found = read_manifest(folder / MANIFEST_FILE)
+        return ModelSpec(model, found.model, found.preprocess, weights, bundle=folder)
+    if os.path.isfile(folder / transformers_folder.CONFIG_FILE):
+        return _transformers_folder_spec(canonical, folder)
+    files = f"neither {CONFIG_FILE} nor {transformers_folder.CONFIG_FILE}"
     is_folder = os.path.isdir(folder)
-    reason = f"it holds no {CONFIG_FILE}" if is_folder else "there is no such folder"
-    raise ModelError(f"{name} is not an open_clip folder: {reason}")
+    reason = f"it holds {files}" if is_folder else "there is no such folder"
+    raise ModelError(f"{name} is not a model's folder: {reason}")
 
 
-def _read_manifest(file: Path) -> tuple[str, Mapping[str, Any], Mapping[str, Any]]:
-    """Name, `model_cfg` and preprocessing of a prepared model; the rest is its bundle's matter."""
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        return str(content["model"]), dict(content["config"]), dict(content["preprocess"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(
-            f"{file} is not the manifest of a prepared model: pull it again"
-        ) from error
+def _transformers_folder_spec(name: str, folder: Path) -> ModelSpec:
+    def find(*names: str) -> Path | None:
+        return next((folder / name for name in names if os.path.isfile(folder / name)), None)
 
-
-def _read_config(file: Path) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    """The `model_cfg` and `preprocess_cfg` of an `open_clip_config.json`."""
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"{file} is not readable as JSON ({error})") from error
-    fault = _config_fault(content)
-    if fault:
-        raise ModelError(f"{file} is not an open_clip configuration: {fault}")
-    return {"quick_gelu": False, **content["model_cfg"]}, content.get("preprocess_cfg") or {}
-
-
-def _config_fault(content: Any) -> str | None:  # noqa: ANN401
-    """What keeps a JSON value from being an open_clip configuration, or None."""
-    config = content.get("model_cfg") if isinstance(content, dict) else None
-    if not isinstance(config, dict):
-        return "it has no model_cfg"
-    for name, kind in (("embed_dim", int), ("vision_cfg", dict), ("text_cfg", dict)):
-        if not isinstance(config.get(name), kind):
-            return f"its model_cfg has no {name}, or one of a wrong type"
-    preprocess = content.get("preprocess_cfg") or {}
-    if not isinstance(preprocess, dict):
-        return "its preprocess_cfg is of a wrong type"
-    for name, is_right in _PREPROCESS_FIELDS.items():
-        if preprocess.get(name) is not None and not is_right(preprocess[name]):
-            return f"its preprocess_cfg has an unknown {name}: {preprocess[name]!r}"
-    return None
-
-
-def _is_rgb(value: object) -> bool:
-    numbers = value if isinstance(value, list) else [value] * 3  # one for all channels
-    return len(numbers) == 3 and all(isinstance(number, int | float) for number in numbers)
-
-
-_PREPROCESS_FIELDS: Mapping[str, Callable[[Any], bool]] = {
-    "mean": _is_rgb,
-    "std": _is_rgb,
-    "interpolation": lambda value: value in ("bicubic", "bilinear", "random"),
-    "resize_mode": lambda value: value in ("shortest", "longest", "squash"),
-    "fill_color": lambda value: isinstance(value, int),
-}
+    # Where there is only a pickle, it is for `weights_file` to say what that means.
+    usual, pickle = transformers_folder.WEIGHTS_FILE, transformers_folder.PICKLE_FILE
+    weights = find(usual, pickle) or folder / usual
+    spec = _transformers_spec(name, folder / transformers_folder.CONFIG_FILE, find, weights)
+    return replace(spec, folder=folder)

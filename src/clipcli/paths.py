@@ -1,4 +1,4 @@
-"""Where clipcli keeps what it can make again: prepared models and text embeddings."""
+"""Where clipcli keeps what it can make again, and notes of what it downloaded."""
 
 from __future__ import annotations
 
@@ -26,3 +26,30 @@ def bundles_folder() -> Path:
 def text_cache_file() -> Path:
     """The database of text embeddings."""
     return cache_folder() / "texts.sqlite3"
+
+
+def pins_folder() -> Path:
+    """Which commits of the model hub are used: a small file for each repository."""
+    return cache_folder() / "pins"
+
+
+def hashes_folder() -> Path:
+    """Hashes of large files, so that a start need not work them out: a small file for each."""
+    return cache_folder() / "hashes"
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Write a small file so that whoever reads it meanwhile finds the old content or the new one.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    # Beside it, since a file is only renamed within a disk; two processes never share the name.
+    beside = file.with_name(f".{file.name}.{os.getpid()}.new")
+    try:
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(file)
+    except OSError:
+        beside.unlink(missing_ok=True)
+        raise

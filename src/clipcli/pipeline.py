@@ -1,13 +1,9 @@
-"""Images through the engine: decoded ahead in threads, in blocks, results in input order."""
+"""Images through the engine: read and decoded ahead in threads, in blocks of the input order."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice, zip_longest
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,16 +12,20 @@ from numpy.typing import NDArray
 from clipcli.classifier import Failure, Result, ScoreOptions, ZeroShotHead
 from clipcli.cpu import available_cpus
 from clipcli.errors import InputError
-from clipcli.images import ImageOptions, PreprocessConfig, load_image, open_image, preprocess
-from clipcli.sources import ImageRef, Stream, Url, read_file, read_stream
+from clipcli.feeder import Signal
+from clipcli.images import ImageOptions
+from clipcli.lookahead import Decoded, LookAhead
+from clipcli.sources import ImageRef
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
     from clipcli.engines.base import Engine
     from clipcli.fetch import FetchOptions
 
 Float32 = NDArray[np.float32]
+
+# One block for the engine, and two to be decoded while it works: with one, the threads would
+# idle while the block's last image is waited for.
+_BLOCKS_AHEAD = 3
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,10 @@ class PipelineOptions:
         images: what is accepted, and how it is prepared.
         fetch: what downloads may do; None for the defaults.
         scores: what of the scores is kept.
+        ordered: results come in input order; without, as they are ready, and blocks are made of
+            whatever is ready together.
+        isolate_seconds: decode in processes of their own, each image within so many seconds;
+            None decodes in this process.
     """
 
     batch_size: int = 32
@@ -45,107 +49,129 @@ class PipelineOptions:
     images: ImageOptions = field(default_factory=ImageOptions)
     fetch: FetchOptions | None = None
     scores: ScoreOptions = field(default_factory=ScoreOptions)
+    ordered: bool = True
+    isolate_seconds: float | None = None
+
+    @property
+    def decoders(self) -> int:
+        """Images that are decoded at once."""
+        return self.workers or available_cpus()
 
 
-@dataclass(frozen=True)
-class _Decoded:
-    """One image ready for the engine, or what kept it from being so."""
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Images that went through the engine together.
 
-    ref: ImageRef
-    pixels: Float32 | InputError
+    Attributes:
+        refs: n images.
+        embeddings: unit rows of shape (n, embed_dim); a failure's row means nothing. None where
+            nothing could be read.
+        failures: why an image has no embedding, by its place in the block.
+    """
+
+    refs: Sequence[ImageRef]
+    embeddings: Float32 | None
+    failures: Mapping[int, InputError]
 
 
 def classify(
-    refs: Iterable[ImageRef], engine: Engine, head: ZeroShotHead, options: PipelineOptions
+    refs: Iterable[ImageRef | Signal],
+    engine: Engine,
+    head: ZeroShotHead,
+    options: PipelineOptions,
 ) -> Iterator[Result]:
-    """Classify images as they come, in their order.
-
-    Block k holds inputs k * batch_size up to (k + 1) * batch_size, failures included, so that
-    an image's result does not depend on whether its neighbours could be read.
+    """Classify images as they come, in their order; `encode` says how.
 
     Yields:
         One result for each image.
     """
-    decoded = _decode_ahead(refs, engine.info.preprocess, options)
-    while block := list(islice(decoded, options.batch_size)):
-        yield from _classify_block(block, engine, head, options.scores)
+    for block in encode(refs, engine, options):
+        yield from score(block, head, options.scores)
 
 
-def _classify_block(
-    block: list[_Decoded], engine: Engine, head: ZeroShotHead, options: ScoreOptions
-) -> Iterator[Result]:
-    refs = [image.ref for image in block]
-    pixels = _stack(block)
+def score(block: Block, head: ZeroShotHead, options: ScoreOptions) -> Iterator[Result]:
+    """Score a block's images.
+
+    Yields:
+        One result for each image, in the block's order.
+    """
     # Scored whole, holes and all: with fewer rows the others' last digits would differ.
-    scored = () if pixels is None else head.score(refs, engine.encode_images(pixels), options)
-    for image, result in zip_longest(block, scored):
-        if isinstance(image.pixels, InputError):
-            yield Failure.of(image.ref, image.pixels)
-        else:
+    rows = block.embeddings
+    scored = iter(()) if rows is None else head.score(block.refs, rows, options)
+    for position, ref in enumerate(block.refs):
+        result = next(scored, None)
+        error = block.failures.get(position)
+        if error is not None:
+            yield Failure.of(ref, error)
+        elif result is not None:
             yield result
 
 
-def _stack(block: list[_Decoded]) -> Float32 | None:
-    """Pixels of a whole block, shape (n, 3, height, width), zeros for a failure.
+def encode(
+    refs: Iterable[ImageRef | Signal], engine: Engine, options: PipelineOptions
+) -> Iterator[Block]:
+    """Embed images as they come, in blocks of their order.
+
+    Block k holds inputs k * batch_size up to (k + 1) * batch_size, failures included, so that an
+    image's embedding does not depend on whether its neighbours could be read. A block that is
+    given before it is full, in a lull, is run in its full shape, empty places and all: an image's
+    embedding does not depend on when its neighbours came, either.
+
+    Args:
+        refs: the images; pulled at most three blocks ahead of what is given. A `LULL` among them
+            gives what is there, a `STOP` ends it, without the images that have not been begun.
+        engine: that runs in the caller's thread.
+        options: how.
+    """
+    size = options.batch_size
+    begun = 0  # images of the current block that lulls have given already
+    with LookAhead(engine.info.preprocess, options) as ahead:
+        for ref in refs:
+            if ref is Signal.STOP:
+                ahead.drop_waiting()
+                break
+            if isinstance(ref, ImageRef):
+                ahead.submit(ref)
+                if len(ahead) < _BLOCKS_AHEAD * size:
+                    continue
+            # Everything in a lull, else one block.
+            blocks = 1 if isinstance(ref, ImageRef) else _BLOCKS_AHEAD
+            for _ in range(blocks):
+                images = ahead.take(size - begun)
+                if images:
+                    yield _embed(images, engine, begun, size)
+                    begun = (begun + len(images)) % size
+        while images := ahead.take(size - begun):
+            # The last block of all has no empty places, unless a lull has seen it.
+            yield _embed(images, engine, begun, size if begun else len(images))
+            begun = 0
+
+
+def _embed(images: Sequence[Decoded], engine: Engine, first: int, size: int) -> Block:
+    """Run images as the places from `first` on of a block of so many."""
+    pixels = _stack(images, first, size)
+    rows = None if pixels is None else engine.encode_images(pixels)[first : first + len(images)]
+    failures = {
+        position: image.pixels
+        for position, image in enumerate(images)
+        if isinstance(image.pixels, InputError)
+    }
+    return Block([image.ref for image in images], rows, failures)
+
+
+def _stack(images: Sequence[Decoded], first: int, size: int) -> Float32 | None:
+    """Pixels of a whole block, shape (size, 3, height, width), zeros where there is no image.
 
     None where nothing could be read: there is nothing to run.
     """
     read = {
         position: image.pixels
-        for position, image in enumerate(block)
+        for position, image in enumerate(images, first)
         if not isinstance(image.pixels, InputError)
     }
     if not read:
         return None
-    shape = next(iter(read.values())).shape
-    pixels = np.zeros((len(block), *shape), np.float32)
+    pixels = np.zeros((size, *next(iter(read.values())).shape), np.float32)
     for position, one in read.items():
         pixels[position] = one
     return pixels
-
-
-def _decode_ahead(
-    refs: Iterable[ImageRef], config: PreprocessConfig, options: PipelineOptions
-) -> Iterator[_Decoded]:
-    """Read and decode in threads, at most two blocks ahead of who takes the results."""
-    pool = ThreadPoolExecutor(options.workers or available_cpus(), "clipcli-decode")
-    ahead: deque[Future[_Decoded]] = deque()
-    try:
-        for ref in refs:
-            ahead.append(pool.submit(_decode, ref, config, options))
-            # One block for the engine, one to be decoded while it works.
-            if len(ahead) > 2 * options.batch_size:
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
-    finally:
-        # Not waited for: who interrupts a run does not want its slowest download first.
-        pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _decode(ref: ImageRef, config: PreprocessConfig, options: PipelineOptions) -> _Decoded:
-    try:
-        image = _opened(ref, options)
-        return _Decoded(ref, preprocess(image, config, options.images))
-    except InputError as error:
-        return _Decoded(ref, error)
-
-
-def _opened(ref: ImageRef, options: PipelineOptions) -> Image:
-    match ref.source:
-        case InputError():
-            raise ref.source
-        case bytes() as data:
-            pass
-        case Path() as path:
-            data = read_file(path, options.images.max_bytes)
-        case Stream(file):
-            data = read_stream(file, options.images.max_bytes)
-        case Url(address):
-            # A start without a URL is spared the import: six milliseconds.
-            from clipcli.fetch import FetchOptions, fetch
-
-            data = fetch(address, options.fetch or FetchOptions())
-        case image:
-            return load_image(image)
-    return open_image(data, options.images)

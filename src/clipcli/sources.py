@@ -8,10 +8,11 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from clipcli.errors import FailureCode, InputError
+from clipcli.errors import FailureCode, InputError, UsageError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -64,16 +65,49 @@ class ImageRef:
 
 
 @dataclass(frozen=True)
+class Shard:
+    """One of several equal parts of the input: every count-th image, from the number-th on.
+
+    Attributes:
+        number: of this part, from 1.
+        count: of all parts.
+
+    Raises:
+        UsageError: there is no such part.
+    """
+
+    number: int = 1
+    count: int = 1
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.number <= self.count:
+            raise UsageError(f"shard {self}: use 1/{self.count} to {self.count}/{self.count}")
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.count}"
+
+    @classmethod
+    def parse(cls, text: str) -> Shard:
+        """Read `I/N`, as in `3/8`."""
+        match = re.fullmatch(r"([0-9]{1,9})/([1-9][0-9]{0,8})", text)
+        if match is None:
+            raise UsageError(f"shard {text!r}: write it as I/N, from 1/N to N/N")
+        return cls(int(match[1]), int(match[2]))
+
+
+@dataclass(frozen=True)
 class SourceOptions:
     """How arguments are understood.
 
     Attributes:
         recursive: folders are searched for images instead of refused.
         null_separated: names in a list end with NUL instead of a newline.
+        shard: the part of the images that is wanted; each keeps its index in the whole.
     """
 
     recursive: bool = False
     null_separated: bool = False
+    shard: Shard = Shard()
 
 
 def expand(
@@ -94,7 +128,9 @@ def expand(
         One `ImageRef` for each image. A pattern without a match, a folder without images and
         the like yield one whose source is the `InputError` that says so.
     """
-    for index, (name, source) in enumerate(_named(arguments, name_list, stdin, options)):
+    shard = options.shard
+    named = enumerate(_named(arguments, name_list, stdin, options))
+    for index, (name, source) in islice(named, shard.number - 1, None, shard.count):
         yield ImageRef(index, name, source)
 
 

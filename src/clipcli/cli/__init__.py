@@ -8,7 +8,6 @@ import signal
 import sys
 from contextlib import suppress
 from enum import IntEnum
-from types import FrameType
 from typing import NoReturn
 
 import click
@@ -19,7 +18,9 @@ from clipcli.cli.cache import cache
 from clipcli.cli.classify import classify
 from clipcli.cli.completion import COMPLETE_VARIABLE, completion
 from clipcli.cli.console import Console
+from clipcli.cli.embed import embed
 from clipcli.cli.group import DefaultCommandGroup
+from clipcli.cli.interruption import Terminated, terminate
 from clipcli.cli.models import models
 from clipcli.cli.pull import pull
 from clipcli.errors import ClipcliError, ModelError, UsageError
@@ -37,10 +38,6 @@ class ExitCode(IntEnum):
     TERMINATED = 143
 
 
-class _Terminated(BaseException):
-    """SIGTERM came. Like KeyboardInterrupt, no Exception: nothing may swallow it."""
-
-
 # What a disk answers that takes no more.
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
@@ -48,7 +45,7 @@ _EXIT_CODES: tuple[tuple[tuple[type[BaseException], ...], ExitCode], ...] = (
     ((click.ClickException, UsageError), ExitCode.USAGE),
     ((ModelError,), ExitCode.NO_MODEL),
     ((click.Abort, KeyboardInterrupt), ExitCode.INTERRUPTED),
-    ((_Terminated,), ExitCode.TERMINATED),
+    ((Terminated,), ExitCode.TERMINATED),
     ((BrokenPipeError,), ExitCode.READER_GONE),
 )
 
@@ -75,7 +72,7 @@ def cli() -> None:
     """  # noqa: D301  click wants the character \b itself
 
 
-for command in (pull, models, cache, completion):
+for command in (embed, pull, models, cache, completion):
     cli.add_command(command)
 
 
@@ -100,7 +97,7 @@ def run(arguments: list[str]) -> int:
         The exit code, as in the README's table.
     """
     console = Console()
-    signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGTERM, terminate)
     try:
         return _invoke(arguments, console)
     except click.exceptions.Exit as end:
@@ -164,7 +161,3 @@ def _open_missing_streams() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
-
-
-def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
-    raise _Terminated

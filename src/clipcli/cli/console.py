@@ -6,8 +6,7 @@ import logging
 import sys
 import traceback
 import warnings
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,11 @@ import click
 from clipcli.errors import ClipcliWarning
 
 if TYPE_CHECKING:
-    from clipcli.classifier import Failure, Result
+    from clipcli.classifier import Failure
+    from clipcli.tally import Tally
+
+# More images than these are a bulk run, whose end and speed are worth a line.
+_A_FEW = 100
 
 
 class Console:
@@ -72,24 +75,24 @@ class Console:
         if (self.verbose or sys.stderr.isatty()) and not self.quiet:
             self._line(text)
 
-    def summary(self, done: int, failed: Counter[str]) -> None:
-        """Tell how many images were classified, where some were not or where asked for."""
-        failures = failed.total()
+    def summary(self, tally: Tally, rate: float) -> None:
+        """Tell how many images were classified, where some were not, were many, or where asked for.
+
+        Args:
+            tally: what was done.
+            rate: images a second; told of runs long enough for it to mean something.
+        """
+        done, failures = tally.done, tally.failed.total()
         if not done + failures:
             self._line("the list names no images")
-        worth_telling = self.verbose or (failures and done + failures > 1)
+        is_bulk = done + failures > _A_FEW
+        worth_telling = self.verbose or is_bulk or (failures and done + failures > 1)
         if self.quiet or not worth_telling:
             return
-        codes = ", ".join(f"{code} {count}" for code, count in failed.most_common())
-        self._line(f"{done} done, {failures} failed{f' ({codes})' if codes else ''}")
-
-    def progress(self, results: Iterable[Result]) -> Iterator[Result]:
-        """The same results, counted on a terminal while they go by unseen."""
-        if self.quiet or not sys.stderr.isatty() or sys.stdout.isatty():
-            return iter(results)
-        from tqdm import tqdm
-
-        return iter(tqdm(results, unit=" images", delay=1, leave=False, dynamic_ncols=True))
+        codes = ", ".join(f"{code} {count}" for code, count in tally.failed.most_common())
+        speed = f", {rate:.1f} images/s" if self.verbose or is_bulk else ""
+        failed = f"{failures:,} failed{f' ({codes})' if codes else ''}"
+        self._line(f"{done:,} done, {failed}{speed}")
 
     @contextmanager
     def warnings(self) -> Iterator[None]:

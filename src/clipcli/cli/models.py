@@ -2,54 +2,172 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from clipcli import catalogue
 from clipcli.cli.options import console_options
 from clipcli.errors import UsageError
 from clipcli.models import BUNDLED_MODEL, DEFAULT_MODEL, ModelRequest, resolve_model
 
 if TYPE_CHECKING:
     from clipcli.bundles import Bundle, Damaged
+    from clipcli.catalogue import CatalogueEntry
 
 _WAYS_OUT = "repair it with 'clipcli pull MODEL', or 'clipcli models --remove {}'"
+_HEADINGS = ("model", "parameters", "image", "embedding", "ImageNet")
+_UNITS = ("{}", "{} M", "{} px", "{}", "{} %", "{}")
 
 
 @click.command()
+@click.argument("pattern", required=False)
+@click.option(
+    "--available",
+    is_flag=True,
+    help="List all that open_clip has, or what PATTERN matches: millions of parameters, side of the"
+    " image, width of the embeddings, published zero-shot ImageNet accuracy.",
+)
 @click.option(
     "--remove", "removed", metavar="NAME", help="Delete a prepared model, in all precisions."
 )
+@click.option("--json", "as_json", is_flag=True, help="Write the list as JSON.")
 @console_options
-def models(removed: str | None) -> None:
+def models(pattern: str | None, available: bool, removed: str | None, as_json: bool) -> None:
     """List the models that are at hand.
+
+    PATTERN is a part of a name or, with * or ?, a whole one. In a pipe the columns are separated
+    by tabs.
 
     \b
     clipcli models
+    clipcli models --available 'vit-b-*:laion*'
     clipcli models --remove ViT-B-32:openai
     """  # noqa: D301  click wants the character \b itself
+    if removed is not None and (available or as_json or pattern is not None):
+        raise UsageError("--remove goes with no other option, and no PATTERN")
+    if pattern is not None and not available:
+        raise UsageError(f"a PATTERN goes with --available: clipcli models --available {pattern}")
     if removed is not None:
         _remove(removed)
+    elif available:
+        _list_available(_matching(pattern), as_json=as_json)
+    elif as_json:
+        _write_json(list(_records()))
+    else:
+        for line in _lines():
+            click.echo(line)
+
+
+def _matching(pattern: str | None) -> list[CatalogueEntry]:
+    """What the catalogue has under a pattern.
+
+    Raises:
+        UsageError: nothing.
+    """
+    found = catalogue.available(pattern)
+    if not found and pattern is not None:
+        names = [entry.name for entry in catalogue.available()]
+        near = catalogue.nearest(pattern, [*catalogue.architectures(), *names])
+        hint = f" (did you mean {' or '.join(near)}?)" if near else ""
+        raise UsageError(f"open_clip has no model like {pattern!r}{hint}")
+    return found
+
+
+def _list_available(entries: Sequence[CatalogueEntry], *, as_json: bool) -> None:
+    if as_json:
+        _write_json([asdict(entry) for entry in entries])
         return
-    for line in _lines():
-        click.echo(line)
+    rows = [_row(entry) for entry in entries]
+    if not sys.stdout.isatty():
+        for row in rows:
+            click.echo("\t".join(row))
+        return
+    table = [
+        [unit.format(cell) if cell else "" for unit, cell in zip(_UNITS, row, strict=True)]
+        for row in rows
+    ]
+    _write_aligned([(*_HEADINGS, ""), *table])
+
+
+def _row(entry: CatalogueEntry) -> tuple[str, ...]:
+    """Name, four figures without their units, and what else one should know."""
+    return (
+        entry.name,
+        "" if entry.parameters is None else f"{entry.parameters:.1f}",
+        str(entry.image_size),
+        str(entry.embed_dim),
+        "" if entry.imagenet_top1 is None else f"{entry.imagenet_top1:.1f}",
+        _note(entry),
+    )
+
+
+def _note(entry: CatalogueEntry) -> str:
+    if entry.weights is None:
+        return "no published weights: needs --checkpoint"
+    if entry.weights == "pickle":
+        return "not usable: published only as a pickle"
+    return "needs the package transformers" if entry.needs_transformers else ""
+
+
+def _write_aligned(rows: Sequence[Sequence[str]]) -> None:
+    """Columns as wide as their widest cell, the figures to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for name, *figures, note in rows:
+        cells = [cell.rjust(width) for cell, width in zip(figures, widths[1:-1], strict=True)]
+        click.echo("  ".join([name.ljust(widths[0]), *cells, note]).rstrip())
+
+
+def _write_json(records: Sequence[dict[str, Any]]) -> None:
+    click.echo(json.dumps(records, indent=1))
+
+
+def _records() -> Iterator[dict[str, Any]]:
+    """What `_lines` tells, for programs."""
+    from clipcli.bundles import Damaged
+
+    for kind, bundle in _at_hand():
+        if isinstance(bundle, Damaged):
+            damage = {"model": bundle.model, "reason": str(bundle.error)}
+            yield {"kind": kind, **damage, "folder": str(bundle.folder)}
+            continue
+        manifest = bundle.manifest
+        yield {
+            "kind": kind,
+            "model": manifest.model,
+            "precision": manifest.precision,
+            "fingerprint": manifest.fingerprint,
+            "bytes": bundle.size,
+            "folder": str(bundle.folder),
+        }
 
 
 def _lines() -> Iterator[str]:
+    from clipcli.bundles import Damaged
+
+    for kind, bundle in _at_hand():
+        if isinstance(bundle, Damaged):
+            name = bundle.model or bundle.folder.name
+            yield f"{kind:<10} {name}  {bundle.folder}: {_WAYS_OUT.format(name)}"
+        else:
+            yield _line(kind, bundle)
+    others = f"{DEFAULT_MODEL} and every other ARCHITECTURE:TAG of open_clip"
+    yield f"available  {others}: 'clipcli models --available', 'clipcli pull MODEL'"
+
+
+def _at_hand() -> Iterator[tuple[str, Bundle | Damaged]]:
+    """The bundled model and all that `clipcli pull` made, each with its kind."""
     from clipcli.bundles import Bundle, open_bundle, prepared_bundles
 
     tiny = resolve_model(ModelRequest(BUNDLED_MODEL)).folder
     assert tiny is not None
-    yield _line("bundled", open_bundle(tiny))
+    yield "bundled", open_bundle(tiny)
     for prepared in prepared_bundles():
-        if isinstance(prepared, Bundle):
-            yield _line("prepared", prepared)
-        else:
-            name = prepared.model or prepared.folder.name
-            yield f"damaged    {name}  {prepared.folder}: {_WAYS_OUT.format(name)}"
-    others = f"{DEFAULT_MODEL} and every other ARCHITECTURE:TAG of open_clip"
-    yield f"available  {others}: 'clipcli pull MODEL'"
+        yield "prepared" if isinstance(prepared, Bundle) else "damaged", prepared
 
 
 def _line(kind: str, bundle: Bundle) -> str:

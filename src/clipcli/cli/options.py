@@ -9,6 +9,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from clipcli.catalogue import architectures
+from clipcli.cli.arguments import DEFAULT_DECODE_SECONDS
 from clipcli.cli.console import Console
 from clipcli.labels import LABEL_PRESETS, TEMPLATE_SETS
 from clipcli.models import BUNDLED_MODEL, DEFAULT_MODEL
@@ -77,11 +78,9 @@ input_options = _grouped(
         help="In the list, names end with NUL, as `find -print0` writes them.",
     ),
     click.option(
-        "--allow-host",
-        "allowed_hosts",
-        metavar="HOST[:PORT]",
-        multiple=True,
-        help="Fetch from this host even if its address is private (localhost, 10.0.0.7).",
+        "--shard",
+        metavar="I/N",
+        help="Take only the I-th of N equal parts of the images, from 1/N to N/N.",
     ),
     click.option(
         "--allow-format",
@@ -89,6 +88,12 @@ input_options = _grouped(
         multiple=True,
         type=click.Choice(["tiff", "avif", "jpeg2000"]),
         help="Also open images of this format.",
+    ),
+    click.option(
+        "--max-bytes",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Refuse larger files.  [default: 268,435,456; from the network 50,000,000]",
     ),
     click.option(
         "--max-pixels",
@@ -103,6 +108,54 @@ input_options = _grouped(
         show_default=True,
         help="plain: upright, on white, 16 bits scaled. reference: exactly open_clip's transform.",
     ),
+    click.option(
+        "--fast-decode",
+        is_flag=True,
+        help="Decode large JPEG photos at a fraction of their size; numbers change a little.",
+    ),
+    click.option(
+        "--isolate",
+        is_flag=True,
+        help="Decode in processes of their own: one that hangs or dies costs one image.",
+    ),
+    click.option(
+        "--decode-timeout",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="SECONDS",
+        help=f"With --isolate, for each image.  [default: {DEFAULT_DECODE_SECONDS:g}]",
+    ),
+    click.option(
+        "--allow-host",
+        "allowed_hosts",
+        metavar="HOST[:PORT]",
+        multiple=True,
+        help="Fetch from this host even if its address is private (localhost, 10.0.0.7).",
+    ),
+    click.option(
+        "--fetch-concurrency",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Downloads at once.  [default: 16]",
+    ),
+    click.option(
+        "--fetch-per-host",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Downloads at once from one host.  [default: 4]",
+    ),
+    click.option(
+        "--proxy",
+        metavar="URL",
+        help="Fetch through this proxy, http(s)://[NAME:PASSWORD@]HOST[:PORT]; it then decides"
+        " what addresses a host name leads to.",
+    ),
+)
+
+embeddings_option = click.option(
+    "--embeddings",
+    metavar="FILE",
+    type=click.Path(dir_okay=False),
+    help="Score the images of a file that `clipcli embed` made, in place of IMAGEs.",
 )
 
 label_options = _grouped(
@@ -131,6 +184,9 @@ label_options = _grouped(
         shell_complete=_offers(lambda: TEMPLATE_SETS),
         help="A prompt with {} for the label, as 'a photo of a {}'; several are averaged. Or a set:"
         f" {', '.join(TEMPLATE_SETS)}.",
+    ),
+    click.option(
+        "--no-cache", is_flag=True, help="Neither use nor keep embeddings of earlier labels."
     ),
 )
 
@@ -182,9 +238,6 @@ engine_options = _grouped(
         help="onnx: a prepared model (see `clipcli pull`) on the CPU, a fast start.",
     ),
     click.option(
-        "--no-cache", is_flag=True, help="Neither use nor keep embeddings of earlier labels."
-    ),
-    click.option(
         "--device",
         metavar="auto|cpu|cuda|mps|cuda:N",
         default="auto",
@@ -227,6 +280,27 @@ engine_options = _grouped(
     ),
 )
 
+run_options = _grouped(
+    click.option(
+        "--unordered",
+        is_flag=True,
+        help="Give results as they are ready, not in input order: no image waits for a slow one.",
+    ),
+    click.option("--fail-fast", is_flag=True, help="End at the first image that fails."),
+    click.option(
+        "--max-errors",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="End when N images have failed.",
+    ),
+    click.option(
+        "--summary",
+        metavar="FILE",
+        type=click.Path(dir_okay=False),
+        help="At the end, write counts, rate, settings and versions to FILE, as JSON.",
+    ),
+)
+
 output_options = _grouped(
     click.option(
         "-k",
@@ -258,6 +332,27 @@ output_options = _grouped(
     click.option("--json", "as_json", is_flag=True, help="Short for --format json."),
     click.option("--jsonl", "as_jsonl", is_flag=True, help="Short for --format jsonl."),
     click.option("--no-color", is_flag=True, help="No colours on a terminal (as with NO_COLOR)."),
+)
+
+file_options = _grouped(
+    click.option(
+        "-o",
+        "--output",
+        metavar="FILE",
+        type=click.Path(dir_okay=False),
+        help="Write to FILE.part, renamed to FILE when the run is whole. .jsonl, .json, .csv and"
+        " .tsv choose the format.",
+    ),
+    click.option(
+        "--resume",
+        is_flag=True,
+        help="Go on where the run that wrote FILE.part (of -o FILE, JSONL) was cut.",
+    ),
+    click.option(
+        "--retry-failed",
+        is_flag=True,
+        help="Try the failed images of -o FILE (JSONL) once more, and keep the other results.",
+    ),
 )
 
 console_options = _grouped(

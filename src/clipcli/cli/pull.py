@@ -52,7 +52,7 @@ def pull(
     spec = resolve_model(request)
 
     from clipcli.bundles import bundle_folder, check_preparable, open_bundle
-    from clipcli.models import fetch_model
+    from clipcli.weights import fetch_model
 
     check_preparable(spec)
     folder = bundle_folder(spec, precision)

@@ -108,7 +108,7 @@ def load_engine(
         reason = "its text tower is one of the package transformers"
         raise ModelError(f"{spec.name} cannot run: {reason} (pip install transformers)")
 
-    from clipcli.models import fetch_model
+    from clipcli.weights import fetch_model
 
     weights = fetch_model(spec, offline=offline)
 

@@ -15,29 +15,26 @@ from typing import Any
 
 import numpy as np
 import open_clip
-import safetensors
 import torch
 from numpy.typing import NDArray
 from open_clip.model import convert_to_custom_text_state_dict
-from safetensors.torch import load_file
 from torch.overrides import TorchFunctionMode
 
+from clipcli.checkpoints import OPENAI_SETTINGS, StateDict, difference, read_checkpoint
+from clipcli.configurations import CONFIG_FILE
 from clipcli.cpu import available_cpus
 from clipcli.engines.base import EngineOptions, ModelInfo, Precision, check_precision, fingerprint
 from clipcli.errors import ModelError, UsageError
 from clipcli.hub import MissingFileError
 from clipcli.hub_tokenizer import TOKENIZER_FILE, HubTokenizer, read_config
 from clipcli.images import PreprocessConfig
-from clipcli.models import CONFIG_FILE, ModelSpec, tokenizer_folder
+from clipcli.models import ModelSpec
 from clipcli.tokenizer import ClipTokenizer, TokenizerConfig, Tokens
+from clipcli.transformers_folder import check_vocabulary
+from clipcli.weights import tokenizer_folder
 
 _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-_SHOWN_DIFFERENCES = 5
 
-# OpenAI's own state dicts hold these beside the weights.
-_OPENAI_SETTINGS = {"input_resolution", "context_length", "vocab_size"}
-
-StateDict = Mapping[str, torch.Tensor]
 Tokenizer = Callable[[Sequence[str]], Tokens]
 
 
@@ -46,7 +43,7 @@ class OpenClipEngine:
 
     Args:
         spec: which model.
-        weights: its safetensors file.
+        weights: its weights file.
         options: where and how it runs.
 
     Raises:
@@ -244,14 +241,10 @@ def _load_weights(model: torch.nn.Module, file: Path) -> None:
 
     open_clip's own loader would resize positional embeddings and invent a missing bias.
     """
-    try:
-        state = load_file(file)
-    except (OSError, safetensors.SafetensorError) as error:
-        raise ModelError(f"{file} is not a whole safetensors file ({error})") from error
-    state = _in_todays_layout(model, state)
-    difference = _difference(model.state_dict(), state)
-    if difference:
-        raise ModelError(f"{file} does not fit this architecture: {difference}")
+    state = _in_todays_layout(model, read_checkpoint(file))
+    fault = difference(model.state_dict(), state)
+    if fault:
+        raise ModelError(f"{file} does not fit this architecture: {fault}")
     model.load_state_dict(state)
 
 
@@ -263,28 +256,12 @@ def _in_todays_layout(model: torch.nn.Module, state: StateDict) -> dict[str, tor
     state = {
         key: value
         for key, value in state.items()
-        if key not in _OPENAI_SETTINGS and not key.endswith(".position_ids")
+        if key not in OPENAI_SETTINGS and not key.endswith(".position_ids")
     }
     for key in ("logit_scale", "logit_bias"):  # a scalar, or one value in a row
         if key in state and key in wanted and state[key].numel() == 1:
             state[key] = state[key].reshape(wanted[key].shape)
     return state
-
-
-def _difference(wanted: StateDict, found: StateDict) -> str:
-    """What keeps a checkpoint from fitting, or an empty text."""
-    both = wanted.keys() & found.keys()
-    kinds = {
-        "missing": wanted.keys() - found.keys(),
-        "unknown": found.keys() - wanted.keys(),
-        "of another shape": {key for key in both if wanted[key].shape != found[key].shape},
-    }
-    return "; ".join(f"{len(keys)} {kind} ({_some(keys)})" for kind, keys in kinds.items() if keys)
-
-
-def _some(keys: set[str]) -> str:
-    shown = ", ".join(sorted(keys)[:_SHOWN_DIFFERENCES])
-    return f"{shown}, …" if len(keys) > _SHOWN_DIFFERENCES else shown
 
 
 def _identity(spec: ModelSpec, tokenizer: Tokenizer) -> dict[str, Any]:
@@ -304,6 +281,8 @@ def _tokenizer(spec: ModelSpec) -> Tokenizer:
     try:
         if spec.hub_tokenizer:
             return _hub_tokenizer(spec)
+        if spec.vocabulary is not None:
+            check_vocabulary(spec.vocabulary)
         return ClipTokenizer(TokenizerConfig(spec.context_length, spec.text_cleaning))
     except (OSError, ValueError, MissingFileError) as error:
         # Not for a folder: of one without a vocabulary transformers makes an empty tokenizer.

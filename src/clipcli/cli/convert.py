@@ -1,0 +1,73 @@
+"""`clipcli convert`: a weights file that can run code -> safetensors, which cannot."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+
+import click
+
+from clipcli.catalogue import architectures
+from clipcli.cli.console import Console
+from clipcli.cli.options import console_options
+from clipcli.errors import ModelError, UsageError
+
+
+@click.command()
+@click.argument("source", metavar="FILE.pt", type=click.Path(path_type=Path))
+@click.argument("target", metavar="FILE.safetensors", type=click.Path(path_type=Path))
+@click.option("--trust", is_flag=True, help="Open a TorchScript archive: it can run its own code.")
+@click.option("--force", is_flag=True, help="Replace the target where there is one.")
+@console_options
+@click.pass_obj
+def convert(console: Console, /, source: Path, target: Path, trust: bool, force: bool) -> None:
+    """Make safetensors of OpenAI's TorchScript archives and of pickled state dicts.
+
+    A TorchScript archive (OpenAI's own ViT-B-32.pt is one) is a program: whoever opens it runs
+    what its author put there. --trust says that you know where the file comes from. Of a pickle
+    only tensors are read, which runs nothing and needs no trust.
+
+    \b
+    clipcli convert ViT-B-32.pt ViT-B-32.safetensors --trust
+    clipcli convert finetuned.pt finetuned.safetensors
+    """  # noqa: D301  click wants the character \b itself
+    from clipcli.weights import is_torchscript
+
+    _check(source, target, force=force)
+    is_program = is_torchscript(source)
+    if is_program and not trust:
+        raise UsageError(
+            f"{source} is a TorchScript archive, a program: to open it can run whatever its author"
+            " put there, as you. If you know where it comes from and trust that, add --trust"
+        )
+    console.step(f"{source}: reading its tensors")
+
+    # torch takes seconds to import; whatever can be refused has been.
+    from clipcli.conversion import convert as write
+
+    converted = write(source, target)
+    click.echo(f"{target}: {converted.tensors} tensors, {converted.size / 1e6:,.1f} MB")
+    console.hint(f"use it with: {_next_command(source, target, is_program=is_program)}")
+
+
+def _check(source: Path, target: Path, *, force: bool) -> None:
+    if target.suffix != ".safetensors":
+        raise UsageError(f"{target}: clipcli writes safetensors, so name it FILE.safetensors")
+    if source.suffix == ".safetensors":
+        raise UsageError(f"{source} is safetensors already: use it with --checkpoint {source}")
+    if not os.path.isfile(source):
+        raise ModelError(f"{source}: there is no such weights file")
+    if os.path.lexists(target) and not force:
+        raise UsageError(f"{target} exists already: --force replaces it")
+
+
+def _next_command(source: Path, target: Path, *, is_program: bool) -> str:
+    """What classifies with the new file, as far as the old one's name tells."""
+    # OpenAI's names are open_clip's, but for ViT-L-14-336px.
+    stem = source.stem.removesuffix("px")
+    model = stem if stem in architectures() else "ARCHITECTURE"
+    words = ["clipcli", "IMAGE", "-l", "TEXT", "-l", "TEXT", "--model", model]
+    words += ["--checkpoint", str(target)]
+    # All that OpenAI published so was trained with it; of others only their makers know.
+    return shlex.join([*words, "--quick-gelu"] if is_program else words)

@@ -1,0 +1,87 @@
+"""`clipcli doctor`: what is installed, whether it is whole, and whether it answers rightly."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from clipcli.cli.console import Console
+from clipcli.cli.options import console_options
+from clipcli.printable import printable
+
+if TYPE_CHECKING:
+    from clipcli.doctor import Check, Fact, Report, Section
+
+
+@click.command()
+@click.option(
+    "--images",
+    metavar="FOLDER",
+    type=click.Path(file_okay=False, exists=True),
+    envvar="CLIPCLI_KNOWN_ANSWERS",
+    show_envvar=True,
+    help="The images of published answers (CLIP.png, say), for real models that are at hand.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Write one JSON object.")
+@console_options
+@click.pass_obj
+def doctor(console: Console, /, images: str | None, as_json: bool) -> int:
+    """Examine this installation, and exit with 0 only if all that ran agreed.
+
+    Versions, device, engines, decoders and caches are listed, every file of every model at hand
+    is compared with its sha256, and the bundled model must give its known answers in each engine.
+    Nothing is downloaded.
+
+    \b
+    clipcli doctor
+    clipcli doctor --json
+    """  # noqa: D301  click wants the character \b itself
+    from clipcli.doctor import examine
+
+    with console.warnings():
+        report = examine(Path(images) if images else None, console.step)
+    if as_json:
+        click.echo(json.dumps(report.to_json(), indent=1))
+    else:
+        for line in _lines(report):
+            click.echo(printable(line))
+    return 0 if report.agreed else 1
+
+
+def _lines(report: Report) -> Iterator[str]:
+    for section in report.sections:
+        yield section.title
+        yield from _aligned(section)
+        yield ""
+    yield _verdict(report)
+
+
+def _aligned(section: Section) -> Iterator[str]:
+    if not section.findings:
+        yield "  none"
+    width = max((len(finding.name) for finding in section.findings), default=0)
+    for finding in section.findings:
+        yield f"  {finding.name:<{width}}  {_text(finding)}".rstrip()
+
+
+def _text(finding: Fact | Check) -> str:
+    from clipcli.doctor import Check, Outcome
+
+    if not isinstance(finding, Check):
+        return finding.text
+    word = "FAILED" if finding.outcome is Outcome.FAILED else finding.outcome.value
+    return f"{word:<7}  {finding.detail}"
+
+
+def _verdict(report: Report) -> str:
+    from clipcli.doctor import Outcome
+
+    not_run = report.count(Outcome.NOT_RUN)
+    rest = f"; {not_run} not run" if not_run else ""
+    if report.agreed:
+        return f"all that ran agreed: {report.count(Outcome.OK)} ok{rest}"
+    return f"{len(report.failed)} FAILED: {', '.join(check.name for check in report.failed)}{rest}"

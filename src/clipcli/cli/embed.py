@@ -1,0 +1,160 @@
+"""`clipcli embed`: images to a file of embeddings, to be scored as often as is wanted."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from clipcli.cli.arguments import RunArguments
+from clipcli.cli.console import Console
+from clipcli.cli.engine import open_engine
+from clipcli.cli.options import (
+    console_options,
+    engine_options,
+    input_options,
+    model_options,
+    run_options,
+)
+from clipcli.cli.watch import Watch
+from clipcli.models import resolve_model
+
+if TYPE_CHECKING:
+    from clipcli.classifier import Result
+    from clipcli.embeddings import EmbeddingsWriter
+    from clipcli.engines.base import ModelInfo
+    from clipcli.pipeline import Block
+    from clipcli.runs.output import RunOutput
+
+
+@click.command(
+    epilog="Exit codes: 0 all done, 2 usage, 3 some images failed, 4 all failed, 5 no model,"
+    " 130 interrupted, 143 terminated."
+)
+@input_options
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    type=click.Path(dir_okay=False),
+    required=True,
+    help="Write to this file, ending in .npz or .parquet. One that is there is replaced at the"
+    " end; a run that is cut leaves none.",
+)
+@run_options
+@model_options
+@engine_options
+@console_options
+@click.pass_obj
+def embed(console: Console, /, **values: Any) -> int:  # noqa: ANN401
+    """Embed each IMAGE once, to ask often.
+
+    FILE keeps the images' names and their embeddings, of which `clipcli classify --embeddings
+    FILE` makes answers to any labels, in a second. Images that fail are told, and are not in it.
+    An IMAGE is what it is for `clipcli classify`.
+
+    \b
+    clipcli embed photos/ -r -o photos.npz
+    clipcli classify --embeddings photos.npz -l 'a photo of a cat' -l 'a photo of a dog'
+    find photos -name '*.jpg' -print0 | clipcli embed -0 --files-from - -o photos.parquet
+
+    .npz is for everyone, NumPy included; .parquet, for data frames and databases, needs the extra
+    `parquet`.
+    """  # noqa: D301  click wants the character \b itself
+    arguments = RunArguments(**values, verbose=console.verbose)
+    with console.warnings():
+        return _run(arguments, console)
+
+
+def _run(arguments: RunArguments, console: Console) -> int:
+    """Check everything that is cheap to check, then load the model, then go through the images."""
+    from clipcli.embeddings import Description, PartFile, check_target, create_embeddings
+    from clipcli.runs.lock import Lock
+
+    file = Path(str(arguments.output))
+    check_target(file)
+    arguments.engine_options()
+    with ExitStack() as stack:
+        # Against a second run into the same file; it also shows whether that can be written.
+        stack.enter_context(closing(Lock(PartFile(file).path)))
+        spec = resolve_model(arguments.model_request())
+        refs = arguments.image_refs(stack)
+
+        from clipcli.pipeline import encode
+        from clipcli.runs.output import RunOutput
+        from clipcli.tally import Tally
+
+        engine = open_engine(arguments, spec, console)
+        options = arguments.pipeline_options()
+        description = Description.of(engine.info, arguments.precision, options.images)
+        writer = stack.enter_context(create_embeddings(file, description))
+        run = RunOutput(sys.stdout, refs, Tally())
+        watch = Watch(
+            arguments, console, run, way_on=f"{file} is not written; --shard I/N embeds a part"
+        )
+        with watch.going():
+            blocks = encode(watch.feed(refs), engine, options)
+            _count(run, _written(blocks, writer), watch)
+        if run.tally.done and not watch.is_cut:
+            writer.finish()
+        elif not watch.is_cut:
+            # A file without a row is of no use to anyone, and an earlier one may be.
+            console.hint(f"{file} is not written: no image has been embedded")
+        return watch.end(_settings(arguments, engine.info))
+
+
+def _written(blocks: Iterable[Block], writer: EmbeddingsWriter) -> Iterator[Result]:
+    """Write blocks to a file.
+
+    Yields:
+        What became of each image: a failure, or a prediction that has no labels yet.
+    """
+    import numpy as np
+
+    from clipcli.classifier import Failure, Prediction
+    from clipcli.embeddings import unit_rows
+    from clipcli.errors import FailureCode, InputError
+
+    not_finite = InputError(
+        FailureCode.NOT_FINITE, "the model's embedding of this image is not finite"
+    )
+    for block in blocks:
+        failures = dict(block.failures)
+        if block.embeddings is not None:
+            for position in np.flatnonzero(~unit_rows(block.embeddings)).tolist():
+                failures.setdefault(position, not_finite)
+            kept = [place for place in range(len(block.refs)) if place not in failures]
+            writer.write([block.refs[place] for place in kept], block.embeddings[kept])
+        for place, ref in enumerate(block.refs):
+            if place in failures:
+                yield Failure.of(ref, failures[place])
+            else:
+                yield Prediction(ref.index, ref.name, scores=(), answer=None)
+
+
+def _count(run: RunOutput, results: Iterable[Result], watch: Watch) -> None:
+    """Tell of failures, as they come."""
+    from clipcli.classifier import Failure
+
+    for result in results:
+        run.tally.add(result)
+        if isinstance(result, Failure):
+            watch.failed(result)
+        else:
+            watch.done(result)
+        if watch.is_over:
+            break
+
+
+def _settings(arguments: RunArguments, info: ModelInfo) -> dict[str, Any]:
+    """What the run was made with; nothing where nobody keeps it: it costs a moment."""
+    if arguments.summary is None:
+        return {}
+    from clipcli.cli.settings import run_settings
+
+    extension = Path(str(arguments.output)).suffix.lower()
+    return {"format": extension.removeprefix("."), **run_settings(arguments, info)}

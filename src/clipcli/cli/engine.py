@@ -1,0 +1,33 @@
+"""The model that a command line asks for, loaded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from clipcli.cli.arguments import RunArguments
+    from clipcli.cli.console import Console
+    from clipcli.engines import EngineChoice
+    from clipcli.engines.base import Engine
+    from clipcli.models import ModelSpec
+
+
+def open_engine(arguments: RunArguments, spec: ModelSpec, console: Console) -> Engine:
+    """Load the model that a command line asks for, and say so to those who want to know."""
+    from clipcli.engines import choose_engine, load_engine
+    from clipcli.images import lift_pillow_limit
+
+    lift_pillow_limit()
+    options = arguments.engine_options()
+    choice = choose_engine(spec, options)
+    _tell_choice(choice, spec, console)
+    engine = load_engine(spec, options, choice, offline=arguments.offline)
+    info = engine.info
+    console.note(f"{info.name} with {info.engine}, fingerprint {info.fingerprint}")
+    return engine
+
+
+def _tell_choice(choice: EngineChoice, spec: ModelSpec, console: Console) -> None:
+    console.note(f"{'torch' if choice.bundle is None else 'onnx'} runs, because {choice.reason}")
+    if choice.worth_preparing:
+        console.hint(f"'{spec.pull_command}' once makes every later start of this model faster")

@@ -1,0 +1,154 @@
+"""What watches over a run: signals, progress, the limit of failures, the summary, the exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from enum import IntEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clipcli.cli.interruption import Interruption
+from clipcli.cli.progress import Progress
+from clipcli.errors import UsageError
+from clipcli.feeder import Feed, until, with_lulls
+from clipcli.labels import UNKNOWN
+
+if TYPE_CHECKING:
+    from clipcli.classifier import Failure, Prediction
+    from clipcli.cli.arguments import RunArguments
+    from clipcli.cli.console import Console
+    from clipcli.runs.output import RunOutput
+    from clipcli.sources import ImageRef
+    from clipcli.tally import Tally
+
+
+class Outcome(IntEnum):
+    """The exit codes of a run that came to its end."""
+
+    ALL_DONE = 0
+    SOME_FAILED = 3
+    NONE_SUCCEEDED = 4
+    NOT_AS_EXPECTED = 6
+
+
+class Watch:
+    """Watches over one run.
+
+    Args:
+        arguments: the command line.
+        console: where failures, progress and the summary are told.
+        run: what is run, and counted.
+        way_on: how a run that is cut goes on, for the user; empty where it cannot.
+    """
+
+    def __init__(
+        self,
+        arguments: RunArguments,
+        console: Console,
+        run: RunOutput,
+        *,
+        way_on: str = "",
+    ) -> None:
+        self._arguments = arguments
+        self._console = console
+        self._run = run
+        self._way_on = way_on
+        self._interruption = Interruption()
+        self._failed_before = run.tally.failed.total()
+        # Counting a list takes a moment: not for a number that nobody sees.
+        is_shown = console.verbose or sys.stderr.isatty()
+        total = arguments.total() if is_shown else None
+        # A bar between results on the same terminal would tear them apart.
+        hides_bar = arguments.output is None and sys.stdout.isatty()
+        self._progress = Progress(console, run, total, hides_bar=hides_bar)
+
+    @contextmanager
+    def going(self) -> Iterator[None]:
+        """The time in which images go through: signals are heeded, and progress is shown."""
+        try:
+            if self._arguments.reads_image_from_stdin:
+                # An answer that nobody may ever type is not waited for.
+                yield
+            else:
+                with self._interruption.heeded():
+                    yield
+        finally:
+            self._progress.close()
+
+    def feed(self, refs: Iterable[ImageRef]) -> Feed:
+        """The images as the pipeline takes them: until somebody wishes an end."""
+        is_slow = self._arguments.has_slow_list()
+        return until(self._interruption.stop, with_lulls(refs) if is_slow else refs)
+
+    def failed(self, failure: Failure) -> None:
+        """One more image has failed."""
+        self._console.failure(failure)
+        self._progress.advance()
+
+    def done(self, prediction: Prediction) -> None:
+        """One more image has its answer, which may be another than was expected."""
+        if not self._run.tally.expects(prediction.answer):
+            expected, best = self._run.tally.expected, prediction.best
+            answer = UNKNOWN if prediction.answer is None else prediction.answer
+            share = f"{best.label!r} has {best.probability:.4f}"
+            text = f"expected {expected!r}, got {answer!r} ({share})"
+            self._console.problem(prediction.name, text)
+        self._progress.advance()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether too many images have failed to go on."""
+        limit = self._arguments.error_limit
+        failed = self._run.tally.failed.total() - self._failed_before
+        return limit is not None and failed >= limit
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the run ended before its images did."""
+        return self.is_over or self._interruption.stop.is_set()
+
+    def end(self, settings: dict[str, Any]) -> int:
+        """Sum up, and give the exit code.
+
+        Args:
+            settings: what the run was made with, for the summary that programs read.
+
+        Raises:
+            KeyboardInterrupt: the run was interrupted.
+            Terminated: it was terminated.
+            UsageError: the summary cannot be written.
+        """
+        self._console.summary(self._run.tally, self._progress.rate)
+        if self.is_cut:
+            why = f"ended after {self._run.tally.total:,} images"
+            if self.is_over:
+                why += ": too many have failed"
+            self._console.hint("; ".join(filter(None, [why, self._way_on])))
+        code = self._interruption.exit_code or outcome(self._run.tally)
+        self._write_summary(settings, code)
+        self._interruption.raise_if_asked()
+        return code
+
+    def _write_summary(self, settings: dict[str, Any], code: int) -> None:
+        file = self._arguments.summary
+        if file is None:
+            return
+        from clipcli.runs.settings import write_json
+        from clipcli.tally import Ending, summary
+
+        ending = Ending(self._progress.seconds, code, self._run.kept, self.is_cut)
+        try:
+            write_json(Path(file), summary(self._run.tally, ending, settings))
+        except OSError as error:
+            raise UsageError(f"cannot write --summary {file} ({error.strerror})") from error
+
+
+def outcome(tally: Tally) -> Outcome:
+    """The exit code for all that was counted, the graver code first."""
+    if not tally.done:
+        return Outcome.NONE_SUCCEEDED
+    if tally.unexpected:
+        return Outcome.NOT_AS_EXPECTED
+    return Outcome.SOME_FAILED if tally.failed else Outcome.ALL_DONE

@@ -1,0 +1,62 @@
+"""A weights file that can run code -> safetensors, which cannot."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors
+import torch
+from safetensors.torch import save_file
+
+from clipcli.checkpoints import OPENAI_SETTINGS, read_checkpoint, read_torchscript
+from clipcli.errors import ModelError
+from clipcli.weights import is_torchscript
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What was written.
+
+    Attributes:
+        tensors: how many.
+        size: of the file, in bytes.
+    """
+
+    tensors: int
+    size: int
+
+
+def convert(source: Path, target: Path) -> Converted:
+    """Write a state dict as safetensors, its numbers as float32; whole or not at all.
+
+    Args:
+        source: a pickled state dict, of which only tensors are read, or a TorchScript archive,
+            which can run its author's code: ask the user first.
+        target: the safetensors file; one that is there is replaced.
+
+    Raises:
+        ModelError: the source cannot be read, or the target not be written.
+    """
+    read = read_torchscript if is_torchscript(source) else read_checkpoint
+    state = {
+        key: _plain(value) for key, value in read(source).items() if key not in OPENAI_SETTINGS
+    }
+    if not state:
+        raise ModelError(f"{source} holds no tensors")
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.new")
+    try:
+        save_file(state, temporary)
+        temporary.replace(target)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise ModelError(f"{target} cannot be written ({error})") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return Converted(len(state), target.stat().st_size)
+
+
+def _plain(tensor: torch.Tensor) -> torch.Tensor:
+    tensor = tensor.detach().float() if tensor.is_floating_point() else tensor
+    # A copy: safetensors writes no tensors that share their memory.
+    return tensor.clone(memory_format=torch.contiguous_format)

@@ -1,0 +1,94 @@
+"""Known answers: images whose probabilities under a model are on record."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clipcli.labels import LabelSet
+
+if TYPE_CHECKING:
+    from clipcli.engines.base import Engine
+
+_ASSETS = Path(__file__).parents[1] / "assets"
+CHECK_PHOTOS = _ASSETS / "check"
+"""Where the bundled model's images are."""
+
+
+@dataclass(frozen=True)
+class KnownAnswer:
+    """One image with its best labels under one model.
+
+    Attributes:
+        model: the model's name.
+        image: file name.
+        origin: where the image comes from.
+        labels: all that were to choose from.
+        best: the best of them, best first.
+        probabilities: of the best labels.
+        tolerance: of the probabilities. Some were published with few digits, or computed in half
+            precision, or with the decoder of another library.
+        template: of the prompts.
+        logits: of the best labels, as far as they were published.
+    """
+
+    model: str
+    image: str
+    origin: str
+    labels: tuple[str, ...]
+    best: tuple[str, ...]
+    probabilities: tuple[float, ...]
+    tolerance: float
+    template: str = "{}"
+    logits: tuple[float, ...] = ()
+
+
+def known_answers() -> list[KnownAnswer]:
+    """All that are on record: clipcli's own of the bundled model, and published ones."""
+    records = json.loads((_ASSETS / "known_answers.json").read_text(encoding="utf-8"))
+    sequences = ("labels", "best", "probabilities", "logits")
+    return [
+        KnownAnswer(**{**record, **{name: tuple(record.get(name, ())) for name in sequences}})
+        for record in records
+    ]
+
+
+def disagreements(engine: Engine, answers: Sequence[KnownAnswer], folder: Path) -> list[str]:
+    """Where an engine answers otherwise than is on record, a line for each image.
+
+    Args:
+        engine: of the answers' model.
+        answers: of images that are in the folder.
+        folder: of the images.
+    """
+    found = ((answer.image, _disagreement(engine, answer, folder)) for answer in answers)
+    return [f"{image}: {difference}" for image, difference in found if difference]
+
+
+def _disagreement(engine: Engine, answer: KnownAnswer, folder: Path) -> str:
+    """What differs, or an empty text."""
+    import numpy as np
+
+    from clipcli.classifier import build_head
+    from clipcli.images import ImageOptions, decode
+
+    head = build_head(engine, LabelSet(answer.labels, (answer.template,)))
+    # The published answers were computed with open_clip's own transform, or OpenAI's.
+    data = (folder / answer.image).read_bytes()
+    pixels = decode(data, engine.info.preprocess, ImageOptions(reference=True))
+    cosines = head.similarities(engine.encode_images(pixels[None]))
+    probabilities = head.probabilities(cosines)[0]
+    order = np.argsort(-cosines[0], kind="stable")[: len(answer.best)]
+    differences = [
+        f"{name!r} has {probabilities[answer.labels.index(name)]:.5f} and should have {expected:.5f}"
+        for name, expected in zip(answer.best, answer.probabilities, strict=True)
+        # Not `>`, which NaN would pass.
+        if not abs(probabilities[answer.labels.index(name)] - expected) <= answer.tolerance
+    ]
+    best = tuple(answer.labels[position] for position in order)
+    if not differences and best != answer.best:
+        differences = [f"the order is {', '.join(best)} and should be {', '.join(answer.best)}"]
+    return "; ".join(differences)

@@ -1,0 +1,193 @@
+"""What a file of embeddings holds, whatever its format, and the checks that both formats share."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clipcli.embeddings.description import Description
+from clipcli.errors import ClipcliError, UsageError
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from clipcli.engines.base import ModelInfo
+    from clipcli.sources import ImageRef
+
+Float32 = NDArray[np.float32]
+
+MAX_NAME_BYTES = 1 << 20
+"""Longer ones are in no file system; a hostile file must not fill the memory with them."""
+
+_UNIT_TOLERANCE = 1e-3  # of a squared length: an engine's own rounding is below 1e-6
+_WAY_OUT = "make it anew with 'clipcli embed'"
+
+
+class EmbeddingsWriter(Protocol):
+    """Writes embeddings to a file that appears when it is finished, or not at all."""
+
+    def write(self, refs: Sequence[ImageRef], rows: Float32) -> None:
+        """Add n images and their unit embeddings, shape (n, embed_dim).
+
+        Raises:
+            OSError: the disk takes no more.
+        """
+        ...
+
+    def finish(self) -> None:
+        """Put the file in its place; one that was there is replaced.
+
+        Raises:
+            OSError: the disk takes no more.
+        """
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Remove whatever is not finished."""
+        ...
+
+
+class EmbeddingsFile(Protocol):
+    """A file of embeddings, to be read as often as is wanted."""
+
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+        ...
+
+    @property
+    def description(self) -> Description:
+        """What made it."""
+        ...
+
+    def __len__(self) -> int:
+        """How many embeddings it holds."""
+        ...
+
+    def blocks(self, size: int) -> Iterator[tuple[list[ImageRef], Float32]]:
+        """The images and their unit embeddings, shape (n, embed_dim), in the file's order.
+
+        Args:
+            size: most rows in a block, which is all that is in memory at a time.
+
+        Yields:
+            Images as they were embedded (index and name; their source is empty), and their rows.
+
+        Raises:
+            UsageError: the file is damaged.
+        """
+        ...
+
+
+def check_model(file: EmbeddingsFile, info: ModelInfo) -> None:
+    """See that a model's texts can be compared with a file's images.
+
+    Raises:
+        UsageError: the embeddings are another model's.
+    """
+    made = file.description
+    if made.fingerprint == info.fingerprint:
+        if made.embed_dim != info.embed_dim:
+            raise damaged(file.path, f"its rows are of width {made.embed_dim}, not the model's")
+        return
+    if made.model == info.name:
+        raise UsageError(
+            f"{file.path}: was made with other weights or another precision of {made.model}"
+            f" (fingerprint {made.fingerprint}, {made.precision}), not with these (fingerprint"
+            f" {info.fingerprint}): add --precision {made.precision} or the same --checkpoint, or"
+            " embed the images again"
+        )
+    # A checkpoint's name is no name to ask for: "ViT-B-32 (mine.safetensors)".
+    is_plain = " (" not in made.model
+    way_out = f"add --model {shlex.quote(made.model)}" if is_plain else "add its --checkpoint"
+    raise UsageError(
+        f"{file.path}: was made with {made.model} (fingerprint {made.fingerprint}),"
+        f" not with {info.name}: {way_out}, or embed the images again"
+    )
+
+
+def damaged(path: Path, reason: str) -> UsageError:
+    """The error of a file that cannot be used as it is."""
+    return UsageError(f"{path}: not usable as embeddings: {reason}; {_WAY_OUT}")
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Make a UsageError of whatever a damaged file makes a reader raise.
+
+    Zip, zlib, NumPy and Arrow have dozens of ways to say that a byte is wrong.
+    """
+    try:
+        yield
+    except ClipcliError:
+        raise
+    except OSError as error:
+        if error.errno is None:  # not the system's error: so Arrow calls a wrong byte
+            raise damaged(path, _one_line(error)) from error
+        reason = error.strerror or str(error)
+        way_out = "name a file that 'clipcli embed' made"
+        raise UsageError(f"{path}: cannot be read ({reason}): {way_out}") from error
+    except Exception as error:
+        raise damaged(path, _one_line(error)) from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def unit_rows(rows: Float32) -> NDArray[np.bool_]:
+    """Which rows of an array, shape (n, embed_dim), are finite and of length 1."""
+    with np.errstate(all="ignore"):  # what is not finite is found, not warned of
+        squared = np.einsum("nd,nd->n", rows, rows, dtype=np.float64)
+        is_unit: NDArray[np.bool_] = np.abs(squared - 1) < _UNIT_TOLERANCE
+        return is_unit
+
+
+def check_rows(refs: Sequence[ImageRef], rows: Float32) -> None:
+    """See that what was read can be embeddings.
+
+    Raises:
+        ValueError: a row is not of length 1, or not even finite.
+    """
+    wrong = np.flatnonzero(~unit_rows(rows))
+    if len(wrong):
+        ref = refs[wrong[0]]
+        raise ValueError(f"the embedding of image {ref.index} ({ref.name}) is not of length 1")
+
+
+class PartFile:
+    """FILE.part, which takes FILE's place when it is whole.
+
+    Args:
+        target: FILE; one that is there stays until then.
+    """
+
+    def __init__(self, target: Path) -> None:
+        self.path = target.with_name(target.name + ".part")
+        self._target = target
+
+    def publish(self) -> None:
+        """Put it in FILE's place."""
+        with self.path.open("rb+") as file:
+            # Else a power cut could leave the new name with the content still on its way.
+            os.fsync(file.fileno())
+        self.path.replace(self._target)
+
+    def discard(self) -> None:
+        """Remove it, after an error of whatever kind."""
+        with suppress(OSError):
+            self.path.unlink()

@@ -1,0 +1,331 @@
+"""Decoding in processes of their own, which may hang or die without taking the run along.
+
+A worker reads its settings and then image after image from its standard input, each with its
+length in front, and answers on its standard output: one byte for the kind, then the pixels,
+whose size is known beforehand, or a failure's code and message with their length in front. It
+has decoded bytes of strangers, so nothing that it says is unpickled or taken on trust.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from math import ceil
+from queue import LifoQueue
+from typing import IO
+
+import numpy as np
+from PIL import Image
+
+from clipcli.errors import ClipcliError, FailureCode, InputError
+from clipcli.images import Float32, ImageOptions, PreprocessConfig, decode, lift_pillow_limit
+
+# The import path comes from the parent, who found this package on it; -I keeps the environment
+# and the current folder from adding to it.
+_START = "import sys; sys.path[:] = sys.argv[1:]; from clipcli.isolation import serve; serve()"
+
+# A start takes 0.2 s; a machine that needs hundreds of times as long decodes nothing either.
+_START_SECONDS = 60.0
+
+_READY, _PIXELS, _FAILURE = b"R", b"P", b"F"
+_LENGTH_BYTES = 8
+_MAX_FAILURE_BYTES = 10_000
+
+# What an image may take while it is decoded: the greediest, JPEG 2000, has 12 bytes a pixel in
+# its decoder, as many again in its tiles, and 4 as Pillow's own. Beside it, the libraries.
+_BYTES_PER_PIXEL = 32
+_BYTES_BESIDE = 1 << 30
+
+# How much later than its parent a worker ends itself: only if there is no parent any more.
+_ORPHAN_SECONDS = 5
+
+
+class DecoderPool:
+    """Processes that decode images, each started when it is first needed.
+
+    Args:
+        config: how the model wants its pixels.
+        options: what is accepted as an image.
+        seconds: that one image may take; the start of a process does not count.
+        workers: processes at most; so many calls of `pixels` run at once, others wait.
+
+    Example:
+        >>> with DecoderPool(config, ImageOptions(), seconds=10, workers=2) as pool:
+        ...     pixels = pool.pixels(data)
+    """
+
+    def __init__(
+        self, config: PreprocessConfig, options: ImageOptions, seconds: float, workers: int
+    ) -> None:
+        self._config = config
+        self._options = options
+        self._seconds = seconds
+        # Last in, first out: a worker that runs already is taken before one is started.
+        self._idle: LifoQueue[_Worker | None] = LifoQueue()
+        for _ in range(workers):
+            self._idle.put(None)
+        self._lock = threading.Lock()
+        self._running: set[_Worker] = set()
+        self._is_closed = False
+
+    def __enter__(self) -> DecoderPool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def pixels(self, data: bytes) -> Float32:
+        """Turn an encoded image into the model's input, as `images.decode` does.
+
+        May be called from several threads.
+
+        Returns:
+            Normalised pixels of shape (3, height, width).
+
+        Raises:
+            InputError: as `images.decode` does, or the decoder hung or died.
+            ClipcliError: no process can be started, or the pool is closed.
+        """
+        worker = self._idle.get()
+        try:
+            # One that died while it was idle did not die of this image.
+            if worker is None or not worker.is_alive():
+                worker = self._replace(worker)
+            try:
+                return worker.pixels(data)
+            except _DecoderDiedError:
+                # It may have died of what an earlier image did to its memory.
+                if worker.images == 1:
+                    raise
+            worker = self._replace(worker)
+            return worker.pixels(data)
+        finally:
+            self._idle.put(worker)
+
+    def close(self) -> None:
+        """End all processes, those that decode an image included."""
+        with self._lock:
+            self._is_closed = True
+            running, self._running = self._running, set()
+        for worker in running:
+            worker.end()
+
+    def _replace(self, worker: _Worker | None) -> _Worker:
+        """A new worker in the place of one that has died, if there was any."""
+        # Under the lock, so that none can be started behind the back of `close`.
+        with self._lock:
+            if worker is not None:
+                self._running.discard(worker)
+                worker.end()
+            if self._is_closed:
+                raise ClipcliError("the pool of decoders is closed")
+            worker = _Worker(self._config, self._options, self._seconds)
+            self._running.add(worker)
+        worker.wait_until_ready()
+        return worker
+
+
+class _DecoderDiedError(InputError):
+    """The process ended, or said what no decoder says."""
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(FailureCode.DECODER_DIED, f"the process that decoded it died ({cause})")
+
+
+class _Worker:
+    """One process, used by one thread at a time.
+
+    Attributes:
+        images: how many it has been given.
+    """
+
+    def __init__(self, config: PreprocessConfig, options: ImageOptions, seconds: float) -> None:
+        self.images = 0
+        self._shape = (3, *config.size)
+        self._seconds = seconds
+        self._settings = pickle.dumps((config, options, seconds))
+        try:
+            self._process = subprocess.Popen(  # noqa: S603  our own interpreter
+                [sys.executable, "-I", "-c", _START, *sys.path],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                # Decoding multiplies no matrices: a thread a processor would only cost memory.
+                env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
+                # Ctrl-C is for the parent alone, who finishes what is in flight.
+                start_new_session=True,
+            )
+        except OSError as error:
+            message = f"no process for decoding can be started ({error.strerror})"
+            raise ClipcliError(message) from error
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._requests: IO[bytes] = self._process.stdin
+        self._answers: IO[bytes] = self._process.stdout
+
+    def wait_until_ready(self) -> None:
+        """Wait until everything is imported.
+
+        Raises:
+            ClipcliError: it ended before, or took too long.
+        """
+        with self._limit(_START_SECONDS), suppress(OSError, ValueError):
+            self._requests.write(self._settings)
+            self._requests.flush()
+            if self._answers.read(1) == _READY:
+                return
+        cause = self._cause_of_death()
+        self.end()
+        raise ClipcliError(f"a process for decoding ended at its start ({cause})")
+
+    def is_alive(self) -> bool:
+        """Whether the process still runs."""
+        return self._process.poll() is None
+
+    def pixels(self, data: bytes) -> Float32:
+        """Have one image decoded; whoever fails to answer is ended."""
+        self.images += 1
+        answer: Float32 | InputError | None = None
+        try:
+            # ValueError: nonsense for an answer, or pipes that `close` has closed.
+            with self._limit(self._seconds) as is_over, suppress(OSError, ValueError):
+                self._ask(data)
+                answer = self._answer()
+        except BaseException:  # after Ctrl-C the answer would be taken for the next image's
+            self.end()
+            raise
+        if is_over.is_set():
+            self.end()
+            message = f"took too long to decode (--decode-timeout is {self._seconds:g} s)"
+            raise InputError(FailureCode.DECODER_TIMEOUT, message)
+        if answer is None:
+            cause = self._cause_of_death()
+            self.end()
+            raise _DecoderDiedError(cause)
+        if isinstance(answer, InputError):
+            raise answer
+        return answer
+
+    def _ask(self, data: bytes) -> None:
+        self._requests.write(len(data).to_bytes(_LENGTH_BYTES))
+        self._requests.write(data)
+        self._requests.flush()
+
+    def _answer(self) -> Float32 | InputError:
+        kind = self._answers.read(1)
+        if kind == _PIXELS:
+            pixels = np.empty(self._shape, np.float32)
+            pixels.data.cast("B")[:] = self._answers.read(pixels.nbytes)
+            return pixels
+        if kind == _FAILURE:
+            length = int.from_bytes(self._answers.read(_LENGTH_BYTES))
+            text = self._answers.read(min(length, _MAX_FAILURE_BYTES))
+            code, _, message = text.decode().partition("\n")
+            return InputError(FailureCode(code), message)
+        raise ValueError(kind)
+
+    @contextmanager
+    def _limit(self, seconds: float) -> Iterator[threading.Event]:
+        """Kill the process after so many seconds, which ends all reading and writing.
+
+        Yields:
+            What is set if that happened.
+        """
+        is_over = threading.Event()
+
+        def kill() -> None:
+            is_over.set()
+            self._process.kill()
+
+        timer = threading.Timer(seconds, kill)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield is_over
+        finally:
+            timer.cancel()
+            timer.join()  # it may be at its work just now
+
+    def _cause_of_death(self) -> str:
+        # Its pipes are closed a moment before it is gone; one that still runs talks nonsense.
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(1)
+        match self._process.returncode:
+            case None:
+                return "its answer made no sense"
+            case int(status) if status < 0 and -status in set(signal.Signals):
+                return signal.Signals(-status).name
+            case status:
+                return f"exit status {status}"
+
+    def end(self) -> None:
+        """Kill the process, if it still runs, and wait for its end."""
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._requests, self._answers):
+            with suppress(OSError):  # what was not written yet cannot be any more
+                pipe.close()
+
+
+def serve() -> None:
+    """A worker's life: read settings, then decode image after image until the input ends."""
+    requests = sys.stdin.buffer
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    config, options, seconds = pickle.load(requests)  # noqa: S301  the parent's own
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    lift_pillow_limit()
+    Image.init()  # all plug-ins, or the first image's time would go into their import
+    _limit_resources(options)
+    _silence()
+    answers.write(_READY)
+    answers.flush()
+    while length := requests.read(_LENGTH_BYTES):
+        data = requests.read(int.from_bytes(length))
+        with _end_of_an_orphan(seconds):
+            answer = _answer_to(data, config, options)
+        answers.write(answer)
+        answers.flush()
+
+
+def _answer_to(data: bytes, config: PreprocessConfig, options: ImageOptions) -> bytes:
+    try:
+        return _PIXELS + decode(data, config, options).tobytes()
+    except InputError as error:
+        text = f"{error.code}\n{error.message[: _MAX_FAILURE_BYTES // 8]}"
+        encoded = text.encode(errors="backslashreplace")
+        return _FAILURE + len(encoded).to_bytes(_LENGTH_BYTES) + encoded
+
+
+def _silence() -> None:
+    """Drop what decoders print: it would tear the answers, and a picture's author words it."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(nowhere, stream.fileno())
+
+
+def _limit_resources(options: ImageOptions) -> None:
+    """Let no decoder fill the machine's memory, or its disk with what is left of the dead."""
+    if sys.platform == "linux":  # elsewhere the limit of memory does not hold, or does not exist
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        limit = _BYTES_BESIDE + options.max_bytes + options.max_pixels * _BYTES_PER_PIXEL
+        _, highest = resource.getrlimit(resource.RLIMIT_DATA)
+        if highest == resource.RLIM_INFINITY or limit < highest:
+            resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+
+
+@contextmanager
+def _end_of_an_orphan(seconds: float) -> Iterator[None]:
+    """End this process if its parent, who would have done so, is gone while a decoder hangs."""
+    if not hasattr(signal, "alarm"):  # Windows
+        yield
+        return
+    signal.alarm(ceil(seconds) + _ORPHAN_SECONDS)  # the default action ends even a loop in C
+    yield
+    signal.alarm(0)

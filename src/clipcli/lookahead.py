@@ -1,0 +1,153 @@
+"""Images read and decoded ahead in threads: from files, from the network, in other processes."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import takewhile
+from pathlib import Path
+from queue import SimpleQueue
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clipcli.errors import InputError
+from clipcli.images import PreprocessConfig, decode, load_image, preprocess
+from clipcli.sources import ImageRef, Stream, Url, read_file, read_stream
+
+if TYPE_CHECKING:
+    from clipcli.fetch import Fetcher
+    from clipcli.isolation import DecoderPool
+    from clipcli.pipeline import PipelineOptions
+
+Float32 = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """One image ready for the engine, or what kept it from being so."""
+
+    ref: ImageRef
+    pixels: Float32 | InputError
+
+
+class LookAhead:
+    """Images that are being read and decoded in threads.
+
+    Taken in the order in which they were submitted or, with `ordered` off, as they are ready.
+    """
+
+    def __init__(self, config: PreprocessConfig, options: PipelineOptions) -> None:
+        self._config = config
+        self._options = options
+        self._images = ThreadPoolExecutor(options.decoders, "clipcli-decode")
+        self._isolated = _decoder_pool(config, options)
+        self._submitted: deque[Future[Decoded]] = deque()
+        self._ready: SimpleQueue[Future[Decoded]] = SimpleQueue()
+
+    def __enter__(self) -> LookAhead:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        # Not waited for: who interrupts a run does not want its slowest download first.
+        self._images.shutdown(wait=False, cancel_futures=True)
+        if "_downloads" in self.__dict__:
+            self._downloads.fetcher.close()
+            self._downloads.pool.shutdown(wait=False, cancel_futures=True)
+        if self._isolated is not None:
+            self._isolated.close()
+
+    def __len__(self) -> int:
+        return len(self._submitted)
+
+    def submit(self, ref: ImageRef) -> None:
+        """Begin with an image as soon as a thread is free."""
+        if isinstance(ref.source, Url):
+            future = self._downloads.pool.submit(self._decoded, ref)
+        else:
+            future = self._images.submit(self._decoded, ref)
+        self._submitted.append(future)
+        if not self._options.ordered:
+            future.add_done_callback(self._ready.put)
+
+    def take(self, count: int) -> list[Decoded]:
+        """The next images, waited for; fewer where fewer were submitted."""
+        return [self._next() for _ in range(min(count, len(self)))]
+
+    def drop_waiting(self) -> None:
+        """Forget the images that no thread has begun with and, in input order, those behind."""
+        submitted = list(self._submitted)
+        # From the end, or a thread that becomes free would begin with the next.
+        waiting = {future for future in reversed(submitted) if future.cancel()}
+        choose = takewhile if self._options.ordered else filter
+        self._submitted = deque(choose(lambda future: future not in waiting, submitted))
+
+    def _next(self) -> Decoded:
+        if self._options.ordered:
+            return self._submitted.popleft().result()
+        while (future := self._ready.get()).cancelled():
+            pass
+        self._submitted.remove(future)
+        return future.result()
+
+    def _decoded(self, ref: ImageRef) -> Decoded:
+        try:
+            return Decoded(ref, self._pixels(ref))
+        except InputError as error:
+            return Decoded(ref, error)
+
+    def _pixels(self, ref: ImageRef) -> Float32:
+        limit = self._options.images.max_bytes
+        match ref.source:
+            case InputError():
+                raise ref.source
+            case bytes() as data:
+                return self._decode(data)
+            case Path() as path:
+                return self._decode(read_file(path, limit))
+            case Stream(file):
+                return self._decode(read_stream(file, limit))
+            case Url(address):
+                data = self._downloads.fetcher.fetch(address)
+                with self._downloads.decoding:
+                    return self._decode(data)
+            case image:
+                return preprocess(load_image(image), self._config, self._options.images)
+
+    def _decode(self, data: bytes) -> Float32:
+        if self._isolated is not None:
+            return self._isolated.pixels(data)
+        return decode(data, self._config, self._options.images)
+
+    @cached_property
+    def _downloads(self) -> _Downloads:
+        # A start without a URL is spared the import: six milliseconds.
+        from clipcli.fetch import Fetcher, FetchOptions
+
+        options = self._options.fetch or FetchOptions()
+        return _Downloads(
+            Fetcher(options),
+            ThreadPoolExecutor(options.concurrency, "clipcli-fetch"),
+            threading.Semaphore(self._options.decoders),
+        )
+
+
+@dataclass(frozen=True)
+class _Downloads:
+    """Threads that wait for the network, more than there are processors to decode with."""
+
+    fetcher: Fetcher
+    pool: ThreadPoolExecutor
+    decoding: threading.Semaphore
+
+
+def _decoder_pool(config: PreprocessConfig, options: PipelineOptions) -> DecoderPool | None:
+    if options.isolate_seconds is None:
+        return None
+    from clipcli.isolation import DecoderPool
+
+    return DecoderPool(config, options.images, options.isolate_seconds, options.decoders)

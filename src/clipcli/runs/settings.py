@@ -1,0 +1,104 @@
+"""What a run was made with, as a JSON file, and where two runs differ in it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from clipcli.printable import printable, shortened
+
+Settings = Mapping[str, Any]
+"""What must be equal for a run to be continued, by names that people understand."""
+
+PROVENANCE = "provenance"
+"""Versions and dates: kept with the settings, not compared."""
+
+RESUMED = "resumed"
+"""The provenance of each run that went on with the file."""
+
+SIZES = "bytes"
+"""The size of the finished file, and those that it had before it was continued."""
+
+_NOT_COMPARED = {PROVENANCE, RESUMED, SIZES}
+_MISSING = object()
+_LONGEST = 60
+# So much of what two long values have in common is shown before their first difference.
+_CONTEXT = 12
+
+
+def differences(old: Settings, new: Settings) -> list[str]:
+    """Where the settings of two runs differ, in words: `model: tiny then, ViT-B/32 now`.
+
+    Args:
+        old: of the earlier run, as read from its file.
+        new: of this one.
+
+    Returns:
+        A text for each difference, in the order of `new`; none where a run can be continued.
+    """
+    new = json.loads(json.dumps(new))  # as it would be read again: tuples are lists
+    keys = [key for key in dict.fromkeys([*new, *old]) if key not in _NOT_COMPARED]
+    pairs = ((key, old.get(key, _MISSING), new.get(key, _MISSING)) for key in keys)
+    return [f"{key}: {_contrast(then, now)}" for key, then, now in pairs if then != now]
+
+
+def _contrast(then: object, now: object) -> str:
+    texts = _text(then), _text(now)
+    different = (place for place, (a, b) in enumerate(zip(*texts, strict=False)) if a != b)
+    common = next(different, min(map(len, texts)))
+    if max(map(len, texts)) > _LONGEST and common > _CONTEXT:
+        # Of a thousand labels the five hundredth may be the one that differs.
+        texts = "…" + texts[0][common - _CONTEXT :], "…" + texts[1][common - _CONTEXT :]
+    before, after = (shortened(text, _LONGEST) for text in texts)
+    return f"{before} then, {after} now"
+
+
+def _text(value: object) -> str:
+    if value is _MISSING:
+        return "not recorded"
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(map(repr, value)) or "none"
+    return printable(str(value))
+
+
+def read_settings(file: Path) -> dict[str, Any]:
+    """The settings in a file.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it holds no settings.
+    """
+    settings = json.loads(file.read_text(encoding="utf-8"))
+    if not isinstance(settings, dict):
+        raise ValueError("not a JSON object")
+    return settings
+
+
+def write_json(file: Path, value: object) -> None:
+    """Write a JSON file whole or not at all: beside its place, then renamed.
+
+    Raises:
+        OSError: it cannot be written; what was there before still is.
+    """
+    text = json.dumps(value, indent=2, allow_nan=False) + "\n"
+    # Not tempfile: its files are closed to everyone but their owner, and stay so when renamed.
+    beside = file.with_name(f"{file.name}.{os.getpid()}.tmp")
+    try:
+        with beside.open("w", encoding="utf-8", newline="\n") as stream:
+            stream.write(text)
+            stream.flush()
+            # A rename may reach the disk before the bytes do.
+            os.fsync(stream.fileno())
+        beside.replace(file)
+    except BaseException:
+        with suppress(OSError):
+            beside.unlink()
+        raise

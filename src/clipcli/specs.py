@@ -1,0 +1,123 @@
+"""What the user asked for (`ModelRequest`), and the model that it means (`ModelSpec`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from clipcli.tokenizer import CleanMode
+
+DEFAULT_MODEL = "ViT-B/32"
+Activation = Literal["softmax", "sigmoid"]
+
+
+@dataclass(frozen=True)
+class ModelRequest:
+    """What the user asked for.
+
+    Attributes:
+        name: as in the README's table of model names.
+        checkpoint: a weights file that replaces those of a named architecture.
+        quick_gelu: which activation the checkpoint was trained with; None where its name tells.
+        offline: nothing is downloaded.
+        allow_pickle: weights may be a pickled state dict, of which only tensors are read.
+        revision: of the model hub's repository: a branch, a tag or a commit.
+    """
+
+    name: str = DEFAULT_MODEL
+    checkpoint: Path | None = None
+    quick_gelu: bool | None = None
+    offline: bool = False
+    allow_pickle: bool = False
+    revision: str | None = None
+
+
+@dataclass(frozen=True)
+class HubWeights:
+    """A weights file in a repository of the model hub.
+
+    Attributes:
+        repository: `organisation/name`.
+        filename: of the safetensors file.
+        revision: a branch, a tag or a commit; None for the commit that came first.
+        pickle: of the same weights, read only where that is allowed and there is nothing else.
+    """
+
+    repository: str
+    filename: str
+    revision: str | None = None
+    pickle: str | None = None
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """One model, its weights not yet looked for.
+
+    Attributes:
+        name: the canonical name, the same however the model was asked for.
+        config: open_clip's `model_cfg`, with `quick_gelu` as the weights need it.
+        preprocess: open_clip's `preprocess_cfg`, where it differs from open_clip's defaults.
+        weights: where the safetensors file is.
+        folder: of the model's other files (a tokenizer's), where it has one.
+        bundle: the prepared model that was named itself, by its folder.
+        vocabulary: a file that must hold CLIP's own, or nothing can tell which tokens it reads.
+        pull_command: what prepares it, to be pasted into a terminal.
+        allow_pickle: as in the request.
+    """
+
+    name: str
+    config: Mapping[str, Any]
+    preprocess: Mapping[str, Any]
+    weights: Path | HubWeights
+    folder: Path | None = None
+    bundle: Path | None = None
+    vocabulary: Path | None = None
+    # Two ways to ask for one model are one model.
+    pull_command: str = field(default="clipcli pull MODEL", compare=False)
+    allow_pickle: bool = field(default=False, compare=False)
+
+    @property
+    def activation(self) -> Activation:
+        """How scores become probabilities; models with a bias were trained with a sigmoid."""
+        return "softmax" if self.config.get("init_logit_bias") is None else "sigmoid"
+
+    @property
+    def short_context(self) -> bool:
+        """Whether positions after the end of a text change nothing, so that they may be cut off.
+
+        True of text towers with a causal mask that pool at the end-of-text token and append no
+        class token (as CoCa's do, behind the padding).
+        """
+        text = self.config["text_cfg"]
+        # `argmax` takes the highest id for the end of the text: so it is in CLIP's vocabulary.
+        pooling = ("eos",) if self.hub_tokenizer else ("argmax", "eos")
+        return (
+            not (text.get("no_causal_mask") or text.get("embed_cls") or text.get("hf_model_name"))
+            and text.get("pool_type", "argmax") in pooling
+        )
+
+    @property
+    def context_length(self) -> int:
+        """Of a prompt, in tokens, those for its start and its end included."""
+        length: int = self.config["text_cfg"].get("context_length", 77)
+        return length
+
+    @property
+    def text_cleaning(self) -> CleanMode:
+        """What the tokenizer does to a text first."""
+        settings = self.config["text_cfg"].get("tokenizer_kwargs") or {}
+        cleaning: CleanMode = settings.get("clean", "lower")
+        return cleaning
+
+    @property
+    def hub_tokenizer(self) -> str | None:
+        """The hub's repository with its tokenizer, for models that do not read as CLIP does."""
+        return self.config["text_cfg"].get("hf_tokenizer_name") or None
+
+    @property
+    def needs_transformers(self) -> bool:
+        """Whether its text tower is one of the transformers library."""
+        return bool(self.config["text_cfg"].get("hf_model_name"))

@@ -1,0 +1,99 @@
+"""What became of a run's images: counts, and their summary for machines."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from clipcli.classifier import Failure, Result
+from clipcli.labels import UNKNOWN
+
+
+@dataclass
+class Tally:
+    """Counts of results, of this run and of an earlier one that it continues.
+
+    Attributes:
+        expected: the answer that every image should have; None where any will do.
+        done: images with a prediction.
+        unexpected: those of them whose answer is another than `expected`.
+        failed: images without a prediction, by the code of their failure.
+    """
+
+    expected: str | None = None
+    done: int = 0
+    unexpected: int = 0
+    failed: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def total(self) -> int:
+        """All images counted."""
+        return self.done + self.failed.total()
+
+    def expects(self, answer: str | None) -> bool:
+        """Whether an answer, None for unknown, is as it should be."""
+        return self.expected is None or self.expected == (UNKNOWN if answer is None else answer)
+
+    def add(self, result: Result) -> None:
+        """Count one result."""
+        if isinstance(result, Failure):
+            self.failed[result.code.value] += 1
+        else:
+            self._add_answer(result.answer)
+
+    def add_record(self, record: Mapping[str, Any]) -> None:
+        """Count one result of an earlier run, a record as the JSON formats hold it."""
+        if record["status"] == "error":
+            self.failed[record["error"]["code"]] += 1
+        else:
+            self._add_answer(record["answer"])
+
+    def copy(self) -> Tally:
+        """The counts as they are now."""
+        return replace(self, failed=self.failed.copy())
+
+    def _add_answer(self, answer: str | None) -> None:
+        self.done += 1
+        self.unexpected += not self.expects(answer)
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a run ended.
+
+    Attributes:
+        seconds: since its first image was asked for.
+        exit_code: what the shell is told.
+        kept: results that were there from an earlier run.
+        interrupted: whether it ended before its images did.
+    """
+
+    seconds: float
+    exit_code: int
+    kept: int = 0
+    interrupted: bool = False
+
+
+def summary(tally: Tally, ending: Ending, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """A run in numbers, ready for JSON. Fields are only ever added.
+
+    Args:
+        tally: of all results, those of an earlier run included.
+        ending: of this run.
+        settings: what the run was made with, its provenance included.
+    """
+    run_now = tally.total - ending.kept
+    return {
+        "done": tally.done,
+        "failed": dict(sorted(tally.failed.items())),
+        "unexpected": tally.unexpected,
+        "kept_from_before": ending.kept,
+        "seconds": round(ending.seconds, 3),
+        # Of this run alone: what was there already took none of its time.
+        "images_per_second": round(run_now / ending.seconds, 3) if ending.seconds > 0 else 0.0,
+        "exit_code": int(ending.exit_code),
+        "interrupted": ending.interrupted,
+        "settings": dict(settings),
+    }
