@@ -70,7 +70,7 @@ def jpegs(source: Path, folder: Path, size: tuple[int, int], count: int) -> list
 def peak_memory(refs: list[ImageRef], folder: Path) -> tuple[int, float]:
     """Kilobytes that one run of the command took at most, and its wall seconds."""
     names = folder / f"{len(refs)}.txt"
-    names.write_text("".join(f"{ref.source}\n" for ref in refs))
+    names.write_text("".join(f"{folder / f'links-{len(refs)}' / ref.name}\n" for ref in refs))
     command = [str(Path(sys.executable).with_name("clipcli")), "--model", "tiny", "--jsonl"]
     labels = [word for label in LABELS.names for word in ("-l", label)]
     report = folder / "report.txt"

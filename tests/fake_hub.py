@@ -111,87 +111,86 @@ class FakeHub:
         return sum(line.startswith("GET ") and line.endswith(filename) for line in self.requests)
 
 
-def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_HEAD(self) -> None:
-            answer, fault = self.begin()
-            if fault is not None and fault.kind == "busy":
-                self.refuse(fault)
-            elif fault is None or fault.kind == "none":
-                self.head(answer, answer.body)
-            else:
-                self.fail(fault)
+class _Handler(BaseHTTPRequestHandler):
+    hub: FakeHub
 
-        def do_GET(self) -> None:
-            answer, fault = self.begin()
-            if fault is not None and fault.kind == "busy":
-                self.refuse(fault)
-                return
-            body = answer.body
-            if fault is not None and fault.kind == "wrong":
-                body, fault = bytes(byte ^ 1 for byte in body), None
-            start = int(self.headers.get("Range", "bytes=0-")[6:].rstrip("-"))
-            self.head(answer, body[start:], start)
-            if fault is None:
-                self.wfile.write(body[start:])
-                return
-            end = len(body) // 2 if fault.at < 0 else fault.at
-            self.wfile.write(body[start:end])
+    def do_HEAD(self) -> None:
+        answer, fault = self.begin()
+        if fault is not None and fault.kind == "busy":
+            self.refuse(fault)
+        elif fault is None or fault.kind == "none":
+            self.head(answer, answer.body)
+        else:
             self.fail(fault)
 
-        def begin(self) -> tuple[Answer, Fault | None]:
-            # The client has matters of its own, too.
-            if "/resolve/" in self.path:
-                hub.requests.append(f"{self.command} {self.path}")
-                hub.tokens.append(self.headers.get("Authorization"))
-            answer, self.commit = hub.find(self.path)
-            fitting = [fault for fault in answer.faults if fault.method == self.command]
-            if fitting:
-                answer.faults.remove(fitting[0])
-            return answer, fitting[0] if fitting else None
+    def do_GET(self) -> None:
+        answer, fault = self.begin()
+        if fault is not None and fault.kind == "busy":
+            self.refuse(fault)
+            return
+        body = answer.body
+        if fault is not None and fault.kind == "wrong":
+            body, fault = bytes(byte ^ 1 for byte in body), None
+        start = int(self.headers.get("Range", "bytes=0-")[6:].rstrip("-"))
+        self.head(answer, body[start:], start)
+        if fault is None:
+            self.wfile.write(body[start:])
+            return
+        end = len(body) // 2 if fault.at < 0 else fault.at
+        self.wfile.write(body[start:end])
+        self.fail(fault)
 
-        def head(self, answer: Answer, body: bytes, start: int = 0) -> None:
-            digest = answer.etag or hashlib.sha256(answer.body).hexdigest()
-            size = len(answer.body) if answer.size is None else answer.size
-            self.send_response(206 if start else 302 if answer.location else answer.status)
-            self.send_header("X-Repo-Commit", self.commit)
-            if answer.error:
-                self.send_header("X-Error-Code", answer.error)
-            elif answer.location:
-                self.send_header("Location", answer.location)
-                self.send_header("X-Linked-Etag", f'"{digest}"')
-                self.send_header("X-Linked-Size", str(size))
-            else:
-                self.send_header("ETag", f'"{digest}"')
-            whole = self.command == "GET" or answer.location
-            self.send_header("Content-Length", str(len(body) if whole else size))
-            if start:
-                self.send_header("Content-Range", f"bytes {start}-{size - 1}/{size}")
-            self.end_headers()
+    def begin(self) -> tuple[Answer, Fault | None]:
+        # The client has matters of its own, too.
+        if "/resolve/" in self.path:
+            self.hub.requests.append(f"{self.command} {self.path}")
+            self.hub.tokens.append(self.headers.get("Authorization"))
+        answer, self.commit = self.hub.find(self.path)
+        fitting = [fault for fault in answer.faults if fault.method == self.command]
+        if fitting:
+            answer.faults.remove(fitting[0])
+        return answer, fitting[0] if fitting else None
 
-        def refuse(self, fault: Fault) -> None:
-            self.send_response(fault.status)
-            if fault.retry_after:
-                self.send_header("Retry-After", fault.retry_after)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
+    def head(self, answer: Answer, body: bytes, start: int = 0) -> None:
+        digest = answer.etag or hashlib.sha256(answer.body).hexdigest()
+        size = len(answer.body) if answer.size is None else answer.size
+        self.send_response(206 if start else 302 if answer.location else answer.status)
+        self.send_header("X-Repo-Commit", self.commit)
+        if answer.error:
+            self.send_header("X-Error-Code", answer.error)
+        elif answer.location:
+            self.send_header("Location", answer.location)
+            self.send_header("X-Linked-Etag", f'"{digest}"')
+            self.send_header("X-Linked-Size", str(size))
+        else:
+            self.send_header("ETag", f'"{digest}"')
+        whole = self.command == "GET" or answer.location
+        self.send_header("Content-Length", str(len(body) if whole else size))
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{size - 1}/{size}")
+        self.end_headers()
 
-        def fail(self, fault: Fault) -> None:
-            self.close_connection = True
-            if fault.kind == "stall":
-                self.wfile.flush()
-                hub.stalled.set()
-                hub.released.wait()
-            elif fault.kind == "reset":
-                # Closed with a linger time of zero, a connection is reset.
-                linger = struct.pack("ii", 1, 0)
-                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-                os.close(self.connection.detach())
+    def refuse(self, fault: Fault) -> None:
+        self.send_response(fault.status)
+        if fault.retry_after:
+            self.send_header("Retry-After", fault.retry_after)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
 
-        def log_message(self, *_: object) -> None:
-            pass
+    def fail(self, fault: Fault) -> None:
+        self.close_connection = True
+        if fault.kind == "stall":
+            self.wfile.flush()
+            self.hub.stalled.set()
+            self.hub.released.wait()
+        elif fault.kind == "reset":
+            # Closed with a linger time of zero, a connection is reset.
+            linger = struct.pack("ii", 1, 0)
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            os.close(self.connection.detach())
 
-    return Handler
+    def log_message(self, *_: object) -> None:
+        pass
 
 
 class _Server(ThreadingHTTPServer):
@@ -203,7 +202,8 @@ class _Server(ThreadingHTTPServer):
 def serve() -> Iterator[FakeHub]:
     """Run a hub without files until the block ends."""
     hub = FakeHub("")
-    with _Server(("127.0.0.1", 0), _handler(hub)) as server:
+    handler = type("Handler", (_Handler,), {"hub": hub})
+    with _Server(("127.0.0.1", 0), handler) as server:
         hub.url = f"http://127.0.0.1:{server.server_address[1]}"
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
@@ -283,7 +283,10 @@ def start(
 
 def outcome(process: subprocess.Popen[str]) -> Outcome:
     """What a process found, as soon as it ends; it must have said nothing but what it told."""
-    stdout, stderr = process.communicate(timeout=60)
+    try:
+        stdout, stderr = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 0, stderr
     outcome = Outcome(*json.loads(stdout))
     if stderr is not None:

@@ -21,6 +21,7 @@ RANKS = {
     "addresses": 0,
     "paths": 0,
     "cuda": 0,
+    "provenance": 0,
     "connections": 1,
     "network_errors": 1,
     "proxies": 1,
@@ -28,6 +29,9 @@ RANKS = {
     "sources": 1,
     "formats": 1,
     "images": 1,
+    "isolation": 1,
+    "worker": 1,
+    "preprocessing": 1,
     "tokenizer": 1,
     "hub_tokenizer": 1,
     "hub": 1,
@@ -54,6 +58,7 @@ RANKS = {
     "embeddings": 4,
     "runs": 5,
     "api": 5,
+    "doctor": 5,
     "cli": 5,
     "__main__": 6,
 }
@@ -122,8 +127,11 @@ def test_only_the_command_line_knows_click():
     assert {room(module) for module in importers("click", "click_default_group")} == {"cli"}
 
 
-def test_only_the_reference_engine_knows_torch():
+def test_only_the_reference_engine_and_what_feeds_it_know_torch():
     assert importers("torch", "torchvision", "open_clip") == {
+        "clipcli.checkpoints",
+        "clipcli.conversion",
+        "clipcli.engines.gradients",
         "clipcli.engines.openclip",
         "clipcli.export",
     }

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 from contextlib import closing
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -141,7 +142,8 @@ def test_an_embedding_that_is_not_finite_is_that_images_failure(
     tmp_path: Path, monkeypatch, capfd
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("clipcli.cli.embed.open_engine", lambda *_: HalfBlind())
+    # Not by its dotted name, which is the command's, too.
+    monkeypatch.setattr(import_module("clipcli.cli.embed"), "open_engine", lambda *_: HalfBlind())
     for number, grey in enumerate((10, 255, 90)):
         Path(f"{number}.png").write_bytes(grey_png(grey))
 

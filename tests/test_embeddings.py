@@ -126,12 +126,27 @@ def test_a_file_can_be_read_again_and_again(path: Path) -> None:
     assert read(file)[0] == read(file)[0] == images(NAMES)
 
 
-def test_several_row_groups_are_read_as_one(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("clipcli.embeddings.parquet._GROUP_BYTES", 100)
+def test_the_array_may_be_used_again_after_a_write(path: Path) -> None:
+    rows, right = unit(6), unit(6)
+    with create_embeddings(path, DESCRIPTION) as writer:
+        writer.write(images(["x"] * 6), rows)
+        rows[:] = 0
+        writer.finish()
+
+    assert read(open_embeddings(path))[1].tobytes() == right.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("bound", "value", "groups"), [("_GROUP_BYTES", 100, 8), ("_GROUP_BATCHES", 3, 3)]
+)
+def test_row_groups_are_bounded_and_read_as_one(
+    tmp_path: Path, monkeypatch, bound: str, value: int, groups: int
+) -> None:
+    monkeypatch.setattr(f"clipcli.embeddings.parquet.{bound}", value)
     rows = unit(50)
     path = write(tmp_path / "e.parquet", [str(n) for n in range(50)], rows, at_once=7)
 
-    assert pq.read_metadata(path).num_row_groups == 8
+    assert pq.read_metadata(path).num_row_groups == groups
     assert read(open_embeddings(path))[1].tobytes() == rows.tobytes()
 
 
@@ -255,7 +270,9 @@ def file_size_limit(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-@pytest.mark.parametrize("room", [0, 100, 10_000, 400_000], ids=lambda room: f"{room} bytes")
+@pytest.mark.parametrize(
+    "room", [0, 100, 10_000, 400_000, 513_000], ids=lambda room: f"{room} bytes"
+)
 def test_a_full_disk_is_told_and_leaves_what_was_there(path: Path, room: int) -> None:
     path.write_bytes(b"before")
     names = ["x"] * 2000
@@ -264,6 +281,18 @@ def test_a_full_disk_is_told_and_leaves_what_was_there(path: Path, room: int) ->
 
     assert path.read_bytes() == b"before"
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_an_interrupt_on_a_full_disk_is_still_an_interrupt(path: Path) -> None:
+    def interrupt() -> None:
+        with create_embeddings(path, DESCRIPTION) as writer:
+            writer.write(images(NAMES), unit(len(NAMES)))
+            raise KeyboardInterrupt
+
+    with file_size_limit(100), pytest.raises(KeyboardInterrupt):
+        interrupt()
+
+    assert list(path.parent.iterdir()) == []
 
 
 KILLED = """
@@ -375,6 +404,7 @@ HOSTILE = {
     "a width of nothing": (with_description(embed_dim=0), "an impossible number"),
     "a width beyond memory": (with_description(embed_dim=2**40), "an impossible number"),
     "half a character": (with_description(model="\ud800"), "description is not JSON"),
+    "a format of none": (with_description(format=0), "an impossible number"),
     "a later format": (with_description(format=2), "of format 2, which a later clipcli writes"),
 }
 
@@ -453,6 +483,21 @@ def test_a_flipped_bit_in_a_row_of_parquet_is_noticed(tmp_path: Path) -> None:
     for place in range(start, start + rows.nbytes):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
         assert "not usable as embeddings" in refused(path)
+
+
+@pytest.mark.parametrize(
+    ("claim", "reason"),
+    [(b"\x0d", "fewer than no rows"), (b"\x10", "it holds 7 rows, and says 8")],
+)
+def test_a_footer_cannot_claim_rows_that_are_not_there(
+    tmp_path: Path, claim: bytes, reason: str
+) -> None:
+    path = write(tmp_path / "e.parquet", NAMES, unit(len(NAMES)))
+    # In Thrift's compact protocol: num_rows, an i64, here 7; then row_groups, a list of structs.
+    before, after = path.read_bytes().split(b"\x16\x0e\x19\x1c")
+    path.write_bytes(before + b"\x16" + claim + b"\x19\x1c" + after)
+
+    assert reason in refused(path)
 
 
 def parquet_table() -> pa.Table:

@@ -8,6 +8,7 @@ import re
 import struct
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from clipcli import Classifier, Failure, Prediction
+from clipcli import Classifier, Failure, Prediction, isolation
 from clipcli.errors import FailureCode
 from clipcli.images import ImageOptions
 from clipcli.pipeline import PipelineOptions
+from tests.test_isolation import ABORT, HANG, OBEDIENT
 
 # In a run these are warnings that nobody is shown; as errors they would be other failures.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
@@ -182,9 +184,9 @@ def corpus() -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def classify() -> Callable[[list[bytes | Path]], list[Prediction | Failure]]:
+def classify() -> Callable[..., list[Prediction | Failure]]:
     classifier = Classifier("tiny")
-    return lambda images: classifier.classify(images, LABELS, options=OPTIONS)
+    return lambda images, options=OPTIONS: classifier.classify(images, LABELS, options=options)
 
 
 def numbers(result: Prediction | Failure) -> list[tuple[str, float, float]]:
@@ -294,6 +296,16 @@ def test_no_mutation_reaches_its_neighbours(classify, undisturbed, data, steps):
     assert is_sound(result)
     assert numbers(before) == numbers(undisturbed[0])
     assert numbers(after) == numbers(undisturbed[2])
+
+
+def test_a_decoder_that_hangs_or_dies_does_not_take_the_run_with_it(classify, monkeypatch):
+    monkeypatch.setattr(isolation, "_START", OBEDIENT)
+    isolated = replace(OPTIONS, isolate_seconds=2)
+    results = classify([SANE[0], ABORT, SANE[1], HANG, SANE[2]], isolated)
+    quiet = classify([SANE[0], MISSING, SANE[1], MISSING, SANE[2]])
+    codes = [one.code for one in results[1::2]]
+    assert codes == [FailureCode.DECODER_DIED, FailureCode.DECODER_TIMEOUT]
+    assert [numbers(one) for one in results[::2]] == [numbers(one) for one in quiet[::2]]
 
 
 # The installed command

@@ -85,17 +85,17 @@ def test_each_refusal_of_the_hub_is_said_in_its_own_words(hub, tmp_path):
         "org/private/a.txt": Answer(status=401),
     }
     words = {
-        ("org/name", "model.safetensors", "main"): "the repository holds no such file",
-        ("org/nothing", "a.txt", "main"): "there is no such repository, or it is private",
-        ("org/name", "forbidden.txt", "main"): "the hub answered 403",
+        ("org/name", "model.safetensors", None): "the repository holds no such file",
+        ("org/nothing", "a.txt", None): "there is no such repository, or it is private",
+        ("org/name", "forbidden.txt", None): "the hub answered 403",
         ("org/name", "a.txt", "v9"): "the repository has no revision v9",
-        ("org/gated", "a.txt", "main"): "the repository is gated: ask for access on its page",
-        ("org/private", "a.txt", "main"): "the hub answered 401",
+        ("org/gated", "a.txt", None): "the repository is gated: ask for access on its page",
+        ("org/private", "a.txt", None): "the hub answered 401",
     }
     wishes = [(name, file, {"revision": revision}) for name, file, revision in words]
     outcome = ask(hub.url, tmp_path, *wishes)
     for (repository, filename, revision), message in zip(words, outcome.found, strict=True):
-        url = f"{hub.url}/{repository}/resolve/{revision}/{filename}"
+        url = f"{hub.url}/{repository}/resolve/{revision or 'main'}/{filename}"
         reason = words[repository, filename, revision]
         assert f"Error: cannot get the model: {url}: {reason}" in message
         assert message.endswith("--model tiny")
@@ -105,7 +105,9 @@ def test_each_refusal_of_the_hub_is_said_in_its_own_words(hub, tmp_path):
     assert outcome.told == []
 
 
-@pytest.mark.parametrize("name", ["a/b/c", "", "../tiny", "org/na me", "org/name@main", "org/"])
+@pytest.mark.parametrize(
+    "name", ["a/b/c", "", "../tiny", "org/na me", "org/name@main", "org/", "org--name"]
+)
 def test_a_name_that_is_none_asks_no_hub(name):
     with pytest.raises(ModelError, match=r"is not a repository's name: use hf-hub:org/name"):
         hub_file(name, "a.txt")
@@ -154,8 +156,23 @@ class TestRevisions:
         lacking = ("org/name", "b.txt", {})
         found = ask(hub.url, tmp_path, lacking, lacking, A, lacking, lacking).found
         assert all("MissingFileError" in found[place] for place in (0, 1, 3, 4))
-        # Twice while no commit was in use, and once of this one.
-        assert sum(line.endswith("b.txt") for line in hub.requests) == 3
+        # Tomorrow's commit may have it, but not the one that is used from A on.
+        assert sum(line.endswith("b.txt") for line in hub.requests) == 2
+
+    def test_what_a_revision_means_is_asked_and_remembered(self, hub, tmp_path):
+        hub.answers = {"org/name/a.txt": Answer(b"a")}
+        hub.revisions = {"main": COMMIT, "v1": NEWER}
+        code = """
+from clipcli.hub import hub_commit
+for revision, filename, offline in (("v1", "a.txt", False), ("v1", "none.txt", True)):
+    told.append(hub_commit("org/name", filename, revision, offline=offline))
+told.append(hub_commit("org/name", "none.txt", "main"))
+"""
+        assert ask(hub.url, tmp_path, first=code).told == [NEWER, NEWER, COMMIT]
+        assert hub.requests == [
+            "HEAD /org/name/resolve/v1/a.txt",
+            "HEAD /org/name/resolve/main/none.txt",
+        ]
 
     def test_another_tools_commit_is_used_for_what_it_did_not_cache(self, hub, tmp_path):
         hub.answers = {"org/name/a.txt": Answer(b"a"), "org/name/b.txt": Answer(b"b")}
@@ -227,7 +244,7 @@ class TestCachedFile:
     def test_a_reference_that_is_no_commit_leads_nowhere(self, root):
         file = fill_cache(root, b"content")
         reference = root / "models--org--name" / "refs" / "main"
-        for content in (b"", b"../" + COMMIT.encode(), b"\xff"):
+        for content in (b"", b"../snapshots/" + COMMIT.encode(), b"\xff"):
             reference.write_bytes(content)
             with pytest.raises(MissingFileError):
                 hub_file("org/name", "a.txt", offline=True)

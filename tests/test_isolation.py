@@ -43,7 +43,7 @@ def obey(data, config, options):
     return decode(data, config, options)
 
 images.decode = obey
-from clipcli.isolation import serve
+from clipcli.worker import serve
 serve()
 """
 # One that takes settings and an image as it should, and answers as it should not.
@@ -364,8 +364,8 @@ pool.pixels(sys.argv[2].encode())
 @pytest.mark.parametrize("then", ["say('idle')", "time.sleep(3600)"], ids=["idle", "hanging"])
 def test_a_worker_whose_parent_was_killed_ends(signal_pipe, then):
     """The second by its own alarm, a moment after its parent would have ended it."""
-    start = OBEDIENT.replace("serve()", "isolation._ORPHAN_SECONDS = 0; serve()").replace(
-        "import serve", "import serve; from clipcli import isolation"
+    start = OBEDIENT.replace("serve()", "worker._ORPHAN_SECONDS = 0; serve()").replace(
+        "import serve", "import serve; from clipcli import worker"
     )
     open_pipe = f"do:pipe = open({str(signal_pipe)!r}, 'w'); pipe.write('there')"
     command = [sys.executable, "-c", ORPHANS_PARENT, start, f"{open_pipe}; pipe.flush(); {then}"]

@@ -3,11 +3,13 @@
 import json
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import open_clip
 import pytest
 
+from clipcli.bundles import bundle_folder
 from clipcli.errors import ModelError, UsageError
 from clipcli.models import HubWeights, ModelRequest, resolve_model
 
@@ -64,6 +66,14 @@ def test_every_published_model_is_built_as_it_was_trained_or_refused_as_a_pickle
         assert spec.weights.filename.endswith(".safetensors")
 
 
+def test_a_revision_goes_with_the_weights_and_into_the_command_that_prepares_them():
+    spec = resolve("ViT-B/32", revision="v1", allow_pickle=True)
+    assert spec.weights == replace(resolve("ViT-B/32").weights, revision="v1")
+    assert spec.pull_command == "clipcli pull ViT-B/32 --allow-pickle --revision v1"
+    # What is prepared of one is not found for another.
+    assert bundle_folder(spec, "fp32") != bundle_folder(resolve("ViT-B/32"), "fp32")
+
+
 def test_a_tag_is_found_in_open_clips_other_spelling():
     assert resolve("ViT-B-32:LAION2B-s34b-b79k") == resolve("ViT-B-32:laion2b_s34b_b79k")
 
@@ -86,7 +96,7 @@ def test_a_tag_is_found_in_open_clips_other_spelling():
         ("ViTamin-B:datacomp1b", ["ViTamin-B:datacomp1b is published only as a pickle", "tiny"]),
         ("hf-hub:a/b/c", ["'a/b/c' is not a repository's name: use hf-hub:org/name"]),
         ("hf-hub:", ["'' is not a repository's name"]),
-        ("./no-such-folder", ["./no-such-folder is not an open_clip folder: there is no such"]),
+        ("./no-such-folder", ["./no-such-folder is not a model's folder: there is no such"]),
         ("./" + "x" * 5000, ["there is no such folder"]),
         ("~nobody-of-this-name/clip", ["there is no such folder"]),
     ],
@@ -130,6 +140,8 @@ class TestCheckpoint:
             (ModelRequest("ViT-B-32", None, True), "goes with --checkpoint"),
             (ModelRequest("tiny", None, False), "does not go with tiny"),
             (ModelRequest("tiny", WEIGHTS, True), "does not go with tiny"),
+            (ModelRequest("tiny", revision="main"), "--revision goes with models of the hub, and"),
+            (ModelRequest("RN50x4", WEIGHTS, revision="v1"), "and RN50x4 is none"),
         ],
     )
     def test_options_that_do_not_go_together_are_a_usage_error(self, request_, message):
@@ -182,7 +194,7 @@ class TestFolder:
         assert resolve(str(folder)).preprocess == {"mean": 0.5}
 
     def test_a_folder_without_a_configuration_says_so(self, tmp_path):
-        with pytest.raises(ModelError, match=r"it holds no open_clip_config\.json$"):
+        with pytest.raises(ModelError, match=r"neither open_clip_config\.json nor config\.json$"):
             resolve(str(tmp_path))
 
     def test_a_folder_without_preprocessing_leaves_it_to_the_defaults(self, tmp_path):

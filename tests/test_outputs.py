@@ -14,7 +14,7 @@ import pytest
 from clipcli.classifier import Failure, LabelScore, Prediction
 from clipcli.errors import FailureCode
 from clipcli.outputs import FORMATS, OutputOptions, record
-from clipcli.printable import printable, shortened, width
+from clipcli.printable import printable, shortened, valid_unicode, width
 
 LABELS = ("cat", "dog", "bird", "fish", "ant", "bee")
 SHARES = (0.1 + 0.2, 1 / 3, 1e-17, 0.2, 0.1, 0.05)
@@ -206,3 +206,7 @@ def test_what_is_too_wide_ends_with_an_ellipsis(text, short):
 )
 def test_printable_text_cannot_drive_a_terminal(text, safe):
     assert printable(text) == safe
+
+
+def test_half_a_surrogate_pair_is_shown_as_a_character_that_is_none():
+    assert valid_unicode("a\ud800b") == "a\N{REPLACEMENT CHARACTER}b"

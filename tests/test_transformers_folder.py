@@ -16,7 +16,9 @@ from clipcli import transformers_folder
 from clipcli.engines import load_engine
 from clipcli.engines.base import EngineOptions
 from clipcli.errors import ModelError
+from clipcli.hub import MissingFileError
 from clipcli.models import ModelRequest, resolve_model
+from clipcli.weights import fetch_model
 
 CONFIG = {
     "model_type": "clip",
@@ -100,11 +102,14 @@ def write_folder(folder, config=CONFIG, **files):
     return folder
 
 
+def write_config(folder, config):
+    folder.mkdir(exist_ok=True)
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config}))
+
+
 def random_model(folder, config):
     """open_clip's model, none of its parameters as they usually begin (zeros, ones)."""
-    folder.mkdir(exist_ok=True)
-    content = json.dumps({"model_cfg": config})
-    (folder / "open_clip_config.json").write_text(content)
+    write_config(folder, config)
     torch.manual_seed(0)
     model = open_clip.create_model(f"local-dir:{folder}", load_weights=False).eval()
     for parameter in model.requires_grad_(False).parameters():
@@ -161,6 +166,14 @@ class TestConfiguration:
         assert config["vision_cfg"]["image_size"] == 64
         assert config["vision_cfg"]["width"] == 768
         assert config["text_cfg"]["width"] == 24
+
+    def test_its_activation_and_epsilon_are_taken_over(self):
+        change = {"hidden_act": "gelu", "layer_norm_eps": 1e-6}
+        towers = (tower(name, **change) for name in ("vision_config", "text_config"))
+        config = translated(**next(towers), **next(towers))
+        assert config["quick_gelu"] is False
+        assert config["vision_cfg"]["norm_kwargs"] == {"eps": 1e-6}
+        assert config["text_cfg"]["norm_kwargs"] == {"eps": 1e-6}
 
     @pytest.mark.parametrize("end", [2, 49407])
     def test_both_ends_of_text_that_mean_the_same_are_known(self, end):
@@ -291,12 +304,73 @@ class TestVocabulary:
         with pytest.raises(ModelError, match=rf"tokenizer .* cannot be loaded: .*{message}"):
             self.load(tmp_path)
 
-    def test_two_words_that_changed_places_make_another(self, tmp_path):
+    @pytest.mark.parametrize("what", ["two words have changed places", "ids begin at one"])
+    def test_the_same_words_with_other_ids_are_another(self, tmp_path, what):
         words = clip_words()
-        words["cat</w>"], words["dog</w>"] = words["dog</w>"], words["cat</w>"]
+        if what == "ids begin at one":
+            words = {word: number + 1 for word, number in words.items()}
+        else:
+            words["cat</w>"], words["dog</w>"] = words["dog</w>"], words["cat</w>"]
         write_folder(tmp_path, vocab=words)
         with pytest.raises(ModelError, match="not CLIP's own vocabulary"):
             self.load(tmp_path)
+
+
+class TestHub:
+    @pytest.fixture
+    def repository(self, tmp_path, monkeypatch):
+        """A folder in a repository's place."""
+        folder = tmp_path / "repository"
+        folder.mkdir()
+
+        def hub_file(name, filename, *, revision, offline):
+            assert (name, revision, offline) == ("org/name", "v1", True)
+            if not (folder / filename).is_file():
+                raise MissingFileError(f"no {filename}")
+            return folder / filename
+
+        monkeypatch.setattr("clipcli.models.hub_file", hub_file)
+        monkeypatch.setattr("clipcli.weights.hub_file", hub_file)
+        return folder
+
+    def resolve(self, **request):
+        name = "hf-hub:org/name"
+        return resolve_model(ModelRequest(name, offline=True, revision="v1", **request))
+
+    def test_a_repository_that_has_no_open_clip_files_is_read_as_transformers(self, repository):
+        write_folder(repository, preprocessor_config=PIXELS, vocab=clip_words())
+        save_file({"a": torch.zeros(1)}, repository / "model.safetensors")
+        spec = self.resolve()
+        assert spec.config == translated()
+        assert spec.preprocess["mean"] == PIXELS["image_mean"]
+        assert spec.vocabulary == repository / "vocab.json"
+        assert (spec.name, spec.folder) == ("hf-hub:org/name", None)
+        assert fetch_model(spec, offline=True) == repository / "model.safetensors"
+
+    def test_open_clips_files_win_over_those_of_transformers(self, repository):
+        write_folder(repository, open_clip_config={"model_cfg": {**translated(), "embed_dim": 3}})
+        spec = self.resolve()
+        assert spec.config["embed_dim"] == 3
+        assert spec.vocabulary is None
+
+    def test_a_repository_with_neither_names_open_clips_file(self, repository):
+        with pytest.raises(MissingFileError, match=r"no open_clip_config\.json"):
+            self.resolve()
+
+    def test_its_pickle_is_taken_only_where_that_is_allowed_and_there_is_nothing_else(
+        self, repository
+    ):
+        write_folder(repository)
+        torch.save({}, repository / "pytorch_model.bin")
+        message = (
+            r"no model\.safetensors, or add --allow-pickle if there is only pytorch_model\.bin"
+        )
+        with pytest.raises(MissingFileError, match=message):
+            fetch_model(self.resolve(), offline=True)
+        allowed = self.resolve(allow_pickle=True)
+        assert fetch_model(allowed, offline=True).name == "pytorch_model.bin"
+        save_file({"a": torch.zeros(1)}, repository / "model.safetensors")
+        assert fetch_model(allowed, offline=True).name == "model.safetensors"
 
 
 @pytest.mark.skipif(not find_spec("transformers"), reason="transformers is not installed")

@@ -52,11 +52,20 @@ _QUERY = re.compile(r"(.+)\.self_attn\.q_proj\.(weight|bias)")
 
 
 def read_checkpoint(file: Path) -> dict[str, torch.Tensor]:
+    """Read a state dict as open_clip has it, also where transformers wrote it.
+
+    Raises:
+        ModelError: the file is damaged, or holds something else.
+    """
+    state = read_state_dict(file)
+    return from_transformers(state) if _TRANSFORMERS_KEY in state else state
+
+
+def read_state_dict(file: Path) -> dict[str, torch.Tensor]:
     """Read a state dict: safetensors by its suffix, else a pickle of tensors, which runs nothing.
 
-    Open_clip's conventions are followed: a training checkpoint's `state_dict` is taken out, and
-    the prefix that parallel training gives each name is taken off. Names and shapes that
-    transformers gives a CLIP model become open_clip's.
+    open_clip's conventions are followed: a training checkpoint's `state_dict` is taken out, and
+    the prefix that parallel training gives each name is taken off.
 
     Raises:
         ModelError: the file is damaged, or holds something else.
@@ -64,7 +73,7 @@ def read_checkpoint(file: Path) -> dict[str, torch.Tensor]:
     state = _read_safetensors(file) if file.suffix == ".safetensors" else _read_pickle(file)
     if state and all(key.startswith(_PARALLEL_PREFIX) for key in state):
         state = {key.removeprefix(_PARALLEL_PREFIX): value for key, value in state.items()}
-    return from_transformers(state) if _TRANSFORMERS_KEY in state else state
+    return state
 
 
 def read_torchscript(file: Path) -> dict[str, torch.Tensor]:
@@ -90,15 +99,23 @@ def difference(wanted: StateDict, found: StateDict) -> str:
         wanted: the model's state dict.
         found: the checkpoint's.
     """
+    pairs = {key: (found[key], wanted[key]) for key in sorted(wanted.keys() & found.keys())}
     shapes = [
-        f"{key} {_shape(found[key])} instead of {_shape(wanted[key])}"
-        for key in sorted(wanted.keys() & found.keys())
-        if wanted[key].shape != found[key].shape
+        f"{key} {_shape(ours)} instead of {_shape(theirs)}"
+        for key, (ours, theirs) in pairs.items()
+        if ours.shape != theirs.shape
+    ]
+    # torch would make floats of a quantised model's whole numbers.
+    dtypes = [
+        f"{key} {_dtype(ours)} instead of {_dtype(theirs)}"
+        for key, (ours, theirs) in pairs.items()
+        if ours.is_floating_point() != theirs.is_floating_point()
     ]
     kinds = {
         "missing": sorted(wanted.keys() - found.keys()),
         "unknown": sorted(found.keys() - wanted.keys()),
         "of another shape": shapes,
+        "of another kind": dtypes,
     }
     return "; ".join(f"{len(keys)} {kind} ({_some(keys)})" for kind, keys in kinds.items() if keys)
 
@@ -141,25 +158,35 @@ def _read_pickle(file: Path) -> dict[str, torch.Tensor]:
     """A pickled state dict, by torch's own reader of tensors and nothing else."""
     try:
         # Opened here: where it fails, torch leaves a file open that it opened itself.
-        with file.open("rb") as content:
+        with file.open("rb") as content, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of forms that it then reads, or refuses
             state = torch.load(content, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         name = re.search(r"GLOBAL (\S+)", str(error))
-        what = f"asks for {name[1]}" if name else "holds something else"
-        reason = "a state dict holds tensors only; it is refused, and nothing of it was run"
-        raise ModelError(f"{file} {what}: {reason}") from error
+        what = f"asks for {name[1]}" if name else "is something else"
+        reason = "a state dict holds tensors only: it is refused, and nothing of it was run"
+        raise ModelError(f"{file} {what}, and {reason}") from error
     except Exception as error:
         raise ModelError(f"{file} is not a whole state dict ({_line(error)})") from error
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
     if not _is_state_dict(state):
-        raise ModelError(f"{file} holds no state dict: names with a tensor each")
+        raise ModelError(f"{file} holds no state dict, which is names with a plain tensor each")
     return dict(state)
 
 
 def _is_state_dict(value: Any) -> bool:  # noqa: ANN401
     return isinstance(value, dict) and all(
-        isinstance(key, str) and isinstance(tensor, torch.Tensor) for key, tensor in value.items()
+        isinstance(key, str) and _is_plain(tensor) for key, tensor in value.items()
+    )
+
+
+def _is_plain(value: Any) -> bool:  # noqa: ANN401
+    """Whether it is a tensor with a number for each place: not sparse, not only a shape."""
+    return (
+        isinstance(value, torch.Tensor)
+        and value.layout == torch.strided
+        and not (value.is_meta or value.is_quantized)
     )
 
 
@@ -170,6 +197,10 @@ def _some(keys: list[str]) -> str:
 
 def _shape(tensor: torch.Tensor) -> str:
     return " x ".join(map(str, tensor.shape)) or "a scalar"
+
+
+def _dtype(tensor: torch.Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def _line(error: Exception) -> str:

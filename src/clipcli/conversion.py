@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import safetensors
 import torch
 from safetensors.torch import save_file
 
-from clipcli.checkpoints import OPENAI_SETTINGS, read_checkpoint, read_torchscript
+from clipcli.checkpoints import OPENAI_SETTINGS, read_state_dict, read_torchscript
 from clipcli.errors import ModelError
 from clipcli.weights import is_torchscript
 
@@ -31,6 +33,8 @@ class Converted:
 def convert(source: Path, target: Path) -> Converted:
     """Write a state dict as safetensors, its numbers as float32; whole or not at all.
 
+    Its names stay, so that whoever could use the source can use the target.
+
     Args:
         source: a pickled state dict, of which only tensors are read, or a TorchScript archive,
             which can run its author's code: ask the user first.
@@ -39,7 +43,7 @@ def convert(source: Path, target: Path) -> Converted:
     Raises:
         ModelError: the source cannot be read, or the target not be written.
     """
-    read = read_torchscript if is_torchscript(source) else read_checkpoint
+    read = read_torchscript if is_torchscript(source) else read_state_dict
     state = {
         key: _plain(value) for key, value in read(source).items() if key not in OPENAI_SETTINGS
     }
@@ -47,13 +51,22 @@ def convert(source: Path, target: Path) -> Converted:
         raise ModelError(f"{source} holds no tensors")
     temporary = target.with_name(f".{target.name}.{os.getpid()}.new")
     try:
-        save_file(state, temporary)
+        _write(state, temporary)
         temporary.replace(target)
+        return Converted(len(state), target.stat().st_size)
     except (OSError, safetensors.SafetensorError) as error:
         raise ModelError(f"{target} cannot be written ({error})") from error
     finally:
-        temporary.unlink(missing_ok=True)
-    return Converted(len(state), target.stat().st_size)
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def _write(state: Mapping[str, torch.Tensor], file: Path) -> None:
+    # safetensors lets only its owner read what it writes; a new file's own mode is the user's wish.
+    file.touch()
+    mode = file.stat().st_mode
+    save_file(dict(state), file)
+    file.chmod(mode)
 
 
 def _plain(tensor: torch.Tensor) -> torch.Tensor:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import re
 import shutil
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from huggingface_hub import (
     constants,
@@ -21,14 +20,7 @@ from huggingface_hub import (
     hf_hub_download,
     hf_hub_url,
 )
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HFValidationError,
-    LocalEntryNotFoundError,
-    RemoteEntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
+from huggingface_hub.errors import RemoteEntryNotFoundError
 from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]
 
 from clipcli.errors import ClipcliWarning, ModelError
@@ -40,27 +32,21 @@ from clipcli.hub_cache import (
     cache_root,
     cached_file,
 )
+from clipcli.hub_errors import WrongBytesError, is_busy, pause_after, reason
 from clipcli.pins import COMMIT, SHA256, Pins, pin, read_pins
 
 if TYPE_CHECKING:
     from huggingface_hub import HfFileMetadata
 
+_T = TypeVar("_T")
+
 _ATTEMPTS = 4
-# Doubled from attempt to attempt.
-_FIRST_PAUSE_SECONDS = 1.0
-# A hub that is busy for longer is for the user to come back to.
-_LONGEST_PAUSE_SECONDS = 120.0
 # What a killed process left; a download that is under way is written to all the time.
 _ABANDONED_AFTER_SECONDS = 3600.0
+_NO_HUB = "the answer is not a model hub's: its commit or its etag is amiss"
+_ETAG = re.compile(r"[\w.+=-]+", re.ASCII)
 # Before it is said that another process is at it.
 _PATIENCE_SECONDS = 1.0
-
-_BUSY = {408, 429}
-_CANNOT_WRITE = {errno.EACCES, errno.EPERM, errno.EROFS}
-
-
-class _WrongBytesError(Exception):
-    """What came is not what the hub, or the first download, says it is."""
 
 
 def download(wanted: HubFile) -> Path:
@@ -73,18 +59,33 @@ def download(wanted: HubFile) -> Path:
         MissingFileError: the repository holds no such file.
         ModelError: it cannot be had; the message says why.
     """
+    with _errors_explained(wanted), _only_one(wanted):
+        return cached_file(wanted, offline=False) or _persist(_fetch, wanted)
+
+
+def current_commit(wanted: HubFile) -> str:
+    """Ask the hub which commit a revision means today; the file need not be there.
+
+    Raises:
+        ModelError: the hub does not say.
+    """
+    with _errors_explained(wanted):
+        return _persist(_ask_for_commit, wanted)
+
+
+@contextmanager
+def _errors_explained(wanted: HubFile) -> Iterator[None]:
+    """Turn whatever goes wrong into the one error that says so."""
     # The client logs what it then raises, signed addresses included.
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     try:
-        with _only_one(wanted):
-            file = None if wanted.is_moving else cached_file(wanted, offline=False)
-            return file or _persist(wanted)
+        yield
     except ModelError:
         raise
     # The hub's client lets errors of its HTTP library and of the file system through.
     except Exception as error:
         kind = MissingFileError if isinstance(error, RemoteEntryNotFoundError) else ModelError
-        raise wanted.unavailable(_reason(error, wanted), kind) from error
+        raise wanted.unavailable(reason(error, wanted), kind) from error
 
 
 @contextmanager
@@ -94,76 +95,85 @@ def _only_one(wanted: HubFile) -> Iterator[None]:
     The client has a lock for each file, which it lets go of before the file is checked.
     """
     file = cache_root() / ".locks" / wanted.folder.name / "clipcli.lock"
+    file.parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         try:
-            file.parent.mkdir(parents=True, exist_ok=True)
             stack.enter_context(WeakFileLock(file, timeout=_PATIENCE_SECONDS))
         except TimeoutError:
             _tell(f"another process is downloading from {wanted.repository}: waiting for it")
             stack.enter_context(WeakFileLock(file))
-        except OSError as error:
-            # Where nobody can write, what is there already can still be used.
-            if error.errno not in _CANNOT_WRITE:
-                raise
         yield
 
 
-def _persist(wanted: HubFile) -> Path:
-    """Try until the file is here, or further attempts would not help."""
+def _persist(attempt_at: Callable[[HubFile], _T], wanted: HubFile) -> _T:
+    """Try until it succeeds, or further attempts would not help."""
     for attempt in range(1, _ATTEMPTS + 1):
         try:
             with _impatient_client():
-                return _attempt(wanted)
+                return attempt_at(wanted)
         except ModelError:
             raise
         except Exception as error:
-            pause = _pause(_cause(error), attempt)
+            pause = pause_after(error, attempt)
             if pause is None or attempt == _ATTEMPTS:
                 raise
-            reason = _reason(error, wanted)
+            why = reason(error, wanted)
         seconds = f" in {pause:.0f} s" if pause else ""
-        _tell(f"{wanted.repository}: {wanted.filename}: {reason}; trying again{seconds}")
+        _tell(f"{wanted.repository}: {wanted.filename}: {why}; trying again{seconds}")
         time.sleep(pause)
     raise AssertionError("the last attempt returns or raises")
 
 
-def _attempt(wanted: HubFile) -> Path:
+def _ask_for_commit(wanted: HubFile) -> str:
+    try:
+        commit = _ask(wanted, wanted.revision or DEFAULT_REVISION).commit_hash
+    except RemoteEntryNotFoundError as error:
+        commit = _commit_without(error)
+    if commit is None or not COMMIT.fullmatch(commit):
+        raise wanted.unavailable(_NO_HUB)
+    return commit
+
+
+def _fetch(wanted: HubFile) -> Path:
     pins = read_pins(wanted.repository)
-    known = None if wanted.is_moving else wanted.commit(pins)
-    metadata = _ask(wanted, known)
-    commit, etag = metadata.commit_hash or "", metadata.etag or ""
-    if not COMMIT.fullmatch(commit) or (known and known != commit):
-        raise wanted.unavailable("the answer names no commit, or another: it is not a model hub's")
+    known = wanted.commit(pins)
     revision = wanted.revision or DEFAULT_REVISION
-    exact = HubFile(wanted.repository, wanted.filename, commit)
-    file = cached_file(exact, offline=False)
-    if file is None:
-        promised = _promised_hash(wanted, pins, commit, etag)
-        _make_room(wanted, metadata.size, etag)
-        file = Path(hf_hub_download(wanted.repository, wanted.filename, revision=commit))
-        # The client compares sizes only.
-        if promised and known_hash(file) != promised:
-            _discard(file)
-            raise _WrongBytesError
-    pin(wanted.repository, revision, commit, {wanted.filename: known_hash(file)})
+    try:
+        metadata = _ask(wanted, known or revision)
+    except RemoteEntryNotFoundError as error:
+        commit = _commit_without(error)
+        if commit is not None:
+            pin(wanted.repository, commit, commit, {wanted.filename: None})
+        raise
+    commit, etag = metadata.commit_hash or "", metadata.etag or ""
+    # The client makes names of files of both.
+    if not COMMIT.fullmatch(commit) or not _ETAG.fullmatch(etag) or (known and known != commit):
+        raise wanted.unavailable(_NO_HUB)
+    promised = _promised_hash(wanted, pins, commit, etag)
+    _make_room(wanted, metadata.size, etag)
+    file = Path(hf_hub_download(wanted.repository, wanted.filename, revision=commit))
+    sha256 = known_hash(file)
+    # The client compares sizes only.
+    if promised and sha256 != promised:
+        _discard(file)
+        raise WrongBytesError
+    pin(wanted.repository, revision, commit, {wanted.filename: sha256})
     return file
 
 
-def _ask(wanted: HubFile, known: str | None) -> HfFileMetadata:
+def _ask(wanted: HubFile, revision: str) -> HfFileMetadata:
     """What the hub says of a file before it is downloaded.
 
     The client's own download tries for minutes before it says that there is no network.
     """
-    revision = known or wanted.revision or DEFAULT_REVISION
-    try:
-        return get_hf_file_metadata(
-            hf_hub_url(wanted.repository, wanted.filename, revision=revision)
-        )
-    except RemoteEntryNotFoundError:
-        # Of a commit in use this stays true. Another may have the file tomorrow.
-        if known and known in read_pins(wanted.repository).commits.values():
-            pin(wanted.repository, known, known, {wanted.filename: None})
-        raise
+    url = hf_hub_url(wanted.repository, wanted.filename, revision=revision)
+    return get_hf_file_metadata(url)
+
+
+def _commit_without(error: RemoteEntryNotFoundError) -> str | None:
+    """The commit of which a hub says that it has no such file."""
+    commit = error.response.headers.get(constants.HUGGINGFACE_HEADER_X_REPO_COMMIT, "")
+    return commit if COMMIT.fullmatch(commit) else None
 
 
 def _promised_hash(wanted: HubFile, pins: Pins, commit: str, etag: str) -> str | None:
@@ -171,8 +181,9 @@ def _promised_hash(wanted: HubFile, pins: Pins, commit: str, etag: str) -> str |
     named = etag if SHA256.fullmatch(etag) else None  # a large file's etag is its sha256
     recorded = pins.files.get(f"{commit}/{wanted.filename}")
     if named and recorded and named != recorded:
-        reason = f"the hub names the sha256 {named}, and at the first download it was {recorded}"
-        raise wanted.unavailable(reason)
+        raise wanted.unavailable(
+            f"the hub names the sha256 {named}, and at the first download it was {recorded}"
+        )
     return recorded or named
 
 
@@ -228,76 +239,8 @@ def _hurry(request: Any) -> None:  # noqa: ANN401  of an HTTP library that is th
 
 
 def _refuse_to_wait(response: Any) -> None:  # noqa: ANN401
-    if _is_busy(response):
+    if is_busy(response):
         response.raise_for_status()
-
-
-def _pause(error: BaseException, attempt: int) -> float | None:
-    """Seconds until another attempt, or None where that would not help."""
-    backoff = _FIRST_PAUSE_SECONDS * 2 ** (attempt - 1)
-    if isinstance(error, _WrongBytesError):
-        return 0.0 if attempt == 1 else None
-    answer = getattr(error, "response", None)
-    if answer is not None:
-        asked = _retry_after(answer)
-        pause = backoff if asked is None else asked
-        return pause if _is_busy(answer) and pause <= _LONGEST_PAUSE_SECONDS else None
-    # By name: which HTTP library raises them depends on the client's version. Of a hub that is
-    # silent or not there the client has made sure.
-    names = {base.__name__ for base in type(error).__mro__}
-    if "ConnectError" in names:
-        return None
-    # A size that is not the promised one is an OSError of no number.
-    is_short = type(error) is OSError and error.errno is None
-    is_cut = names & {"NetworkError", "RemoteProtocolError", "RuntimeError"}
-    return backoff if is_short or is_cut else None
-
-
-def _is_busy(response: Any) -> bool:  # noqa: ANN401
-    return response.status_code in _BUSY or response.status_code >= 500
-
-
-def _retry_after(response: Any) -> float | None:  # noqa: ANN401
-    """Seconds that the hub asks to wait."""
-    value = response.headers.get("Retry-After", "")
-    return float(value) if value.isascii() and value.isdigit() else None
-
-
-def _cause(error: Exception) -> BaseException:
-    """What the client's "not found here either" came from."""
-    is_wrapped = isinstance(error, LocalEntryNotFoundError) and error.__cause__ is not None
-    return error.__cause__ or error if is_wrapped else error
-
-
-def _reason(error: Exception, wanted: HubFile) -> str:
-    """Why a file cannot be had, in a line."""
-    cause = _cause(error)
-    for kind, words in _REASONS.items():
-        if isinstance(cause, kind):
-            return words
-    if isinstance(cause, RevisionNotFoundError):
-        name = wanted.revision or wanted.commit(read_pins(wanted.repository)) or DEFAULT_REVISION
-        return f"the repository has no revision {name}: --revision main takes today's"
-    answer = getattr(cause, "response", None)
-    if answer is not None:
-        asked = _retry_after(answer)
-        wish = f", and asks to wait {asked:.0f} s" if asked else ""
-        return f"the hub answered {answer.status_code}{wish}"
-    if isinstance(cause, OSError) and cause.errno in _CANNOT_WRITE:
-        where = cause.filename or cache_root()
-        return f"cannot write {where} ({cause.strerror}): set HF_HOME to a folder of your own"
-    # A signed address is a key.
-    text = re.sub(r"(://[^\s?]*)\?\S*", r"\1", " ".join(str(cause).split()))
-    return text.rstrip(".") or type(cause).__name__
-
-
-_REASONS: Mapping[type[Exception], str] = {
-    GatedRepoError: "the repository is gated: ask for access on its page, then `hf auth login`",
-    RepositoryNotFoundError: "there is no such repository, or it is private (then `hf auth login`)",
-    RemoteEntryNotFoundError: "the repository holds no such file",
-    _WrongBytesError: "what was downloaded does not have the sha256 that it should have",
-    HFValidationError: "no repository can have this name",
-}
 
 
 def _tell(text: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from contextlib import suppress
@@ -17,6 +16,8 @@ def hash_file(path: Path) -> str:
     Raises:
         OSError: it cannot be read.
     """
+    import hashlib  # takes three milliseconds, which most starts need not spend
+
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -30,18 +31,24 @@ def known_hash(path: Path) -> str:
     # A link and what it leads to are one file, whose hash is worked out once.
     file = path.resolve(strict=True)
     stamp = _stamp(file)
-    note = hashes_folder() / f"{hashlib.sha256(os.fsencode(file)).hexdigest()[:32]}.json"
+    note = hashes_folder() / f"{_name(file)}.json"
     with suppress(OSError, ValueError):
         known = json.loads(note.read_text(encoding="utf-8"))
-        sha256 = known.pop("sha256", None)
-        if known == stamp and isinstance(sha256, str):
-            return sha256
+        if isinstance(known, dict) and known == {**stamp, "sha256": known.get("sha256")}:
+            return str(known["sha256"])
     sha256 = hash_file(file)
     # Something that is being written has no hash yet; and without a note there is only more work.
     with suppress(OSError):
         if _stamp(file) == stamp:
             write_whole(note, json.dumps({**stamp, "sha256": sha256}) + "\n")
     return sha256
+
+
+def _name(file: Path) -> str:
+    """Of the note about a file, whatever characters its path is of."""
+    import hashlib
+
+    return hashlib.sha256(os.fsencode(file)).hexdigest()[:32]
 
 
 def _stamp(file: Path) -> dict[str, object]:

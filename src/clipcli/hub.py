@@ -1,4 +1,4 @@
-"""One named file of a model hub's repository -> its path in the local cache."""
+"""A model hub's files -> their paths in the local cache; its revisions -> commits."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from clipcli.hub_cache import (
     cached_file,
     told_to_stay_offline,
 )
+from clipcli.pins import pin, read_pins
 
-__all__ = ["WAY_OUT", "MissingFileError", "hub_file"]
+__all__ = ["WAY_OUT", "MissingFileError", "hub_commit", "hub_file"]
 
 
 def hub_file(
@@ -37,15 +38,49 @@ def hub_file(
         MissingFileError: there is no such file, or it is not cached and offline is set.
         ModelError: it cannot be downloaded, or is not what it was when it came.
     """
-    wanted = HubFile(repository, filename, revision)
     offline = offline or told_to_stay_offline()
-    if offline or not wanted.is_moving:
-        file = cached_file(wanted, offline=offline)
-        if file is not None:
-            return file
+    if revision is not None:
+        revision = hub_commit(repository, filename, revision, offline=offline)
+    wanted = HubFile(repository, filename, revision)
+    file = cached_file(wanted, offline=offline)
+    if file is not None:
+        return file
     if offline:
         raise wanted.unavailable("it is not in the cache, and offline is set", MissingFileError)
 
     from clipcli.downloads import download
 
     return download(wanted)
+
+
+def hub_commit(repository: str, filename: str, revision: str, *, offline: bool = False) -> str:
+    """The commit that a revision means: today, or (offline) when the hub was last asked.
+
+    Args:
+        repository: `organisation/name`.
+        filename: any of its files; it need not be there.
+        revision: a branch, a tag, or a commit, which is returned as it is. `main` moves on for
+            those, too, who do not name a revision.
+        offline: ask nobody.
+
+    Returns:
+        40 hexadecimal digits.
+
+    Raises:
+        MissingFileError: the hub was never asked, and offline is set.
+        ModelError: the hub does not say.
+    """
+    wanted = HubFile(repository, filename, revision)
+    if not wanted.is_moving:
+        return revision
+    if offline or told_to_stay_offline():
+        commit = wanted.commit(read_pins(repository))
+        if commit is None:
+            raise wanted.unavailable("it is not in the cache, and offline is set", MissingFileError)
+        return commit
+
+    from clipcli.downloads import current_commit
+
+    commit = current_commit(wanted)
+    pin(repository, revision, commit, {})
+    return commit

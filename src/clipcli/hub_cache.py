@@ -17,7 +17,8 @@ WAY_OUT = (
 )
 DEFAULT_REVISION = "main"
 
-_REPOSITORY = re.compile(r"(?:\w[\w.-]*/)?\w[\w.-]*", re.ASCII)
+# Two hyphens stand for the slash in the cache's names of folders.
+_REPOSITORY = re.compile(r"(?!.*(?:--|\.\.))(?:\w[\w.-]*/)?\w[\w.-]*", re.ASCII)
 _REVISION = re.compile(r"\w(?:[\w+-]|[./](?=\w))*", re.ASCII)
 _TRUE = {"1", "ON", "YES", "TRUE"}
 

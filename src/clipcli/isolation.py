@@ -1,10 +1,4 @@
-"""Decoding in processes of their own, which may hang or die without taking the run along.
-
-A worker reads its settings and then image after image from its standard input, each with its
-length in front, and answers on its standard output: one byte for the kind, then the pixels,
-whose size is known beforehand, or a failure's code and message with their length in front. It
-has decoded bytes of strangers, so nothing that it says is unpickled or taken on trust.
-"""
+"""Decoding in processes of their own, which may hang or die without taking the run along."""
 
 from __future__ import annotations
 
@@ -16,34 +10,21 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from math import ceil
 from queue import LifoQueue
 from typing import IO
 
 import numpy as np
-from PIL import Image
 
 from clipcli.errors import ClipcliError, FailureCode, InputError
-from clipcli.images import Float32, ImageOptions, PreprocessConfig, decode, lift_pillow_limit
+from clipcli.images import Float32, ImageOptions, PreprocessConfig
+from clipcli.worker import FAILURE, LENGTH_BYTES, MAX_FAILURE_BYTES, PIXELS, READY
 
 # The import path comes from the parent, who found this package on it; -I keeps the environment
 # and the current folder from adding to it.
-_START = "import sys; sys.path[:] = sys.argv[1:]; from clipcli.isolation import serve; serve()"
+_START = "import sys; sys.path[:] = sys.argv[1:]; from clipcli.worker import serve; serve()"
 
 # A start takes 0.2 s; a machine that needs hundreds of times as long decodes nothing either.
 _START_SECONDS = 60.0
-
-_READY, _PIXELS, _FAILURE = b"R", b"P", b"F"
-_LENGTH_BYTES = 8
-_MAX_FAILURE_BYTES = 10_000
-
-# What an image may take while it is decoded: the greediest, JPEG 2000, has 12 bytes a pixel in
-# its decoder, as many again in its tiles, and 4 as Pillow's own. Beside it, the libraries.
-_BYTES_PER_PIXEL = 32
-_BYTES_BESIDE = 1 << 30
-
-# How much later than its parent a worker ends itself: only if there is no parent any more.
-_ORPHAN_SECONDS = 5
 
 
 class DecoderPool:
@@ -177,7 +158,7 @@ class _Worker:
         with self._limit(_START_SECONDS), suppress(OSError, ValueError):
             self._requests.write(self._settings)
             self._requests.flush()
-            if self._answers.read(1) == _READY:
+            if self._answers.read(1) == READY:
                 return
         cause = self._cause_of_death()
         self.end()
@@ -212,19 +193,19 @@ class _Worker:
         return answer
 
     def _ask(self, data: bytes) -> None:
-        self._requests.write(len(data).to_bytes(_LENGTH_BYTES))
+        self._requests.write(len(data).to_bytes(LENGTH_BYTES))
         self._requests.write(data)
         self._requests.flush()
 
     def _answer(self) -> Float32 | InputError:
         kind = self._answers.read(1)
-        if kind == _PIXELS:
+        if kind == PIXELS:
             pixels = np.empty(self._shape, np.float32)
             pixels.data.cast("B")[:] = self._answers.read(pixels.nbytes)
             return pixels
-        if kind == _FAILURE:
-            length = int.from_bytes(self._answers.read(_LENGTH_BYTES))
-            text = self._answers.read(min(length, _MAX_FAILURE_BYTES))
+        if kind == FAILURE:
+            length = int.from_bytes(self._answers.read(LENGTH_BYTES))
+            text = self._answers.read(min(length, MAX_FAILURE_BYTES))
             code, _, message = text.decode().partition("\n")
             return InputError(FailureCode(code), message)
         raise ValueError(kind)
@@ -270,62 +251,3 @@ class _Worker:
         for pipe in (self._requests, self._answers):
             with suppress(OSError):  # what was not written yet cannot be any more
                 pipe.close()
-
-
-def serve() -> None:
-    """A worker's life: read settings, then decode image after image until the input ends."""
-    requests = sys.stdin.buffer
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    config, options, seconds = pickle.load(requests)  # noqa: S301  the parent's own
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    lift_pillow_limit()
-    Image.init()  # all plug-ins, or the first image's time would go into their import
-    _limit_resources(options)
-    _silence()
-    answers.write(_READY)
-    answers.flush()
-    while length := requests.read(_LENGTH_BYTES):
-        data = requests.read(int.from_bytes(length))
-        with _end_of_an_orphan(seconds):
-            answer = _answer_to(data, config, options)
-        answers.write(answer)
-        answers.flush()
-
-
-def _answer_to(data: bytes, config: PreprocessConfig, options: ImageOptions) -> bytes:
-    try:
-        return _PIXELS + decode(data, config, options).tobytes()
-    except InputError as error:
-        text = f"{error.code}\n{error.message[: _MAX_FAILURE_BYTES // 8]}"
-        encoded = text.encode(errors="backslashreplace")
-        return _FAILURE + len(encoded).to_bytes(_LENGTH_BYTES) + encoded
-
-
-def _silence() -> None:
-    """Drop what decoders print: it would tear the answers, and a picture's author words it."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (sys.stdout, sys.stderr):
-        os.dup2(nowhere, stream.fileno())
-
-
-def _limit_resources(options: ImageOptions) -> None:
-    """Let no decoder fill the machine's memory, or its disk with what is left of the dead."""
-    if sys.platform == "linux":  # elsewhere the limit of memory does not hold, or does not exist
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        limit = _BYTES_BESIDE + options.max_bytes + options.max_pixels * _BYTES_PER_PIXEL
-        _, highest = resource.getrlimit(resource.RLIMIT_DATA)
-        if highest == resource.RLIM_INFINITY or limit < highest:
-            resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
-
-
-@contextmanager
-def _end_of_an_orphan(seconds: float) -> Iterator[None]:
-    """End this process if its parent, who would have done so, is gone while a decoder hangs."""
-    if not hasattr(signal, "alarm"):  # Windows
-        yield
-        return
-    signal.alarm(ceil(seconds) + _ORPHAN_SECONDS)  # the default action ends even a loop in C
-    yield
-    signal.alarm(0)

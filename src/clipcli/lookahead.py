@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import takewhile
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from clipcli.pipeline import PipelineOptions
 
 Float32 = NDArray[np.float32]
+
+# A signal that comes at the very moment in which a wait begins is heeded only when the wait ends,
+# and a wait for a slow server is long.
+_LONGEST_WAIT_SECONDS = 0.2
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,11 +93,19 @@ class LookAhead:
 
     def _next(self) -> Decoded:
         if self._options.ordered:
-            return self._submitted.popleft().result()
-        while (future := self._ready.get()).cancelled():
+            future = self._submitted.popleft()
+            while not future.done():
+                wait([future], _LONGEST_WAIT_SECONDS)
+            return future.result()
+        while (future := self._next_ready()).cancelled():
             pass
         self._submitted.remove(future)
         return future.result()
+
+    def _next_ready(self) -> Future[Decoded]:
+        while True:
+            with suppress(Empty):
+                return self._ready.get(timeout=_LONGEST_WAIT_SECONDS)
 
     def _decoded(self, ref: ImageRef) -> Decoded:
         try:

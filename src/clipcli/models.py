@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from clipcli import catalogue, transformers_folder
@@ -26,6 +27,7 @@ __all__ = [
     "BUNDLED_MODEL",
     "DEFAULT_MODEL",
     "HUB_PREFIX",
+    "SAFE_NAMES",
     "Activation",
     "HubWeights",
     "ModelRequest",
@@ -36,6 +38,11 @@ __all__ = [
 DEFAULT_TAG = "openai"
 BUNDLED_MODEL = "tiny"
 HUB_PREFIX = "hf-hub:"
+
+_OPEN_CLIP_FILES = (catalogue.DEFAULT_WEIGHTS_FILE, "open_clip_pytorch_model.bin")
+_TRANSFORMERS_FILES = transformers_folder.WEIGHTS_FILES
+SAFE_NAMES = {pickle: safe for safe, pickle in (_OPEN_CLIP_FILES, _TRANSFORMERS_FILES)}
+"""What a model's pickled weights are called -> what its safetensors file is called."""
 
 
 def resolve_model(request: ModelRequest) -> ModelSpec:
@@ -196,11 +203,12 @@ def _hub_spec(repository: str, request: ModelRequest) -> ModelSpec:
         theirs = fetch(transformers_folder.CONFIG_FILE)
         if theirs is None:
             raise
-        usual, pickle = transformers_folder.WEIGHTS_FILE, transformers_folder.PICKLE_FILE
-        weights = HubWeights(repository, usual, request.revision, pickle)
+        safe, pickle = _TRANSFORMERS_FILES
+        weights = HubWeights(repository, safe, request.revision, pickle)
         return _transformers_spec(name, theirs, fetch, weights)
     found = read_open_clip(config)
-    weights = HubWeights(repository, catalogue.DEFAULT_WEIGHTS_FILE, request.revision)
+    safe, pickle = _OPEN_CLIP_FILES
+    weights = HubWeights(repository, safe, request.revision, pickle)
     return ModelSpec(name, found.model, found.preprocess, weights)
 
 
@@ -217,28 +225,30 @@ def _folder_spec(name: str, folder: Path) -> ModelSpec:
     """A folder's model, recognised by what the folder holds."""
     # A folder has as many names as there are ways to it.
     canonical = name if name == BUNDLED_MODEL else str(folder)
-    weights = folder / catalogue.DEFAULT_WEIGHTS_FILE
-    # Here and above os.path, which answers for impossible names, too, where pathlib raises.
-    if os.path.isfile(folder / CONFIG_FILE):
-        found = read_open_clip(folder / CONFIG_FILE)
+    if (file := _find(folder, CONFIG_FILE)) is not None:
+        found = read_open_clip(file)
+        weights = _folder_weights(folder, _OPEN_CLIP_FILES)
         return ModelSpec(canonical, found.model, found.preprocess, weights, folder)
-    if os.path.isfile(folder / MANIFEST_FILE):
-        model, found = read_manifest(folder / MANIFEST_FILE)
+    if (file := _find(folder, MANIFEST_FILE)) is not None:
+        model, found = read_manifest(file)
+        weights = folder / catalogue.DEFAULT_WEIGHTS_FILE
         return ModelSpec(model, found.model, found.preprocess, weights, bundle=folder)
-    if os.path.isfile(folder / transformers_folder.CONFIG_FILE):
-        return _transformers_folder_spec(canonical, folder)
+    if (file := _find(folder, transformers_folder.CONFIG_FILE)) is not None:
+        weights = _folder_weights(folder, _TRANSFORMERS_FILES)
+        spec = _transformers_spec(canonical, file, partial(_find, folder), weights)
+        return replace(spec, folder=folder)
     files = f"neither {CONFIG_FILE} nor {transformers_folder.CONFIG_FILE}"
     is_folder = os.path.isdir(folder)
     reason = f"it holds {files}" if is_folder else "there is no such folder"
     raise ModelError(f"{name} is not a model's folder: {reason}")
 
 
-def _transformers_folder_spec(name: str, folder: Path) -> ModelSpec:
-    def find(*names: str) -> Path | None:
-        return next((folder / name for name in names if os.path.isfile(folder / name)), None)
-
+def _folder_weights(folder: Path, names: tuple[str, ...]) -> Path:
     # Where there is only a pickle, it is for `weights_file` to say what that means.
-    usual, pickle = transformers_folder.WEIGHTS_FILE, transformers_folder.PICKLE_FILE
-    weights = find(usual, pickle) or folder / usual
-    spec = _transformers_spec(name, folder / transformers_folder.CONFIG_FILE, find, weights)
-    return replace(spec, folder=folder)
+    return _find(folder, *names) or folder / names[0]
+
+
+def _find(folder: Path, *names: str) -> Path | None:
+    """The first of some files that a folder has."""
+    # Here and above os.path, which answers for impossible names, too, where pathlib raises.
+    return next((folder / name for name in names if os.path.isfile(folder / name)), None)

@@ -57,35 +57,53 @@ def status_failure(
 
 def explain(error: Exception, proxy: str | None) -> InputError | Retry:
     """The failure, or the signal to try again, that a library's error stands for."""
-    import socket
-    import ssl
-
-    from requests import Timeout
-    from urllib3.exceptions import ProxyError, ReadTimeoutError
+    from urllib3.exceptions import ProxyError
 
     # urllib3 wraps in this what befalls it before it has a connection to or through the proxy.
     at_proxy = proxy is not None and any(isinstance(one, ProxyError) for one in _causes(error))
     place = f"the proxy {public_proxy(proxy)}" if proxy and at_proxy else None
     rest = "" if at_proxy else through(proxy)
     for cause in _causes(error):
-        match cause:
-            case TimeoutError() | Timeout() | ReadTimeoutError():
-                message = f"{place or 'the server'} did not answer in time{rest}"
-                return InputError(FailureCode.URL_TIMEOUT, message)
-            case socket.gaierror():
-                where = place or f"the host {_host(error)}"
-                message = f"{where} cannot be found ({cause.strerror})"
-                failure = InputError(FailureCode.URL_FAILED, message)
-                return Retry(failure) if cause.errno == socket.EAI_AGAIN else failure
-            case ssl.SSLError():
-                to = f" to {place}" if place else ""
-                message = f"no secure connection{to} ({_tls_reason(cause)}){rest}"
-                return InputError(FailureCode.URL_FAILED, message)
-            case OSError() if tunnel := _TUNNEL_STATUS.match(str(cause)):
-                failure, may_pass = status_failure(int(tunnel[1]), proxy, by_proxy=True)
-                return Retry(failure) if may_pass else failure
+        if tunnel := _TUNNEL_STATUS.match(str(cause)):
+            failure, may_pass = status_failure(int(tunnel[1]), proxy, by_proxy=True)
+            return Retry(failure) if may_pass else failure
+        known = _known(cause, place, f"the host {_host(error)}", rest)
+        if known is not None:
+            return known
     what = f"{place} cannot be reached" if place else "the download failed"
     return Retry(InputError(FailureCode.URL_FAILED, f"{what}: {_reason(error)}{rest}"))
+
+
+def _known(
+    cause: BaseException, place: str | None, host: str, rest: str
+) -> InputError | Retry | None:
+    """What a single error says for itself; None where others in the chain may know more.
+
+    Args:
+        cause: one error of a chain.
+        place: the proxy, where it befell a connection to it.
+        host: whose name was looked up otherwise.
+        rest: what is added to the message.
+    """
+    import socket
+    import ssl
+
+    from requests import Timeout
+    from urllib3.exceptions import ReadTimeoutError
+
+    match cause:
+        case TimeoutError() | Timeout() | ReadTimeoutError():
+            message = f"{place or 'the server'} did not answer in time{rest}"
+            return InputError(FailureCode.URL_TIMEOUT, message)
+        case socket.gaierror():
+            message = f"{place or host} cannot be found ({cause.strerror})"
+            failure = InputError(FailureCode.URL_FAILED, message)
+            return Retry(failure) if cause.errno == socket.EAI_AGAIN else failure
+        case ssl.SSLError():
+            to = f" to {place}" if place else ""
+            message = f"no secure connection{to} ({_tls_reason(cause)}){rest}"
+            return InputError(FailureCode.URL_FAILED, message)
+    return None
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

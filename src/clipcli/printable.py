@@ -8,6 +8,7 @@ from itertools import accumulate
 
 # C0 and C1 controls, and the marks that turn the direction of text.
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 def printable(text: str) -> str:
@@ -18,7 +19,11 @@ def printable(text: str) -> str:
 
 def valid_unicode(text: str) -> str:
     """Text with U+FFFD in place of bytes that are no characters."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    except UnicodeEncodeError:
+        # No file system gives these, but a program's own text may hold any half of a pair.
+        return _SURROGATES.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def width(text: str) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterable
-from importlib.metadata import PackageNotFoundError, version
 
 from clipcli import __version__
 
@@ -36,6 +35,9 @@ def provenance() -> dict[str, str]:
 
 def library_versions(names: Iterable[str]) -> dict[str, str]:
     """The versions of those of some packages that are installed."""
+    # It takes a hundredth of a second, which most starts need not spend.
+    from importlib.metadata import PackageNotFoundError, version
+
     versions = {}
     for name in names:
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -10,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 CONFIG_FILE = "config.json"
-WEIGHTS_FILE = "model.safetensors"
-PICKLE_FILE = "pytorch_model.bin"
+WEIGHTS_FILES = ("model.safetensors", "pytorch_model.bin")
 PREPROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 VOCABULARY_FILES = ("tokenizer.json", "vocab.json")
 
@@ -126,6 +124,8 @@ def check_vocabulary(file: Path) -> None:
         OSError: the file cannot be read.
         ValueError: it holds another vocabulary, or none.
     """
+    import hashlib
+
     try:
         content = json.loads(file.read_bytes())
     except (ValueError, RecursionError) as error:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from clipcli.errors import ModelError
 from clipcli.hub import MissingFileError, hub_file
-from clipcli.models import HubWeights, ModelSpec
+from clipcli.models import SAFE_NAMES, HubWeights, ModelSpec
 
 _PICKLES = (".pt", ".pth", ".bin")
 
@@ -26,7 +26,9 @@ def weights_file(spec: ModelSpec, *, offline: bool) -> Path:
     if isinstance(spec.weights, HubWeights):
         return _hub_weights(spec.weights, offline=offline, allow_pickle=spec.allow_pickle)
     if not os.path.isfile(spec.weights):
-        raise ModelError(f"{spec.weights}: there is no such weights file")
+        is_split = os.path.isfile(f"{spec.weights}.index.json")
+        hint = ": they are in several files, and clipcli reads one" if is_split else ""
+        raise ModelError(f"{spec.weights}: there is no such weights file{hint}")
     check_format(spec.weights, allow_pickle=spec.allow_pickle)
     return spec.weights
 
@@ -68,7 +70,8 @@ def is_torchscript(file: Path) -> bool:
 
 def convert_command(file: Path) -> str:
     """What makes safetensors of a file, to be pasted into a terminal."""
-    target = file.with_suffix(".safetensors")
+    # In a model's folder under the name by which it is found there.
+    target = file.with_name(SAFE_NAMES.get(file.name, f"{file.stem}.safetensors"))
     return shlex.join(["clipcli", "convert", str(file), str(target)])
 
 
@@ -80,7 +83,7 @@ def _hub_weights(weights: HubWeights, *, offline: bool, allow_pickle: bool) -> P
         if weights.pickle is None:
             raise
         if not allow_pickle:
-            hint = f"; where there is only {weights.pickle}, add --allow-pickle"
+            hint = f", or add --allow-pickle if there is only {weights.pickle}"
             raise MissingFileError(f"{error}{hint}") from error
     return hub_file(repository, weights.pickle, revision=revision, offline=offline)
 

@@ -49,6 +49,8 @@ class RunArguments:
     model: str
     checkpoint: str | None
     quick_gelu: bool | None
+    allow_pickle: bool
+    revision: str | None
     offline: bool
     engine: Any
     device: str
@@ -71,6 +73,17 @@ class RunArguments:
             raise UsageError("--fail-fast means --max-errors 1: keep one of them")
         if self.decode_timeout is not None and not self.isolate:
             raise UsageError("--decode-timeout goes with --isolate")
+        self._check_summary()
+
+    def _check_summary(self) -> None:
+        # Before the run: after it, a slip of the pen would cost the numbers of hours.
+        if self.summary is None:
+            return
+        folder = Path(self.summary).parent
+        if not folder.is_dir():
+            raise UsageError(f"cannot write --summary {self.summary} (there is no folder {folder})")
+        if not os.access(folder, os.W_OK):
+            raise UsageError(f"cannot write --summary {self.summary} ({folder} is read-only)")
 
     def check_images(self) -> None:
         """Whether there are images, and standard input is read once.
@@ -95,8 +108,14 @@ class RunArguments:
 
     def model_request(self) -> ModelRequest:
         """Which model."""
-        checkpoint = Path(self.checkpoint) if self.checkpoint else None
-        return ModelRequest(self.model, checkpoint, self.quick_gelu, self.offline)
+        return ModelRequest(
+            self.model,
+            Path(self.checkpoint) if self.checkpoint else None,
+            self.quick_gelu,
+            self.offline,
+            allow_pickle=self.allow_pickle,
+            revision=self.revision,
+        )
 
     def engine_options(self) -> EngineOptions:
         """Where and how it runs."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 from click.core import ParameterSource
 
+from clipcli.catalogue import architectures
 from clipcli.cli.classify_arguments import ClassifyArguments, format_by_suffix
 from clipcli.cli.console import Console
 from clipcli.cli.engine import open_engine
@@ -28,7 +29,7 @@ from clipcli.cli.options import (
 )
 from clipcli.cli.watch import Watch
 from clipcli.errors import UsageError
-from clipcli.models import resolve_model
+from clipcli.models import BUNDLED_MODEL, resolve_model
 
 if TYPE_CHECKING:
     from clipcli.classifier import Result, ScoreOptions, ZeroShotHead
@@ -89,14 +90,20 @@ def _with_one_format(ctx: click.Context, values: dict[str, Any]) -> dict[str, An
 
 
 def _with_the_files_model(ctx: click.Context, values: dict[str, Any]) -> dict[str, Any]:
-    """The options with the model that a file of embeddings names, where the user names none."""
+    """The options with the model that a file of embeddings names, where the user names none.
+
+    Only a model of clipcli's own list is taken at a file's word: a stranger's file must not make
+    it download from anywhere, or open a folder.
+    """
     if values["embeddings"] is None or values["checkpoint"] is not None:
         return values
     if ctx.get_parameter_source("model") is not ParameterSource.DEFAULT:
         return values
     from clipcli.embeddings import open_embeddings
 
-    return {**values, "model": open_embeddings(Path(values["embeddings"])).description.model}
+    model = open_embeddings(Path(values["embeddings"])).description.model
+    is_listed = model == BUNDLED_MODEL or model.partition(":")[0] in architectures()
+    return {**values, "model": model} if is_listed else values
 
 
 def _run(arguments: ClassifyArguments, console: Console) -> int:

@@ -55,6 +55,8 @@ class ClassifyArguments(RunArguments):
             super().check_images()
         elif self.images or self.files_from is not None:
             raise UsageError("--embeddings takes the place of images: name one or the other")
+        elif self.shard is not None:
+            raise UsageError("--shard goes with images: give it to clipcli embed")
 
     def _check_output(self) -> None:
         goes_on = "--resume" if self.resume else "--retry-failed" if self.retry_failed else None
@@ -64,6 +66,8 @@ class ClassifyArguments(RunArguments):
             raise UsageError(f"{goes_on} goes with -o FILE")
         if self.format_name(on_terminal=False) != "jsonl":
             raise UsageError(f"{goes_on} can read JSONL only: write to -o FILE.jsonl")
+        if self.embeddings is not None:
+            raise UsageError(f"{goes_on} goes with images: scoring --embeddings takes a moment")
         if self.unordered:
             raise UsageError(f"{goes_on} needs the input order: leave out --unordered")
 
@@ -98,7 +102,8 @@ class ClassifyArguments(RunArguments):
             return ""
         if self.retry_failed:
             return "give the same command to try again; no result is lost"
-        if self.format_name(on_terminal=False) == "jsonl":
+        is_ordered = self.embeddings is None and not self.unordered
+        if is_ordered and self.format_name(on_terminal=False) == "jsonl":
             return "give the same command with --resume to go on"
         return f"what is done is in {self.output}.part"
 

@@ -12,6 +12,7 @@ from clipcli.catalogue import architectures
 from clipcli.cli.console import Console
 from clipcli.cli.options import console_options
 from clipcli.errors import ModelError, UsageError
+from clipcli.models import SAFE_NAMES
 
 
 @click.command()
@@ -64,10 +65,12 @@ def _check(source: Path, target: Path, *, force: bool) -> None:
 
 def _next_command(source: Path, target: Path, *, is_program: bool) -> str:
     """What classifies with the new file, as far as the old one's name tells."""
+    words = ["clipcli", "IMAGE", "-l", "TEXT", "-l", "TEXT", "--model"]
+    if SAFE_NAMES.get(source.name) == target.name and source.parent == target.parent:
+        return shlex.join([*words, os.path.join(".", target.parent)])
     # OpenAI's names are open_clip's, but for ViT-L-14-336px.
     stem = source.stem.removesuffix("px")
     model = stem if stem in architectures() else "ARCHITECTURE"
-    words = ["clipcli", "IMAGE", "-l", "TEXT", "-l", "TEXT", "--model", model]
-    words += ["--checkpoint", str(target)]
+    words += [model, "--checkpoint", str(target)]
     # All that OpenAI published so was trained with it; of others only their makers know.
     return shlex.join([*words, "--quick-gelu"] if is_program else words)

@@ -73,8 +73,8 @@ def _text(finding: Fact | Check) -> str:
 
     if not isinstance(finding, Check):
         return finding.text
-    word = "FAILED" if finding.outcome is Outcome.FAILED else finding.outcome.value
-    return f"{word:<7}  {finding.detail}"
+    words = {Outcome.OK: "ok", Outcome.FAILED: "FAILED", Outcome.NOT_RUN: "not run"}
+    return f"{words[finding.outcome]:<7}  {finding.detail}"
 
 
 def _verdict(report: Report) -> str:

@@ -203,6 +203,16 @@ weights_options = _grouped(
         help="Whether the checkpoint was trained with QuickGELU.",
     ),
     click.option(
+        "--allow-pickle",
+        is_flag=True,
+        help="Also read weights that are a pickle (.pt, .bin), as data only: no code in it runs.",
+    ),
+    click.option(
+        "--revision",
+        metavar="COMMIT|TAG|BRANCH",
+        help="Of the model's repository on the hub.  [default: the commit that was first used]",
+    ),
+    click.option(
         "--offline",
         is_flag=True,
         envvar="CLIPCLI_OFFLINE",

@@ -80,4 +80,7 @@ class Progress:
     def close(self) -> None:
         """Take the bar away."""
         if self._bar is not None:
+            # A failure's line draws the bar anew even before its delay is over, and tqdm would
+            # not wipe it then: it believes that there is none yet.
+            self._bar.delay = 0
             self._bar.close()

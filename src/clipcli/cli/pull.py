@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -34,9 +34,9 @@ def pull(
     /,
     name: str,
     checkpoint: str | None,
-    quick_gelu: bool | None,
-    offline: bool,
     precision: str,
+    offline: bool,
+    **request: Any,  # noqa: ANN401
 ) -> None:
     """Download a model, or take a local one, and prepare it.
 
@@ -48,8 +48,8 @@ def pull(
     clipcli pull ViT-B/32 --precision int8
     clipcli pull ViT-B-32 --checkpoint mine.safetensors --no-quick-gelu
     """  # noqa: D301  click wants the character \b itself
-    request = ModelRequest(name, Path(checkpoint) if checkpoint else None, quick_gelu, offline)
-    spec = resolve_model(request)
+    file = Path(checkpoint) if checkpoint else None
+    spec = resolve_model(ModelRequest(name, file, offline=offline, **request))
 
     from clipcli.bundles import bundle_folder, check_preparable, open_bundle
     from clipcli.weights import fetch_model

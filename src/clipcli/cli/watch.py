@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from clipcli.cli.interruption import Interruption
 from clipcli.cli.progress import Progress
-from clipcli.errors import UsageError
+from clipcli.errors import ClipcliError
 from clipcli.feeder import Feed, until, with_lulls
 from clipcli.labels import UNKNOWN
 
@@ -118,11 +118,14 @@ class Watch:
         Raises:
             KeyboardInterrupt: the run was interrupted.
             Terminated: it was terminated.
-            UsageError: the summary cannot be written.
+            ClipcliError: the summary cannot be written.
         """
-        self._console.summary(self._run.tally, self._progress.rate)
+        total = self._run.tally.total
+        # Where the run was cut before its first image, the list is not to blame.
+        if total or not self.is_cut:
+            self._console.summary(self._run.tally, self._progress.rate)
         if self.is_cut:
-            why = f"ended after {self._run.tally.total:,} images"
+            why = f"ended after {total:,} image{'' if total == 1 else 's'}"
             if self.is_over:
                 why += ": too many have failed"
             self._console.hint("; ".join(filter(None, [why, self._way_on])))
@@ -142,7 +145,8 @@ class Watch:
         try:
             write_json(Path(file), summary(self._run.tally, ending, settings))
         except OSError as error:
-            raise UsageError(f"cannot write --summary {file} ({error.strerror})") from error
+            # Not the command line's fault: that there is a place for it was seen before the run.
+            raise ClipcliError(f"cannot write --summary {file} ({error.strerror})") from error
 
 
 def outcome(tally: Tally) -> Outcome:

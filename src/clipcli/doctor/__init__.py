@@ -28,7 +28,7 @@ def examine(images: Path | None, tell: Callable[[str], None]) -> Report:
     tell("reading the models' files")
     present = Section("models", models())
     tell("asking for known answers")
-    own, published = self_test(loaded), published_answers(images)
+    own, published = self_test(loaded), published_answers(loaded, images)
     return Report(
         [
             *facts,
@@ -36,7 +36,7 @@ def examine(images: Path | None, tell: Callable[[str], None]) -> Report:
             decoders,
             places,
             present,
-            Section("self-test", own),
+            Section("self test", own),
             Section("published answers", published),
         ]
     )

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clipcli import catalogue
 from clipcli.doctor.report import Check, Outcome, attempt
 from clipcli.engines.base import fingerprint
 from clipcli.hashes import hash_file
-from clipcli.hub_cache import HubFile, cache_root, hash_in_name
+from clipcli.hub_cache import HubFile, MissingFileError, cache_root, hash_in_name
 from clipcli.models import BUNDLED_MODEL, HUB_PREFIX, ModelRequest, resolve_model
 from clipcli.pins import read_pins
 
@@ -84,22 +83,27 @@ def _downloaded() -> Iterator[Check]:
 
 def _cached() -> Iterator[tuple[str, HubFile]]:
     """Models whose weights lie in the hub's cache, by the name that clipcli takes."""
-    published: dict[str, list[catalogue.PretrainedTag]] = {}
-    for architecture in catalogue.architectures():
-        for tag in catalogue.pretrained_tags(architecture).values():
-            if tag.repository is not None and tag.architecture == architecture:
-                published.setdefault(tag.repository, []).append(tag)
+    published = _published()
     for folder in sorted(cache_root().glob("models--*")):
         repository = folder.name.removeprefix("models--").replace("--", "/", 1)
-        tags = published.get(repository)
-        names = [(tag.name, tag.filename) for tag in tags or ()]
-        if tags is None:
-            names = [(f"{HUB_PREFIX}{repository}", catalogue.DEFAULT_WEIGHTS_FILE)]
-        for name, filename in names:
+        # What open_clip does not list may be an open_clip model all the same.
+        other = [(f"{HUB_PREFIX}{repository}", catalogue.DEFAULT_WEIGHTS_FILE)]
+        for name, filename in published.get(repository, other):
             file = HubFile(repository, filename)
             commit = file.commit(read_pins(repository))
             if commit is not None and file.path(commit).is_file():
                 yield name, file
+
+
+def _published() -> dict[str, list[tuple[str, str]]]:
+    """The hub's repository -> the names of the weights that it holds, each with its file."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for architecture in catalogue.architectures():
+        for tag in catalogue.pretrained_tags(architecture).values():
+            # A QuickGELU twin's tags are those of its architecture.
+            if tag.architecture == architecture and tag.repository is not None:
+                found.setdefault(tag.repository, []).append((tag.name, tag.filename))
+    return found
 
 
 def _weights(name: str, wanted: HubFile) -> list[Check]:
@@ -131,10 +135,13 @@ def _fingerprint(name: str, sha256: str) -> str | None:
     """The fingerprint with which torch would run the weights, where it needs no other file."""
     from clipcli.images import PreprocessConfig
 
-    spec = resolve_model(ModelRequest(name, offline=True))
+    try:
+        spec = resolve_model(ModelRequest(name, offline=True))
+    except MissingFileError:  # weights alone, without their configuration
+        return None
     if spec.hub_tokenizer:  # the identity then holds the tokenizer's hash, too
         return None
     config: dict[str, Any] = dict(spec.config)
-    size = config["vision_cfg"].get("image_size", 224)
+    size = config["vision_cfg"].get("image_size", 224)  # open_clip's own default
     pixels = PreprocessConfig.from_open_clip(spec.preprocess, size)
     return fingerprint(sha256, config, pixels, "fp32")

@@ -16,7 +16,7 @@ class Outcome(StrEnum):
     OK = "ok"
     FAILED = "failed"
     # Something that it needs is not here; the detail says what.
-    NOT_RUN = "not run"
+    NOT_RUN = "not_run"
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Section:
     def to_json(self) -> object:
         """Facts as an object, name to value; checks as an array."""
         checks = [check.to_json() for check in self.checks]
-        facts = {fact.name: fact.value for fact in self.findings if isinstance(fact, Fact)}
+        facts = {_key(fact.name): fact.value for fact in self.findings if isinstance(fact, Fact)}
         return facts or checks
 
 
@@ -101,12 +101,17 @@ class Report:
 
     def to_json(self) -> dict[str, object]:
         """One object: whether all agreed, then a member for each section."""
-        sections = {section.title: section.to_json() for section in self.sections}
+        sections = {_key(section.title): section.to_json() for section in self.sections}
         return {"ok": self.agreed, **sections}
 
     def _checks(self) -> Iterator[Check]:
         for section in self.sections:
             yield from section.checks
+
+
+def _key(name: str) -> str:
+    """A name that programs can write without quotes, but for those of packages."""
+    return name.replace(" ", "_")
 
 
 def attempt(name: str, look: Callable[[], Sequence[Check]]) -> list[Check]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -50,32 +50,26 @@ def engines() -> tuple[list[Check], dict[str, Engine]]:
 def self_test(loaded: Mapping[str, Engine]) -> list[Check]:
     """The bundled model's answers, engine by engine."""
     answers = [answer for answer in known_answers() if answer.model == BUNDLED_MODEL]
-    return [
-        check
-        for way, engine in loaded.items()
-        for check in attempt(
-            f"{BUNDLED_MODEL}, {way}",
-            partial(_compare, f"{BUNDLED_MODEL}, {way}", engine, answers, CHECK_PHOTOS),
-        )
-    ]
+    checks = []
+    for way, engine in loaded.items():
+        name = f"{BUNDLED_MODEL}, {way}"
+        checks += attempt(name, partial(_compare, name, engine, answers, CHECK_PHOTOS))
+    return checks
 
 
-def published_answers(folder: Path | None) -> list[Check]:
+def published_answers(loaded: Collection[str], folder: Path | None) -> list[Check]:
     """The published answers of real models, as far as these and the images are here.
 
     Args:
+        loaded: the ways in which the bundled model could be loaded.
         folder: of the images; None where there is none.
     """
     answers = [answer for answer in known_answers() if answer.model != BUNDLED_MODEL]
-    names = dict.fromkeys(answer.model for answer in answers)
-    return [
-        check
-        for name in names
-        for check in attempt(
-            name,
-            partial(_published, [answer for answer in answers if answer.model == name], folder),
-        )
-    ]
+    checks = []
+    for name in dict.fromkeys(answer.model for answer in answers):
+        of_model = [answer for answer in answers if answer.model == name]
+        checks += attempt(name, partial(_published, of_model, loaded, folder))
+    return checks
 
 
 def _load(way: str, loaded: dict[str, Engine]) -> list[Check]:
@@ -101,24 +95,26 @@ def _compare(
     return [Check(name, Outcome.OK, f"{len(answers)} known answers came out")]
 
 
-def _published(answers: Sequence[KnownAnswer], folder: Path | None) -> list[Check]:
+def _published(
+    answers: Sequence[KnownAnswer], loaded: Collection[str], folder: Path | None
+) -> list[Check]:
     """One model's answers: what is missing is said before anything is loaded."""
     model = answers[0].model
-    here = [
-        answer for answer in answers if folder is not None and (folder / answer.image).is_file()
-    ]
-    missing = [f"{answer.image} ({answer.origin})" for answer in answers if answer not in here]
     ways = _ways(model)
-    checks = []
     if not ways:
         return [Check(model, Outcome.NOT_RUN, "it is neither prepared nor in the hub's cache")]
+    here = [answer for answer in answers if folder and (folder / answer.image).is_file()]
+    missing = [f"{answer.image} ({answer.origin})" for answer in answers if answer not in here]
+    checks = []
     if missing:
         where = f"in {folder}" if folder else "in a folder that --images names"
-        detail = f"needs {' and '.join(missing)} {where}"
-        checks.append(Check(model, Outcome.NOT_RUN, detail))
+        checks.append(Check(model, Outcome.NOT_RUN, f"needs {' and '.join(missing)} {where}"))
     for way in ways if here else ():
         name = f"{model}, {way}"
-        checks += attempt(name, partial(_run_published, name, way, here, folder or Path()))
+        if way not in loaded:
+            checks.append(Check(name, Outcome.NOT_RUN, "the engine does not load"))
+        else:
+            checks += attempt(name, partial(_run_published, name, way, here, folder or Path()))
     return checks
 
 

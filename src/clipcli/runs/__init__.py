@@ -15,6 +15,7 @@ from clipcli.runs.lock import Lock, writable
 from clipcli.runs.output import FileOutput, RetryOutput, RunFiles, RunOutput
 from clipcli.runs.records import EarlierResults
 from clipcli.runs.settings import (
+    AS_READY,
     PROVENANCE,
     RESUMED,
     SIZES,
@@ -109,7 +110,7 @@ def _new(refs: Iterator[ImageRef], options: RunOptions, lock: Lock) -> RunOutput
 
 def _in_the_way(options: RunOptions) -> str:
     part = options.files.part
-    if options.settings.get("format") != "jsonl":
+    if options.settings.get("format") != "jsonl" or options.settings.get("order") == AS_READY:
         return f"{part} is left of an interrupted run: delete it to start over"
     with part.open("rb") as stream:
         count = sum(line.endswith(b"\n") for line in stream)

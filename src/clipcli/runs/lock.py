@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,9 @@ from pathlib import Path
 from typing import IO
 
 from clipcli.errors import UsageError
+
+# What a disk answers that takes no more: not the fault of the request.
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
 class Lock:
@@ -69,9 +73,16 @@ def _lock(stream: IO[bytes]) -> None:
 
 @contextmanager
 def writable(file: Path) -> Iterator[None]:
-    """Say of a file that cannot be opened which one it is, and why."""
+    """Say of a file that cannot be opened which one it is, and why.
+
+    Raises:
+        OSError: the disk is full or broken.
+        UsageError: everything else that keeps a file from being written.
+    """
     try:
         yield
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        if isinstance(error, OSError) and error.errno in _FULL:
+            raise
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise UsageError(f"cannot write {file} ({reason})") from error

@@ -23,6 +23,9 @@ RESUMED = "resumed"
 SIZES = "bytes"
 """The size of the finished file, and those that it had before it was continued."""
 
+AS_READY = "as ready"
+"""An order of results that no later run can repeat."""
+
 _NOT_COMPARED = {PROVENANCE, RESUMED, SIZES}
 _MISSING = object()
 _LONGEST = 60
@@ -85,10 +88,17 @@ def read_settings(file: Path) -> dict[str, Any]:
 def write_json(file: Path, value: object) -> None:
     """Write a JSON file whole or not at all: beside its place, then renamed.
 
+    A device or a pipe (`/dev/null`, `/dev/stderr`) stays what it is, and is written to.
+
     Raises:
         OSError: it cannot be written; what was there before still is.
     """
     text = json.dumps(value, indent=2, allow_nan=False) + "\n"
+    if file.exists() and not file.is_file():
+        with file.open("w", encoding="utf-8") as stream:
+            stream.write(text)
+        return
+    file = file.resolve()  # a link stays, too
     # Not tempfile: its files are closed to everyone but their owner, and stay so when renamed.
     beside = file.with_name(f"{file.name}.{os.getpid()}.tmp")
     try:

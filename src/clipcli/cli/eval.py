@@ -1,0 +1,346 @@
+"""`clipcli eval`: how good the answers are on one's own pictures, and which prompts do best."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import click
+from click.core import ParameterSource
+
+from clipcli.cli.console import Console
+from clipcli.cli.engine import open_engine
+from clipcli.cli.eval_arguments import EvalArguments
+from clipcli.cli.options import (
+    console_options,
+    engine_options,
+    input_options,
+    label_options,
+    model_options,
+)
+from clipcli.cli.watch import Outcome
+from clipcli.errors import ClipcliError
+from clipcli.models import resolve_model
+from clipcli.printable import valid_unicode
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from clipcli.classifier import Failure, ZeroShotHead
+    from clipcli.engines.base import ModelInfo
+    from clipcli.errors import InputError
+    from clipcli.evaluation import Dataset, Row
+    from clipcli.labels import LabelSet
+    from clipcli.models import ModelSpec
+    from clipcli.sources import ImageRef
+
+# What names images on other commands' lines: here the data does.
+_NAMING = ("images", "recursive", "files_from", "null_separated", "shard")
+
+
+def _reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Of the input options those that say how images are read, not which."""
+    decorated: Any = input_options(command)
+    kept = [option for option in decorated.__click_params__ if option.name not in _NAMING]
+    decorated.__click_params__ = kept
+    return command
+
+
+@click.command(
+    "eval",
+    epilog="Exit codes: 0 all done, 2 usage, 3 some images failed and are left out, 4 all failed,"
+    " 5 no model, 6 less than --min-accuracy, 130 interrupted, 143 terminated.",
+)
+@_reading_options
+@click.argument("data", type=click.Path())
+@label_options
+@click.option(
+    "--compare-templates",
+    metavar="TEXT",
+    multiple=True,
+    help="A template, or a set of them, to compare with the others; give several.",
+)
+@click.option(
+    "--compare-models",
+    metavar="NAME",
+    multiple=True,
+    help="A model to compare with the others; give several.",
+)
+@click.option(
+    "--min-accuracy",
+    type=click.FloatRange(0, 1),
+    metavar="P",
+    default=0.0,
+    help="Exit with 6 if top-1 accuracy is below P.",
+)
+@click.option(
+    "--precision-target",
+    "precision_targets",
+    type=click.FloatRange(0, 1, min_open=True),
+    metavar="P",
+    multiple=True,
+    help="Suggest a --min-probability at which P of the answers are right.  [default: 0.95]",
+)
+@click.option(
+    "--json",
+    "json_file",
+    metavar="FILE",
+    type=click.Path(dir_okay=False),
+    help="Write all figures, answers, settings and versions to FILE.",
+)
+@click.option(
+    "--plots",
+    metavar="FOLDER",
+    type=click.Path(file_okay=False),
+    help="Draw the confusion matrix, the reliability curve and the recalls, as PNG and SVG.",
+)
+@click.option("--no-color", is_flag=True, help="No bold headings on a terminal (as with NO_COLOR).")
+@model_options
+@engine_options
+@console_options
+@click.pass_context
+def evaluate(ctx: click.Context, /, **values: Any) -> int:  # noqa: ANN401
+    """Measure how good the answers are on pictures of your own, whose labels you know.
+
+    DATA is a folder with a folder of images for each class (traffic_light/ is the class 'traffic
+    light'), or a CSV or TSV file with a path and a label on each line. The labels to choose from
+    are the classes, unless -l or --labels name more.
+
+    \b
+    clipcli eval photos/ -t 'a photo of a {}.'
+    clipcli eval labels.tsv --compare-templates '{}' --compare-templates openai7
+    clipcli eval photos/ --model tiny --min-accuracy 0.9 --json figures.json --plots figures/
+
+    Accuracy comes with a 95 % confidence interval (a bootstrap over the images). Each image is
+    read once for each model, however many templates are compared. The first row is -t (or the
+    first of --compare-templates) with --model (or the first of --compare-models); the others are
+    measured against it. Images that cannot be read are told, and count nowhere.
+    """  # noqa: D301  click wants the character \b itself
+    console: Console = ctx.obj
+    arguments = EvalArguments(**_with_a_first_model(ctx, values), verbose=console.verbose)
+    with console.warnings():
+        return _run(arguments, console)
+
+
+def _with_a_first_model(ctx: click.Context, values: dict[str, Any]) -> dict[str, Any]:
+    """The options with the first model to compare in the place of one that nobody has named."""
+    is_named = ctx.get_parameter_source("model") is not ParameterSource.DEFAULT
+    if is_named or values["checkpoint"] is not None or not values["compare_models"]:
+        return values
+    return {**values, "model": values["compare_models"][0]}
+
+
+def _run(arguments: EvalArguments, console: Console) -> int:
+    """Check everything that is cheap to check, then take one model after the other."""
+    arguments.check_outputs()
+    arguments.engine_options()
+    data = arguments.dataset()
+    prompts = arguments.prompt_sets(data.classes)
+    specs = [resolve_model(request) for request in arguments.model_requests()]
+    for spec in specs:
+        next(iter(prompts.values())).check_alternatives(spec.activation)
+
+    trial = _Trial(arguments, console, data, len(specs))
+    with closing(trial):
+        models = [trial.through(spec, prompts.values()) for spec in specs]
+    trial.sum_up()
+    if not trial.kept:
+        return Outcome.NONE_SUCCEEDED
+    return _report(trial, _compared(trial, models, prompts), models[0].info)
+
+
+@dataclass(frozen=True, eq=False)
+class _Tried:
+    """What is left of a model when images and labels have gone through it.
+
+    Attributes:
+        info: the model.
+        heads: one for each set of prompts.
+        embeddings: of all images, shape (n, embed_dim); a failure's row means nothing.
+    """
+
+    info: ModelInfo
+    heads: list[ZeroShotHead]
+    embeddings: NDArray[np.float32]
+
+
+class _Trial:
+    """One run: what is tried, and what becomes of its images.
+
+    Args:
+        arguments: the command line.
+        console: where failures, progress and the summary are told.
+        data: the images; their indexes are their places.
+        models: how many models they go through.
+    """
+
+    def __init__(
+        self, arguments: EvalArguments, console: Console, data: Dataset, models: int
+    ) -> None:
+        from clipcli.cli.progress import Progress
+        from clipcli.runs.output import RunOutput
+        from clipcli.tally import Tally
+
+        self.arguments = arguments
+        self.console = console
+        self.data = data
+        self.failures: dict[int, Failure] = {}
+        # An image counts once for each model here, for the bar.
+        self._tally = Tally()
+        run = RunOutput(sys.stdout, iter(()), self._tally)
+        self._progress = Progress(console, run, models * len(data.refs))
+
+    @property
+    def kept(self) -> list[int]:
+        """Places of the images that no model has failed with: rows compare the same images."""
+        return [place for place in range(len(self.data.refs)) if place not in self.failures]
+
+    def through(self, spec: ModelSpec, prompts: Iterable[LabelSet]) -> _Tried:
+        """Put labels and images through a model, which is then let go."""
+        import numpy as np
+
+        from clipcli.classifier import build_head
+        from clipcli.evaluation import encode_images
+
+        engine = open_engine(self.arguments, spec, self.console)
+        cache = self.arguments.text_cache()
+        heads = [build_head(engine, labels, cache) for labels in prompts]
+        places = self.kept
+        refs = [self.data.refs[place] for place in places]
+        encoded = encode_images(refs, engine, self.arguments.pipeline_options(), self._tell)
+        embeddings = np.zeros((len(self.data.refs), engine.info.embed_dim), np.float32)
+        embeddings[places] = encoded.embeddings
+        return _Tried(engine.info, heads, embeddings)
+
+    def _tell(self, ref: ImageRef, error: InputError | None) -> None:
+        from clipcli.classifier import Failure
+
+        if error is None:
+            self._tally.done += 1
+        else:
+            failure = Failure.of(ref, error)
+            self.failures[ref.index] = failure
+            self._tally.failed[failure.code.value] += 1
+            self.console.failure(failure)
+        self._progress.advance()
+
+    def close(self) -> None:
+        """Take the progress bar away."""
+        self._progress.close()
+
+    def sum_up(self) -> None:
+        """Tell what became of the images; each counts once, however many models there were."""
+        from clipcli.tally import Tally
+
+        codes = Counter(failure.code.value for failure in self.failures.values())
+        self.console.summary(Tally(done=len(self.kept), failed=codes), self._progress.rate)
+
+
+def _compared(
+    trial: _Trial, models: Iterable[_Tried], prompts: Mapping[str, LabelSet]
+) -> tuple[Row, ...]:
+    """Each model with each set of prompts, on the images that all models could take."""
+    import numpy as np
+
+    from clipcli.evaluation import Contender, compare, evaluate
+
+    names = next(iter(prompts.values())).names
+    places = {name: place for place, name in enumerate(names)}
+    kept = trial.kept
+    truth = np.array([places[trial.data.labels[place]] for place in kept])
+    options = trial.arguments.evaluation_options()
+    return compare(
+        [
+            Contender(
+                model.info,
+                name,
+                labels.templates,
+                evaluate(head, model.embeddings[kept], truth, options),
+            )
+            for model in models
+            for head, (name, labels) in zip(model.heads, prompts.items(), strict=True)
+        ]
+    )
+
+
+def _report(trial: _Trial, rows: tuple[Row, ...], info: ModelInfo) -> int:
+    """Print, write and draw what was found out, and give the exit code."""
+    from clipcli.evaluation.table import TableOptions, table
+
+    arguments = trial.arguments
+    images = trial.data.subset(trial.kept)
+    best = rows[0].contender.evaluation.accuracy()
+    is_below = best < arguments.min_accuracy
+    failed = Outcome.SOME_FAILED if trial.failures else Outcome.ALL_DONE
+    code = Outcome.NOT_AS_EXPECTED if is_below else failed
+    options = TableOptions(arguments.verbose, color=_wants_color(arguments))
+    stream = _results_stream()
+    stream.write(table(rows, images, options))
+    stream.flush()  # before what standard error has to say of it
+    if arguments.json_file is not None:
+        _write_json(trial, rows, info, code)
+    if arguments.plots is not None:
+        _draw(rows[0], arguments.plots)
+    if is_below:
+        right = int(rows[0].contender.evaluation.answers.correct.sum())
+        share = f"{best:.4f} ({right:,} of {len(images.refs):,})"
+        text = f"top-1 accuracy is {share}, below {arguments.min_accuracy:g}"
+        trial.console.problem(arguments.data, text)
+    return code
+
+
+def _wants_color(arguments: EvalArguments) -> bool:
+    # https://no-color.org: set and not empty.
+    is_refused = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return sys.stdout.isatty() and not (arguments.no_color or is_refused)
+
+
+def _results_stream() -> TextIO:
+    """Standard output, in UTF-8 whatever the locale."""
+    stream: Any = sys.stdout
+    stream.reconfigure(encoding="utf-8", newline="\n")
+    result: TextIO = stream
+    return result
+
+
+def _write_json(trial: _Trial, rows: tuple[Row, ...], info: ModelInfo, code: int) -> None:
+    from clipcli.cli.settings import run_settings
+    from clipcli.evaluation.record import record
+    from clipcli.provenance import library_versions
+    from clipcli.runs.settings import write_json
+
+    arguments = trial.arguments
+    settings = run_settings(arguments, info)
+    settings["provenance"].update(library_versions(("scikit-learn", "scipy")))
+    found = {
+        "data": valid_unicode(arguments.data),
+        "min_accuracy": arguments.min_accuracy,
+        "exit_code": int(code),
+        **record(
+            rows,
+            trial.data.subset(trial.kept),
+            [failure for _, failure in sorted(trial.failures.items())],
+        ),
+        "settings": settings,
+    }
+    file = Path(str(arguments.json_file))
+    try:
+        write_json(file, found)
+    except OSError as error:
+        raise ClipcliError(f"cannot write --json {file} ({error.strerror})") from error
+
+
+def _draw(row: Row, folder: str) -> None:
+    from clipcli.plots import save_plots
+
+    try:
+        save_plots(row.contender.evaluation, Path(folder))
+    except OSError as error:
+        raise ClipcliError(f"cannot write --plots {folder} ({error.strerror})") from error

@@ -1,0 +1,78 @@
+"""What a zero-shot head answers for all images of a data set, as arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from clipcli.classifier import ZeroShotHead
+
+# In double precision, a thousand labels' worth of these is 8 MB.
+_IMAGES_AT_ONCE = 1024
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """The answers for n images. Labels are places in the head's order.
+
+    Attributes:
+        truth: the true label, shape (n,).
+        predicted: the best label, shape (n,); of equal ones the one named first, as ever.
+        ranks: how many labels are better than the true one, shape (n,).
+        confidence: the best label's probability, shape (n,).
+    """
+
+    truth: NDArray[np.int64]
+    predicted: NDArray[np.int64]
+    ranks: NDArray[np.int64]
+    confidence: NDArray[np.float64]
+
+    @property
+    def correct(self) -> NDArray[np.bool_]:
+        """Whether the best label is the true one, shape (n,)."""
+        return self.within(1)
+
+    def within(self, k: int) -> NDArray[np.bool_]:
+        """Whether the true label is among the k best, shape (n,)."""
+        is_within: NDArray[np.bool_] = self.ranks < k
+        return is_within
+
+
+def answer(
+    head: ZeroShotHead, embeddings: NDArray[np.float32], truth: NDArray[np.int64]
+) -> tuple[Answers, NDArray[np.float32]]:
+    """Score images.
+
+    Args:
+        head: of L labels.
+        embeddings: unit rows of shape (n, embed_dim).
+        truth: the true labels' places in the head, shape (n,).
+
+    Returns:
+        The answers, and the logits that they come from, shape (n, L).
+    """
+    count = len(embeddings)
+    predicted, ranks = np.empty(count, np.int64), np.empty(count, np.int64)
+    confidence = np.empty(count)
+    logits = np.empty((count, len(head.labels)), np.float32)
+    for start in range(0, count, _IMAGES_AT_ONCE):
+        part = slice(start, start + _IMAGES_AT_ONCE)
+        cosines = head.similarities(embeddings[part])
+        predicted[part] = cosines.argmax(axis=1)
+        ranks[part] = _ranks(cosines, truth[part])
+        confidence[part] = head.probabilities(cosines).max(axis=1)
+        logits[part] = head.logit_scale * cosines + head.logit_bias
+    return Answers(truth, predicted, ranks, confidence), logits
+
+
+def _ranks(cosines: NDArray[np.float64], truth: NDArray[np.int64]) -> NDArray[np.int64]:
+    own = np.take_along_axis(cosines, truth[:, None], axis=1)
+    # Of equal labels the one named first is the better one, as `classify` shows them.
+    is_earlier = np.arange(cosines.shape[1]) < truth[:, None]
+    is_better = (cosines > own) | ((cosines == own) & is_earlier)
+    ranks: NDArray[np.int64] = is_better.sum(axis=1)
+    return ranks

@@ -1,0 +1,162 @@
+"""Whether probabilities mean what they say, and the temperature at which they would.
+
+After Guo et al. 2017, On Calibration of Modern Neural Networks: the expected calibration error
+over 15 bins of equal width (section 2), and temperature scaling (section 4.2).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clipcli.classifier import sigmoid, softmax
+
+if TYPE_CHECKING:
+    from clipcli.evaluation.answers import Answers
+    from clipcli.models import Activation
+
+BINS = 15
+
+# Whoever is beyond these has too few mistakes, or too many, for a temperature to be found.
+_TEMPERATURES = 0.01, 100.0
+_IMAGES_AT_ONCE = 1024
+
+
+@dataclass(frozen=True)
+class Bin:
+    """The images whose best label's probability is above `low` and at most `high`.
+
+    Attributes:
+        low: lower end, in 0..1.
+        high: upper end, in 0..1.
+        images: how many there are.
+        confidence: the mean of their probabilities; None where there are none.
+        accuracy: the share of right answers; None where there are none.
+    """
+
+    low: float
+    high: float
+    images: int
+    confidence: float | None
+    accuracy: float | None
+
+
+@dataclass(frozen=True)
+class Temperature:
+    """A temperature fitted on the data.
+
+    Attributes:
+        value: divides the logits; above 1 the model is too sure of itself.
+        error: the expected calibration error with it, on the same images.
+    """
+
+    value: float
+    error: float
+
+
+def reliability_curve(
+    confidence: NDArray[np.float64], correct: NDArray[np.bool_], bins: int = BINS
+) -> tuple[Bin, ...]:
+    """Accuracy by confidence, in bins of equal width that are open below and closed above.
+
+    Args:
+        confidence: the best label's probability for each image, shape (n,).
+        correct: whether it is the true label, shape (n,).
+        bins: how many.
+    """
+    edges = np.linspace(0, 1, bins + 1)
+    # A probability of exactly 0 has its place in the first bin.
+    places = np.clip(np.digitize(confidence, edges, right=True) - 1, 0, bins - 1)
+    counts = np.bincount(places, minlength=bins)
+    confidences = np.bincount(places, confidence, bins)
+    hits = np.bincount(places, correct, bins)
+    return tuple(
+        Bin(
+            float(edges[place]),
+            float(edges[place + 1]),
+            int(count),
+            float(confidences[place] / count) if count else None,
+            float(hits[place] / count) if count else None,
+        )
+        for place, count in enumerate(counts)
+    )
+
+
+def expected_calibration_error(curve: Sequence[Bin]) -> float:
+    """The mean over all images of their bin's |accuracy - confidence|, in 0..1."""
+    gaps = (
+        one.images * abs(one.accuracy - one.confidence)
+        for one in curve
+        if one.accuracy is not None and one.confidence is not None
+    )
+    return math.fsum(gaps) / sum(one.images for one in curve)
+
+
+def fit_temperature(
+    logits: NDArray[np.float32], answers: Answers, activation: Activation
+) -> Temperature | None:
+    """Find the temperature at which the true labels are likeliest.
+
+    Args:
+        logits: shape (n, L).
+        answers: for the same n images.
+        activation: under `sigmoid` each label's yes or no is counted as likely or not.
+
+    Returns:
+        None where there is no best one: every answer is right, for example.
+    """
+    from scipy.optimize import minimize_scalar
+
+    low, high = (math.log(end) for end in _TEMPERATURES)
+    found = minimize_scalar(
+        lambda log: negative_log_likelihood(logits, answers.truth, activation, math.exp(log)),
+        bounds=(low, high),
+        method="bounded",
+        options={"xatol": 1e-6},
+    )
+    if not low + 0.01 < found.x < high - 0.01:
+        return None
+    value = math.exp(found.x)
+    confidence = _confidence(logits, activation, value)
+    curve = reliability_curve(confidence, answers.correct)
+    return Temperature(value, expected_calibration_error(curve))
+
+
+def negative_log_likelihood(
+    logits: NDArray[np.float32],
+    truth: NDArray[np.int64],
+    activation: Activation,
+    temperature: float,
+) -> float:
+    """The mean over images of -log p(truth), in nats, with the logits divided by a temperature.
+
+    Under `sigmoid`, -log p of the yes to the true label and of the no to every other.
+    """
+    total = 0.0
+    for start in range(0, len(logits), _IMAGES_AT_ONCE):
+        scaled = logits[start : start + _IMAGES_AT_ONCE].astype(np.float64) / temperature
+        own = np.take_along_axis(scaled, truth[start : start + len(scaled), None], axis=1)[:, 0]
+        if activation == "sigmoid":
+            # -log sigmoid(x) is log(1 + exp(-x)), and a no is a yes of the opposite sign.
+            losses = np.logaddexp(0, scaled).sum(axis=1) - own
+        else:
+            losses = np.logaddexp.reduce(scaled, axis=1) - own
+        total += float(losses.sum())
+    return total / len(logits)
+
+
+def _confidence(
+    logits: NDArray[np.float32], activation: Activation, temperature: float
+) -> NDArray[np.float64]:
+    """The best label's probability at a temperature, shape (n,)."""
+    shares = sigmoid if activation == "sigmoid" else softmax
+    parts = [
+        shares(logits[start : start + _IMAGES_AT_ONCE].astype(np.float64) / temperature)
+        for start in range(0, len(logits), _IMAGES_AT_ONCE)
+    ]
+    return np.concatenate([part.max(axis=1) for part in parts])

@@ -1,0 +1,67 @@
+"""Embeddings of a data set's images, whole in memory: each image is read once for a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clipcli.embeddings import unit_rows
+from clipcli.errors import FailureCode, InputError
+from clipcli.pipeline import encode
+
+if TYPE_CHECKING:
+    from clipcli.engines.base import Engine
+    from clipcli.pipeline import PipelineOptions
+    from clipcli.sources import ImageRef
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """Images that have gone through a model.
+
+    Attributes:
+        embeddings: unit rows of shape (n, embed_dim); a failure's row means nothing.
+        failures: why an image has no embedding, by its place among the n.
+    """
+
+    embeddings: NDArray[np.float32]
+    failures: Mapping[int, InputError]
+
+
+def encode_images(
+    refs: Sequence[ImageRef],
+    engine: Engine,
+    options: PipelineOptions,
+    tell: Callable[[ImageRef, InputError | None], None] = lambda _ref, _error: None,
+) -> Encoded:
+    """Read and embed images.
+
+    Args:
+        refs: n images, with an index of their own each.
+        engine: the model.
+        options: how images are read; results come in input order.
+        tell: is called for each image when it is done, with its failure if it has one.
+    """
+    embeddings = np.zeros((len(refs), engine.info.embed_dim), np.float32)
+    failures: dict[int, InputError] = {}
+    start = 0
+    for block in encode(refs, engine, options):
+        end = start + len(block.refs)
+        failures |= {start + place: error for place, error in block.failures.items()}
+        if block.embeddings is not None:
+            embeddings[start:end] = block.embeddings
+            for place in np.flatnonzero(~unit_rows(block.embeddings)).tolist():
+                failures.setdefault(start + place, _not_finite())
+        for place, ref in enumerate(block.refs, start):
+            tell(ref, failures.get(place))
+        start = end
+    return Encoded(embeddings, failures)
+
+
+def _not_finite() -> InputError:
+    message = "the model's embedding of this image is not finite"
+    return InputError(FailureCode.NOT_FINITE, message)

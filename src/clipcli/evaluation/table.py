@@ -1,0 +1,173 @@
+"""An evaluation as text: aligned tables, the same on a terminal and in a pipe."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from clipcli.evaluation.comparison import TOP, Row
+from clipcli.evaluation.dataset import Dataset
+from clipcli.evaluation.evaluation import Evaluation
+from clipcli.evaluation.intervals import Interval
+from clipcli.evaluation.metrics import ClassMetrics
+from clipcli.evaluation.thresholds import Threshold
+from clipcli.printable import printable, shortened, width
+
+_LONGEST = 40
+_FEW_CLASSES = 20
+_LOWEST = 10
+_MISTAKES = 10
+
+
+@dataclass(frozen=True)
+class TableOptions:
+    """How the tables are written.
+
+    Attributes:
+        verbose: all classes are shown, not only those that do worst.
+        color: headings may be bold.
+    """
+
+    verbose: bool = False
+    color: bool = False
+
+
+def table(rows: Sequence[Row], images: Dataset, options: TableOptions) -> str:
+    """Everything that people want to see first; the first row's classes and mistakes.
+
+    Args:
+        rows: one or more contenders.
+        images: that were answered, without those that failed.
+        options: how it is written.
+    """
+    first = rows[0]
+    parts = [_overview(first, images, options)]
+    if len(rows) > 1:
+        parts.insert(0, _comparison(rows, options))
+    parts += [_classes(first.contender.evaluation, options)]
+    parts += [_mistakes(first.contender.evaluation, images, options)]
+    parts += [_suggestions(first, options)]
+    return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
+
+
+def _comparison(rows: Sequence[Row], options: TableOptions) -> list[str]:
+    heading = (
+        *("model", "prompts", "top-1", "95 % interval"),
+        *(f"top-{TOP}", "recall", "ECE", "difference", "95 % interval"),
+    )
+    return _aligned(heading, [_compared(row) for row in rows], "llrlrrrrl", options)
+
+
+def _compared(row: Row) -> list[str]:
+    contender, evaluation = row.contender, row.contender.evaluation
+    return [
+        _shown(contender.model.name),
+        _shown(contender.prompts),
+        _number(evaluation.accuracy()),
+        _range(row.top1),
+        _number(evaluation.accuracy(TOP)),
+        _number(evaluation.mean_recall),
+        _number(evaluation.calibration_error),
+        "" if row.difference is None else f"{row.difference:+.4f}",
+        _range(row.difference_interval),
+    ]
+
+
+def _overview(row: Row, images: Dataset, options: TableOptions) -> list[str]:
+    contender, evaluation = row.contender, row.contender.evaluation
+    figures = [["top-1", _number(evaluation.accuracy()), _range(row.top1)]]
+    if len(evaluation.labels) > TOP:  # else it is 1, and means nothing
+        figures.append([f"top-{TOP}", _number(evaluation.accuracy(TOP)), _range(row.top5)])
+    figures.append(["mean recall", _number(evaluation.mean_recall), _range(row.mean_recall)])
+    figures.append(["calibration error (ECE)", _number(evaluation.calibration_error), ""])
+    what = (
+        f"{_shown(contender.model.name)}, prompts {_shown(contender.prompts)}:"
+        f" {evaluation.images:,} images of {len(images.classes):,} classes,"
+        f" {len(evaluation.labels):,} labels"
+    )
+    return [what, *_aligned(("", "", "95 % interval"), figures, "lrl", options)]
+
+
+def _classes(evaluation: Evaluation, options: TableOptions) -> list[str]:
+    classes: Sequence[ClassMetrics] = evaluation.classes
+    title = "class"
+    if not options.verbose and len(classes) > _FEW_CLASSES:
+        seen = [one for one in classes if one.recall is not None]
+        classes = sorted(seen, key=lambda one: (one.recall or 0.0, -one.images))[:_LOWEST]
+        title = "class (lowest recall)"
+    cells = [
+        [_shown(one.label), f"{one.images:,}", *map(_number, (one.precision, one.recall, one.f1))]
+        for one in classes
+    ]
+    return _aligned((title, "images", "precision", "recall", "F1"), cells, "lrrrr", options)
+
+
+def _mistakes(evaluation: Evaluation, images: Dataset, options: TableOptions) -> list[str]:
+    cells = [
+        [
+            _number(evaluation.answers.confidence[place]),
+            _shown(images.labels[place]),
+            _shown(evaluation.labels[evaluation.answers.predicted[place]]),
+            printable(images.refs[place].name),
+        ]
+        for place in evaluation.mistakes(_MISTAKES)
+    ]
+    heading = ("surest mistakes", "class", "answer", "image")
+    return _aligned(heading, cells, "rlll", options) if cells else []
+
+
+def _suggestions(row: Row, options: TableOptions) -> list[str]:
+    model, evaluation = row.contender.model, row.contender.evaluation
+    fitted = evaluation.temperature
+    lines = [_bold("suggestions", options)]
+    if fitted is None:
+        lines.append("no temperature is best for these images")
+    else:
+        lines.append(
+            f"temperature {fitted.value:.4f}: with a logit_scale of"
+            f" {model.logit_scale / fitted.value:.2f} in place of {model.logit_scale:.2f}"
+            f" the ECE is {fitted.error:.4f}, not {evaluation.calibration_error:.4f}"
+        )
+    for target, threshold in evaluation.thresholds.items():
+        lines.append(_suggestion(target, threshold, evaluation.images))
+    return lines
+
+
+def _suggestion(target: float, threshold: Threshold | None, images: int) -> str:
+    if threshold is None:
+        return f"precision {target:g}: no --min-probability reaches it"
+    return (
+        f"precision {target:g}: --min-probability {threshold.value} answers"
+        f" {threshold.answered:,} of {images:,} images, {threshold.right:,} of them right"
+    )
+
+
+def _aligned(
+    heading: Sequence[str], rows: Sequence[Sequence[str]], sides: str, options: TableOptions
+) -> list[str]:
+    """Columns two spaces apart, each to the left or to the right (`l` or `r`)."""
+    columns = zip(heading, *rows, strict=True)
+    widths = [max(map(width, column)) for column in columns]
+    lines = ["  ".join(map(_padded, cells, widths, sides)).rstrip() for cells in (heading, *rows)]
+    return [_bold(lines[0], options), *lines[1:]]
+
+
+def _padded(text: str, columns: int, side: str) -> str:
+    space = " " * (columns - width(text))
+    return space + text if side == "r" else text + space
+
+
+def _bold(text: str, options: TableOptions) -> str:
+    return f"\x1b[1m{text}\x1b[0m" if options.color else text
+
+
+def _shown(text: str) -> str:
+    return shortened(printable(text), _LONGEST)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _range(ends: Interval | None) -> str:
+    return "" if ends is None else f"{ends.low:.4f} to {ends.high:.4f}"

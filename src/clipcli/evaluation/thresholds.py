@@ -1,0 +1,70 @@
+"""Thresholds for `--min-probability`: how sure a model must be to be right often enough."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from clipcli.evaluation.answers import Answers
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """The smallest threshold at which a precision is reached, on the images at hand.
+
+    Attributes:
+        target: the precision wished for, in 0..1.
+        value: the threshold for `--min-probability`.
+        answered: how many images have an answer other than unknown.
+        right: how many of these answers are right.
+        coverage: the share of images that have an answer.
+    """
+
+    target: float
+    value: float
+    answered: int
+    right: int
+    coverage: float
+
+    @property
+    def precision(self) -> float:
+        """The share of right answers among those given."""
+        return self.right / self.answered
+
+
+def find_threshold(answers: Answers, target: float) -> Threshold | None:
+    """The smallest threshold whose answers have at least the precision wished for.
+
+    Returns:
+        None where no threshold does: the surest answers are wrong too often.
+    """
+    order = np.argsort(-answers.confidence, kind="stable")
+    confidence = answers.confidence[order]
+    right = np.cumsum(answers.correct[order])
+    answered = np.arange(1, len(order) + 1)
+    # A threshold cannot part images of the same probability: only the last of them may be it.
+    is_last = np.append(confidence[:-1] != confidence[1:], True)
+    reached = np.flatnonzero(is_last & (right / answered >= target))
+    if not len(reached):
+        return None
+    last = int(reached[-1])
+    below = float(confidence[last + 1]) if last + 1 < len(order) else 0.0
+    value = 0.0 if last + 1 == len(order) else shortest_between(below, float(confidence[last]))
+    count = last + 1
+    return Threshold(target, value, count, int(right[last]), count / len(order))
+
+
+def shortest_between(low: float, high: float) -> float:
+    """The number with the fewest decimals that is above `low` and at most `high`, in 0..1.
+
+    All of these part the images alike, and people will type it.
+    """
+    for digits in range(1, 17):
+        value: float = math.floor(high * 10.0**digits) / 10.0**digits
+        if low < value <= high:
+            return value
+    return high

@@ -1,0 +1,151 @@
+"""Collects results and thumbnails on disk while a run goes, and writes the page at its end."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO, Any, Self
+
+from clipcli.classifier import Failure, LabelScore, Result
+from clipcli.embeddings.base import PartFile
+from clipcli.errors import UsageError
+from clipcli.printable import printable
+from clipcli.report.counts import Counts
+from clipcli.report.page import Page, json_for_html
+
+# A picture's bars are a few hundred pixels wide: more digits would only make the file larger.
+_DIGITS = 6
+
+
+class Report:
+    """One run's results on their way into one HTML file.
+
+    What is added goes to disk, to files without a name: a run that is killed leaves nothing, and
+    memory holds only the thumbnails of images whose results have not come yet.
+
+    Args:
+        path: of the page; it appears when the report is finished, whole or not at all.
+        title: of the page.
+        labels: all that may be an answer, in the user's order.
+        settings: what the run is made with, for the page to tell; ready for JSON.
+
+    Raises:
+        UsageError: nothing can be written there.
+
+    Example:
+        >>> with Report(Path("report.html"), "Cats", ["cat", "dog"], {"model": "tiny"}) as report:
+        ...     report.add_thumbnail(0, jpeg)
+        ...     report.add(prediction)
+        ...     report.finish()
+    """
+
+    def __init__(
+        self, path: Path, title: str, labels: Sequence[str], settings: Mapping[str, Any]
+    ) -> None:
+        self._path = path
+        self._title = title
+        self._labels = {label: place for place, label in enumerate(labels)}
+        self._settings = settings
+        self._counts = Counts()
+        self._waiting: dict[int, bytes] = {}
+        with self._writing():
+            self._images = _spool(path.parent)
+            self._thumbnails = _spool(path.parent)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        """Forget what is not finished."""
+        self._images.close()
+        self._thumbnails.close()
+
+    def add_thumbnail(self, index: int, jpeg: bytes) -> None:
+        """Keep an image's picture until its result comes; may be called from any thread.
+
+        Args:
+            index: the image's position in the input.
+            jpeg: its picture, a few kilobytes.
+        """
+        # One step of a dict: no lock is needed.
+        self._waiting[index] = jpeg
+
+    def add(self, result: Result, truth: str | None = None) -> None:
+        """Add one image.
+
+        Args:
+            result: its scores, or why it has none.
+            truth: the label that it should have; None where nobody knows.
+
+        Raises:
+            KeyError: `truth`, or a label of the result, is none of the report's labels.
+            UsageError: the disk takes no more.
+        """
+        self._counts.add(result, truth)
+        jpeg = self._waiting.pop(result.index, b"")
+        with self._writing():
+            self._images.write(json_for_html(self._record(result, truth)) + "\n")
+            self._thumbnails.write(base64.b64encode(jpeg).decode() + "\n")
+
+    def finish(self, figures: Mapping[str, str] | None = None, *, is_cut: bool = False) -> None:
+        """Write the page; one that was there is replaced.
+
+        Args:
+            figures: names and values to be shown on top, beside the counts.
+            is_cut: whether the run ended before its images did, which the page then says.
+
+        Raises:
+            UsageError: it cannot be written; what was there before still is.
+        """
+        page = Page(
+            title=printable(self._title),
+            labels=[printable(label) for label in self._labels],
+            settings=self._settings,
+            counts=self._counts,
+            figures={printable(name): printable(text) for name, text in (figures or {}).items()},
+            is_cut=is_cut,
+        )
+        part = PartFile(self._path)
+        try:
+            with self._writing():
+                with part.path.open("w", encoding="utf-8", newline="\n") as file:
+                    page.write(file, _lines(self._images), _lines(self._thumbnails))
+                part.publish()
+        except BaseException:
+            part.discard()
+            raise
+
+    def _record(self, result: Result, truth: str | None) -> dict[str, Any]:
+        """A result as the page's script reads it; labels are places in the list of labels."""
+        record: dict[str, Any] = {"index": result.index, "name": printable(result.name)}
+        if truth is not None:
+            record["truth"] = self._labels[truth]
+        if isinstance(result, Failure):
+            failure = {"code": result.code.value, "message": printable(result.message)}
+            return {**record, "failure": failure}
+        answer = None if result.answer is None else self._labels[result.answer]
+        return {**record, "answer": answer, "scores": [*map(self._score, result.scores)]}
+
+    def _score(self, score: LabelScore) -> list[float]:
+        place = self._labels[score.label]
+        return [place, round(score.probability, _DIGITS), round(score.similarity, _DIGITS)]
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise UsageError(f"cannot write --report {self._path} ({error.strerror})") from error
+
+
+def _spool(folder: Path) -> IO[str]:
+    # Beside the page: where temporary files usually go may be memory, or a small disk.
+    return TemporaryFile("w+", dir=folder, encoding="ascii", newline="\n")
+
+
+def _lines(spool: IO[str]) -> Iterator[str]:
+    spool.seek(0)
+    return (line.rstrip("\n") for line in spool)

@@ -1,0 +1,95 @@
+"""The process in which strangers' images are decoded: what it is told, and how it answers.
+
+It reads its settings and then image after image from its standard input, each with its length in
+front, and answers on its standard output: one byte for the kind, then the pixels, whose size is
+known beforehand, or a failure's code and message with their length in front. It has decoded bytes
+of strangers, so nothing that it says is to be unpickled or taken on trust.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import ceil
+
+from PIL import Image
+
+from clipcli.errors import InputError
+from clipcli.images import ImageOptions, PreprocessConfig, decode, lift_pillow_limit
+
+READY, PIXELS, FAILURE = b"R", b"P", b"F"
+"""The kinds of answers."""
+
+LENGTH_BYTES = 8
+MAX_FAILURE_BYTES = 10_000
+
+# What an image may take while it is decoded: the greediest, JPEG 2000, has 12 bytes a pixel in
+# its decoder, as many again in its tiles, and 4 as Pillow's own. Beside it, the libraries.
+_BYTES_PER_PIXEL = 32
+_BYTES_BESIDE = 1 << 30
+
+# How much later than its parent a worker ends itself: only if there is no parent any more.
+_ORPHAN_SECONDS = 5
+
+
+def serve() -> None:
+    """A worker's life: read settings, then decode image after image until the input ends."""
+    requests = sys.stdin.buffer
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    config, options, seconds = pickle.load(requests)  # noqa: S301  the parent's own
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    lift_pillow_limit()
+    Image.init()  # all plug-ins, or the first image's time would go into their import
+    _limit_resources(options)
+    _silence()
+    answers.write(READY)
+    answers.flush()
+    while length := requests.read(LENGTH_BYTES):
+        data = requests.read(int.from_bytes(length))
+        with _end_of_an_orphan(seconds):
+            answer = _answer_to(data, config, options)
+        answers.write(answer)
+        answers.flush()
+
+
+def _answer_to(data: bytes, config: PreprocessConfig, options: ImageOptions) -> bytes:
+    try:
+        return PIXELS + decode(data, config, options).tobytes()
+    except InputError as error:
+        text = f"{error.code}\n{error.message[: MAX_FAILURE_BYTES // 8]}"
+        encoded = text.encode(errors="backslashreplace")
+        return FAILURE + len(encoded).to_bytes(LENGTH_BYTES) + encoded
+
+
+def _silence() -> None:
+    """Drop what decoders print: it would tear the answers, and a picture's author words it."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(nowhere, stream.fileno())
+
+
+def _limit_resources(options: ImageOptions) -> None:
+    """Let no decoder fill the machine's memory, or its disk with what is left of the dead."""
+    if sys.platform == "linux":  # elsewhere the limit of memory does not hold, or does not exist
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        limit = _BYTES_BESIDE + options.max_bytes + options.max_pixels * _BYTES_PER_PIXEL
+        _, highest = resource.getrlimit(resource.RLIMIT_DATA)
+        if highest == resource.RLIM_INFINITY or limit < highest:
+            resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+
+
+@contextmanager
+def _end_of_an_orphan(seconds: float) -> Iterator[None]:
+    """End this process if its parent, who would have done so, is gone while a decoder hangs."""
+    if not hasattr(signal, "alarm"):  # Windows
+        yield
+        return
+    signal.alarm(ceil(seconds) + _ORPHAN_SECONDS)  # the default action ends even a loop in C
+    yield
+    signal.alarm(0)

@@ -1,0 +1,54 @@
+"""What is read ahead: that a wait for it hears signals."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+
+import pytest
+from fake_engine import FakeEngine, grey_png
+
+from clipcli.lookahead import LookAhead
+from clipcli.pipeline import PipelineOptions
+from clipcli.sources import ImageRef, Stream
+
+
+class SlowFile:
+    """A file that can be read once somebody says so."""
+
+    def __init__(self) -> None:
+        self.is_waited_for, self.may_be_read = threading.Event(), threading.Event()
+        self.was_told = False
+
+    def read(self, _size: int) -> bytes:
+        self.is_waited_for.set()
+        self.was_told = self.may_be_read.wait(10)
+        return grey_png(3)
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_a_signal_that_does_not_interrupt_the_wait_is_heeded_all_the_same(ordered: bool) -> None:
+    file = SlowFile()
+    before = signal.signal(signal.SIGUSR1, lambda *_: file.may_be_read.set())
+
+    def signal_this_thread() -> None:
+        file.is_waited_for.wait(10)
+        time.sleep(0.3)  # no event tells that the main thread waits, too
+        # Taken by a thread that does not run Python's handlers: the wait of the one that does,
+        # the main thread, goes on as if the signal had come a moment before it.
+        signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
+
+    thread = threading.Thread(target=signal_this_thread)
+    try:
+        config = FakeEngine().info.preprocess
+        with LookAhead(config, PipelineOptions(workers=1, ordered=ordered)) as ahead:
+            ahead.submit(ImageRef(0, "slow.png", Stream(file)))
+            thread.start()
+            (decoded,) = ahead.take(1)
+    finally:
+        thread.join()
+        signal.signal(signal.SIGUSR1, before)
+
+    assert decoded.ref.name == "slow.png"
+    assert file.was_told
