@@ -2,7 +2,7 @@
 
     python -m benchmarks.report [--photos FOLDER] [--images 2000 10000] [--rounds 5]
 
-Each report has that many different thumbnails of the photos and is opened from disk by a fresh
+Each report shows the photos over and over, under other names, and is opened from disk by a fresh
 browser. Opening is all from the request to the first picture on the screen; a filter or an order,
 from the event to the next picture on the screen; scrolling, the time between two pictures while
 the whole gallery goes by in 200 steps.

@@ -14,6 +14,7 @@ import pytest
 from conftest import clean_environment, installed_command
 
 from clipcli.classifier import Failure
+from clipcli.cli import cli
 from clipcli.cli.console import Console
 from clipcli.cli.engine import _tell_choice
 from clipcli.engines import EngineChoice
@@ -22,7 +23,7 @@ from clipcli.models import ModelRequest, resolve_model
 from clipcli.tally import Tally
 
 TWO = ("-l", "cat", "-l", "dog")
-COMMANDS = ("cache", "classify", "completion", "models", "pull")
+COMMANDS = tuple(sorted(cli.commands))
 HELP_PAGES = [("--help",), *((command, "--help") for command in COMMANDS)]
 
 

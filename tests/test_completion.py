@@ -7,6 +7,8 @@ import subprocess
 import pytest
 from conftest import Command
 
+from clipcli.cli import cli
+
 
 def offered(clipcli: Command, line: str) -> list[str]:
     """What a shell would offer at the end of a command line; files as `file`, folders as `dir`."""
@@ -36,7 +38,7 @@ def test_options_complete_with_and_without_the_command_word(clipcli, start):
 
 
 def test_the_first_word_may_be_a_command_or_a_file(clipcli):
-    commands = ["cache", "classify", "completion", "models", "pull"]
+    commands = sorted(cli.commands)
     assert offered(clipcli, "clipcli ") == [*commands, "file"]
     assert offered(clipcli, "clipcli comp") == ["completion", "file"]
     assert offered(clipcli, "clipcli cat.jpg ") == ["file"]

@@ -71,8 +71,16 @@ def test_a_file_is_downloaded_once_and_found_without_the_hubs_client(hub, tmp_pa
 @pytest.mark.parametrize("name", ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"])
 def test_the_hubs_own_offline_switch_holds(hub, tmp_path, name):
     at_main = ("org/name", "a.txt", {"revision": "main"})
-    outcome = ask(hub.url, tmp_path, A, A_OFFLINE, at_main, **{name: "1"})
+    code = """
+from clipcli.hub import MissingFileError, hub_commit
+try:
+    hub_commit("org/name", "a.txt", "main")
+except MissingFileError:
+    told.append("unknown")
+"""
+    outcome = ask(hub.url, tmp_path, A, A_OFFLINE, at_main, first=code, **{name: "1"})
     assert all("offline is set" in found for found in outcome.found)
+    assert outcome.told == ["unknown"]
     assert (hub.requests, outcome.client) == ([], False)
 
 
@@ -224,12 +232,17 @@ class TestCachedFile:
         (tmp_path / "clipcli").write_text("in the way of a folder")
         assert hub_file("org/name", "a.txt") == file
 
-    def test_a_damaged_file_is_never_used(self, root):
+    @pytest.mark.parametrize("stored", [True, False])
+    def test_a_damaged_file_is_never_used(self, root, stored):
         file = fill_cache(root, b"content", name=sha256(b"contents"))
+        if stored:  # in a place that several repositories share, where names mean something else
+            blob = file.readlink()
+            blob.rename(root / ("0" * 64))
+            blob.symlink_to(root / ("0" * 64))
         with pytest.raises(ModelError, match="has changed since it was downloaded") as caught:
             hub_file("org/name", "a.txt", offline=True)
         assert str(file) in str(caught.value)
-        assert sha256(b"content") in str(caught.value)
+        assert f"is {sha256(b'content')} and was {sha256(b'contents')}" in str(caught.value)
 
     @pytest.mark.parametrize("offline", [True, False])
     def test_a_file_that_changed_is_refused_and_one_that_was_touched_is_not(self, root, offline):

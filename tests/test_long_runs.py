@@ -11,7 +11,6 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -96,7 +95,7 @@ def files(folder: Path) -> dict[str, bytes]:
     ids=["list", "stdin", "isolated", "shard"],
 )
 def test_killed_at_random_points_and_resumed_the_output_is_that_of_an_unbroken_run(
-    gallery, whole, options, kills
+    gallery, clipcli, whole, options, kills
 ):
     all_lines = whole.splitlines(keepends=True)
     expected = b"".join(all_lines[1::3] if "--shard" in options else all_lines)
@@ -108,13 +107,15 @@ def test_killed_at_random_points_and_resumed_the_output_is_that_of_an_unbroken_r
     command = (*options, "-0", *SMALL_BLOCKS, *RUN, "-o", OUT, "--resume")
 
     for point in points:
-        with (gallery / "names.bin").open("rb") as stdin:
-            with going(*command, cwd=gallery, stdin=stdin.fileno()) as run:
-                if not point:
-                    time.sleep(chance.uniform(0, 0.5))  # somewhere before its first line
-                until(lambda: size(part(gallery)) >= point or run.poll() is not None)  # noqa: B023
-                run.kill()
-                assert run.wait(SECONDS) == -signal.SIGKILL
+        with (
+            (gallery / "names.bin").open("rb") as stdin,
+            going(*command, cwd=gallery, stdin=stdin.fileno()) as run,
+        ):
+            if not point:
+                time.sleep(chance.uniform(0, 0.5))  # somewhere before its first line
+            until(lambda: size(part(gallery)) >= point)  # noqa: B023  at once
+            run.kill()
+            assert run.wait(SECONDS) == -signal.SIGKILL
         assert not (gallery / OUT).exists()
         # The machine goes down with it: of the last line some is lost.
         with part(gallery).open("ab") as torn:
@@ -252,9 +253,11 @@ def test_other_settings_are_refused_each_by_name_and_nothing_is_touched(
     assert result.stderr.decode() == (
         f"clipcli: {part(gallery).name} was made with other settings (labels: {labels} then,"
         f" {labels}, 'a dog' now;"
-        " templates: '{}' then, 'a {}' now; min_probability: 0.0 then, 0.1 now; shown: 5 then, 2 now; preprocess: plain then, reference now; fast_decode: no"
-        " then, yes now; batch_size: 4 then, 5 now; shard: 1/1 then, 2/3 now): give the same, or"
-        f" delete {part(gallery).name} to start over (see 'clipcli classify --help')\n"
+        " templates: '{}' then, 'a {}' now; min_probability: 0.0 then, 0.1 now;"
+        " shown: 5 then, 2 now; preprocess: plain then, reference now;"
+        " fast_decode: no then, yes now; batch_size: 4 then, 5 now; shard: 1/1 then, 2/3 now):"
+        f" give the same, or delete {part(gallery).name} to start over"
+        " (see 'clipcli classify --help')\n"
     )
     assert result.returncode == 2
     assert files(gallery) == unfinished

@@ -8,6 +8,7 @@ import subprocess
 import pytest
 from conftest import ROOT, Command
 
+from clipcli.cli import cli
 from scripts.readme_commands import rewritten, run, shown_commands
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -60,7 +61,7 @@ def test_ci_is_a_valid_script_that_makes_its_own_environment() -> None:
 
 
 def test_every_option_that_the_readme_names_exists(clipcli: Command) -> None:
-    commands = [["classify"], ["pull"], ["models"], ["cache"], []]
+    commands = [[], *([command] for command in cli.commands)]
     offered = "".join(clipcli(*command, "--help").stdout.decode() for command in commands)
     prose = re.sub(r"^```(?:sh|yaml)\n.*?^```$", "", README, flags=re.MULTILINE | re.DOTALL)
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", prose))
@@ -70,7 +71,7 @@ def test_every_option_that_the_readme_names_exists(clipcli: Command) -> None:
 
 
 def test_every_option_is_named_in_the_readme(clipcli: Command) -> None:
-    help_text = clipcli("classify", "--help").stdout.decode()
-    options = set(re.findall(r"^\s+(?:-\w, )?(--[a-z-]+)", help_text, re.MULTILINE))
+    pages = "".join(clipcli(command, "--help").stdout.decode() for command in cli.commands)
+    options = set(re.findall(r"^\s+(?:-\w, )?(--[a-z-]+)", pages, re.MULTILINE))
 
     assert {option for option in options if option not in README} == set()

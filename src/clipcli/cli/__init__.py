@@ -19,6 +19,7 @@ from clipcli.cli.classify import classify
 from clipcli.cli.completion import COMPLETE_VARIABLE, completion
 from clipcli.cli.console import Console
 from clipcli.cli.convert import convert
+from clipcli.cli.doctor import doctor
 from clipcli.cli.embed import embed
 from clipcli.cli.group import DefaultCommandGroup
 from clipcli.cli.interruption import Terminated, terminate
@@ -73,7 +74,7 @@ def cli() -> None:
     """  # noqa: D301  click wants the character \b itself
 
 
-for command in (embed, pull, models, convert, cache, completion):
+for command in (embed, pull, models, convert, doctor, cache, completion):
     cli.add_command(command)
 
 

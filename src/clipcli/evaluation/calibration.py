@@ -24,6 +24,8 @@ BINS = 15
 
 # Whoever is beyond these has too few mistakes, or too many, for a temperature to be found.
 _TEMPERATURES = 0.01, 100.0
+# Where all is right, the likelihood is as good as 1 over a wide range: any lower one would do.
+_NO_LOSS = 1e-9
 _IMAGES_AT_ONCE = 1024
 
 
@@ -119,7 +121,8 @@ def fit_temperature(
         method="bounded",
         options={"xatol": 1e-6},
     )
-    if not low + 0.01 < found.x < high - 0.01:
+    is_at_end = not low + 0.01 < found.x < high - 0.01
+    if is_at_end or found.fun < _NO_LOSS:
         return None
     value = math.exp(found.x)
     confidence = _confidence(logits, activation, value)

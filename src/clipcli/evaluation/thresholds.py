@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+from decimal import ROUND_FLOOR, Decimal
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -63,8 +63,10 @@ def shortest_between(low: float, high: float) -> float:
 
     All of these part the images alike, and people will type it.
     """
+    # In decimal: 0.57 * 100 is 56.99... in binary, and would be cut to 0.56.
+    exact = Decimal(repr(high))
     for digits in range(1, 17):
-        value: float = math.floor(high * 10.0**digits) / 10.0**digits
-        if low < value <= high:
+        value = float(exact.quantize(Decimal(1).scaleb(-digits), ROUND_FLOOR))
+        if low < value:
             return value
     return high

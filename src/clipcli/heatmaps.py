@@ -1,0 +1,200 @@
+"""Explanations as pictures: an overlay for each label, and all of them side by side."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from clipcli.explanation import Explanation, HeatMap
+from clipcli.explanation.views import View, on_picture
+from clipcli.printable import printable
+
+Float64 = NDArray[np.float64]
+Color = tuple[int, int, int]
+
+FIGURE_FILE = "explanation.png"
+
+# Larger pictures are drawn smaller: a map of ten places a side has no more to show.
+_LONGEST_SIDE = 1024
+# The part that the model does not look at.
+_UNSEEN_LIGHT = 0.35
+# The picture stays visible under the strongest heat.
+_STRONGEST = 0.8
+# Below this share of a map's maximum there is more noise than heat.
+_FAINTEST = 0.15
+
+# "Inferno" by Nathaniel J. Smith and Stefan van der Walt (CC0), from its second fifth on: evenly
+# growing lightness, told apart by the colour-blind, too, and never as dark as the grey below.
+_PALETTE = np.array(
+    [
+        *((85, 15, 109), (136, 34, 106), (186, 54, 85), (227, 89, 51)),
+        *((249, 140, 10), (249, 201, 50), (252, 255, 164)),
+    ],
+    np.float64,
+)
+
+_PANEL_WIDTH, _PANEL_HEIGHT = 300, 340
+_PANELS_IN_A_ROW = 4
+_GAP, _CAPTION, _LEGEND = 16, 46, 40
+_TEXT_SIZE = 18
+_INK: Color = (32, 32, 32)
+_PAPER: Color = (255, 255, 255)
+
+_LONGEST_NAME = 40
+
+
+def overlay(picture: Image.Image, heat_map: HeatMap, view: View) -> Image.Image:
+    """A picture in grey, with a label's map in colours upon it.
+
+    The more a place speaks for the label, the brighter and the less transparent its colour; each
+    map has its own scale, up to its highest value. What speaks against the label has no colour.
+
+    Args:
+        picture: RGB.
+        heat_map: of one label.
+        view: the part of the picture that the model sees; the rest is dark.
+
+    Returns:
+        An RGB image of at most 1024 pixels a side.
+    """
+    picture = _shrunk(picture)
+    heat = shares(on_picture(heat_map.values, view, picture.size), heat_map)
+    grey = np.asarray(picture.convert("L"), np.float64)[:, :, None]
+    seen = on_picture(np.ones((1, 1)), view, picture.size)[:, :, None]
+    grey = grey * (_UNSEEN_LIGHT + (1 - _UNSEEN_LIGHT) * seen)
+    opacity = _STRONGEST * np.clip((heat - _FAINTEST) / (1 - _FAINTEST), 0, 1)[:, :, None] ** 0.7
+    mixed = grey * (1 - opacity) + colors(heat) * opacity
+    return Image.fromarray(mixed.round().astype(np.uint8))
+
+
+def shares(values: Float64, heat_map: HeatMap) -> Float64:
+    """Values of a map as shares of its highest, 0..1; zeros where nothing speaks for the label."""
+    highest = heat_map.values.max()
+    return np.clip(values / highest, 0, 1) if highest > 0 else np.zeros_like(values)
+
+
+def colors(heat: Float64) -> Float64:
+    """RGB colours of shares: shape (...) to (..., 3), 0..255."""
+    stops = np.linspace(0, 1, len(_PALETTE))
+    return np.stack([np.interp(heat, stops, channel) for channel in _PALETTE.T], axis=-1)
+
+
+def figure(explanation: Explanation) -> Image.Image:
+    """The picture and the overlay of each label side by side, with names and probabilities."""
+    panels = list(_panels(explanation))
+    columns = min(len(panels), _PANELS_IN_A_ROW)
+    width, height = _panel_size(panels[0].image.size)
+    rows = -(-len(panels) // columns)
+    size = (
+        _GAP + columns * (width + _GAP),
+        _GAP + rows * (height + _CAPTION + _GAP) + _LEGEND,
+    )
+    sheet = Image.new("RGB", size, _PAPER)
+    for place, panel in enumerate(panels):
+        row, column = divmod(place, columns)
+        corner = _GAP + column * (width + _GAP), _GAP + row * (height + _CAPTION + _GAP)
+        _draw_panel(sheet, panel, corner, (width, height))
+    _draw_legend(sheet)
+    return sheet
+
+
+def write(folder: Path, explanation: Explanation) -> list[Path]:
+    """Write the overlay of each label, and the figure, as PNG files.
+
+    Files of an earlier explanation that have the same names are replaced.
+
+    Args:
+        folder: is there.
+        explanation: to be drawn.
+
+    Returns:
+        The files, the figure last.
+
+    Raises:
+        OSError: one cannot be written.
+    """
+    files = []
+    for rank, heat_map in enumerate(explanation.maps, 1):
+        files.append(folder / file_name(rank, heat_map.label))
+        overlay(explanation.picture, heat_map, explanation.view).save(files[-1])
+    files.append(folder / FIGURE_FILE)
+    figure(explanation).save(files[-1])
+    return files
+
+
+def file_name(rank: int, label: str) -> str:
+    """A name for a label's file: its rank, and of its text what every file system takes.
+
+    Labels may hold slashes, dots and control characters; the rank tells apart what is left.
+    """
+    plain = unicodedata.normalize("NFKC", label)
+    words = re.sub(r"[\W_]+", "-", plain).strip("-").lower()
+    return f"{rank:02}-{words[:_LONGEST_NAME].strip('-') or 'label'}.png"
+
+
+@dataclass(frozen=True)
+class _Panel:
+    image: Image.Image
+    title: str
+    subtitle: str
+
+
+def _panels(explanation: Explanation) -> Iterator[_Panel]:
+    yield _Panel(_shrunk(explanation.picture), "picture", "")
+    for heat_map in explanation.maps:
+        image = overlay(explanation.picture, heat_map, explanation.view)
+        yield _Panel(image, printable(heat_map.label), f"{heat_map.probability:.4f}")
+
+
+def _panel_size(size: tuple[int, int]) -> tuple[int, int]:
+    """Width and height of a picture in its panel; small ones are enlarged."""
+    scale = min(_PANEL_WIDTH / size[0], _PANEL_HEIGHT / size[1])
+    # Below this there would be no room for the caption.
+    return max(_PANEL_WIDTH // 2, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def _draw_panel(
+    sheet: Image.Image, panel: _Panel, corner: tuple[int, int], size: tuple[int, int]
+) -> None:
+    left, top = corner
+    sheet.paste(panel.image.resize(size, Image.Resampling.LANCZOS), corner)
+    font = ImageFont.load_default(_TEXT_SIZE)
+    draw = ImageDraw.Draw(sheet)
+    title = _fitting(panel.title, font, size[0])
+    draw.text((left, top + size[1] + 4), title, _INK, font)
+    draw.text((left, top + size[1] + 4 + _TEXT_SIZE + 2), panel.subtitle, _INK, font)
+
+
+def _fitting(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
+    """Text that is no wider than so many pixels; where some is cut off, it ends with dots."""
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(text + "...") > width:
+        text = text[:-1]
+    return text + "..."
+
+
+def _draw_legend(sheet: Image.Image) -> None:
+    """What the colours mean."""
+    font = ImageFont.load_default(_TEXT_SIZE - 4)
+    draw = ImageDraw.Draw(sheet)
+    middle = sheet.height - _LEGEND // 2 - 4
+    bar = colors(np.tile(np.linspace(0, 1, 100), (12, 1))).round().astype(np.uint8)
+    before, after = "speaks for the label: little", "most"
+    draw.text((_GAP, middle), before, _INK, font, anchor="lm")
+    left = _GAP + round(font.getlength(before)) + 8
+    sheet.paste(Image.fromarray(bar), (left, middle - 6))
+    draw.text((left + 108, middle), after, _INK, font, anchor="lm")
+
+
+def _shrunk(picture: Image.Image) -> Image.Image:
+    picture = picture.copy()
+    picture.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
+    return picture
