@@ -41,6 +41,11 @@ RANKS = {
     "transformers_folder": 1,
     "models": 1,
     "weights": 1,
+    "hashes": 0,
+    "pins": 0,
+    "hub_cache": 1,
+    "hub_errors": 1,
+    "downloads": 1,
     "checkpoints": 1,
     "conversion": 2,
     "bundles": 1,
@@ -143,7 +148,7 @@ def test_only_downloads_know_the_network():
         "fetch",
         "network_errors",
     }
-    assert importers("huggingface_hub") == {"clipcli.hub"}
+    assert importers("huggingface_hub") == {"clipcli.downloads", "clipcli.hub_errors"}
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -205,7 +205,7 @@ def test_jsonl_is_ascii_with_exactly_the_documented_fields(great_run, records):
     assert list(good["predictions"][0]) == ["label", "probability", "similarity"]
     assert list(good["model"]) == ["name", "fingerprint"]
     bad = records[1]
-    assert list(bad) == ["index", "input", "status", "error"]
+    assert list(bad) == ["index", "input", "status", "error", "model"]
     assert list(bad["error"]) == ["code", "message"]
 
 

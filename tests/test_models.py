@@ -66,9 +66,12 @@ def test_every_published_model_is_built_as_it_was_trained_or_refused_as_a_pickle
         assert spec.weights.filename.endswith(".safetensors")
 
 
-def test_a_revision_goes_with_the_weights_and_into_the_command_that_prepares_them():
+def test_a_revision_goes_with_the_weights_and_into_the_command_that_prepares_them(monkeypatch):
+    commit = "c" * 40
+    monkeypatch.setattr("clipcli.models.hub_commit", lambda *_names, **_options: commit)
     spec = resolve("ViT-B/32", revision="v1", allow_pickle=True)
-    assert spec.weights == replace(resolve("ViT-B/32").weights, revision="v1")
+    # The branch as it is now, for all files alike; the command says what the user said.
+    assert spec.weights == replace(resolve("ViT-B/32").weights, revision=commit)
     assert spec.pull_command == "clipcli pull ViT-B/32 --allow-pickle --revision v1"
     # What is prepared of one is not found for another.
     assert bundle_folder(spec, "fp32") != bundle_folder(resolve("ViT-B/32"), "fp32")

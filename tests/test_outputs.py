@@ -96,6 +96,7 @@ def test_a_json_record_holds_the_documented_fields_and_exact_numbers():
         "input": "gone.png",
         "status": "error",
         "error": {"code": "not_found", "message": "no such file"},
+        "model": {"name": "tiny", "fingerprint": "0123"},
     }
 
 

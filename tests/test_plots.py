@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -49,7 +50,7 @@ def overlaps(figure: Figure, axis: str) -> int:
     axes = figure.axes[0]
     ticks = axes.get_yticklabels() if axis == "y" else axes.get_xticklabels()
     boxes = [tick.get_window_extent() for tick in ticks]
-    return sum(one.overlaps(other) for one, other in zip(boxes, boxes[1:], strict=False))
+    return sum(one.overlaps(other) for one, other in pairwise(boxes))
 
 
 def test_each_figure_is_there_as_png_and_svg(tmp_path: Path) -> None:

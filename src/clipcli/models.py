@@ -20,7 +20,7 @@ from clipcli.configurations import (
     read_transformers,
 )
 from clipcli.errors import ModelError, UsageError
-from clipcli.hub import WAY_OUT, MissingFileError, hub_file
+from clipcli.hub import WAY_OUT, MissingFileError, hub_commit, hub_file
 from clipcli.specs import DEFAULT_MODEL, Activation, HubWeights, ModelRequest, ModelSpec
 
 __all__ = [
@@ -112,7 +112,7 @@ def _architecture_spec(architecture: str, tag: str, request: ModelRequest) -> Mo
         name=weights.name,
         config={**config, "quick_gelu": weights.quick_gelu},
         preprocess=weights.preprocess,
-        weights=_published_weights(weights, request.revision),
+        weights=_published_weights(weights, request),
     )
 
 
@@ -174,21 +174,29 @@ def _did_you_mean(names: list[str]) -> str:
     return f" (did you mean {' or '.join(names)}?)" if names else ""
 
 
-def _published_weights(weights: PretrainedTag, revision: str | None) -> HubWeights:
+def _published_weights(weights: PretrainedTag, request: ModelRequest) -> HubWeights:
     if weights.repository is None or not weights.filename.endswith(".safetensors"):
         raise ModelError(
             f"{weights.name} is published only as a pickle, which can run code when it is opened;"
             f" clipcli reads safetensors. {WAY_OUT}"
         )
+    revision = _commit(weights.repository, weights.filename, request)
     return HubWeights(weights.repository, weights.filename, revision)
+
+
+def _commit(repository: str, filename: str, request: ModelRequest) -> str | None:
+    """What a revision means now: a branch may move between one file and the next."""
+    if request.revision is None:
+        return None
+    return hub_commit(repository, filename, request.revision, offline=request.offline)
 
 
 def _hub_spec(repository: str, request: ModelRequest) -> ModelSpec:
     """A repository's model: open_clip's own files win over those of transformers."""
+    revision, offline = _commit(repository, CONFIG_FILE, request), request.offline
 
     def fetch(*names: str) -> Path | None:
         """The first of some files that the repository has."""
-        revision, offline = request.revision, request.offline
         for filename in names:
             with suppress(MissingFileError):
                 return hub_file(repository, filename, revision=revision, offline=offline)
@@ -196,19 +204,17 @@ def _hub_spec(repository: str, request: ModelRequest) -> ModelSpec:
 
     name = f"{HUB_PREFIX}{repository}"
     try:
-        config = hub_file(
-            repository, CONFIG_FILE, revision=request.revision, offline=request.offline
-        )
+        config = hub_file(repository, CONFIG_FILE, revision=revision, offline=offline)
     except MissingFileError:
         theirs = fetch(transformers_folder.CONFIG_FILE)
         if theirs is None:
             raise
         safe, pickle = _TRANSFORMERS_FILES
-        weights = HubWeights(repository, safe, request.revision, pickle)
+        weights = HubWeights(repository, safe, revision, pickle)
         return _transformers_spec(name, theirs, fetch, weights)
     found = read_open_clip(config)
     safe, pickle = _OPEN_CLIP_FILES
-    weights = HubWeights(repository, safe, request.revision, pickle)
+    weights = HubWeights(repository, safe, revision, pickle)
     return ModelSpec(name, found.model, found.preprocess, weights)
 
 

@@ -227,9 +227,10 @@ def record(result: Result, options: OutputOptions) -> dict[str, Any]:
     fields: dict[str, Any] = {"index": result.index, "input": valid_unicode(result.name)}
     if fields["input"] != result.name:
         fields["input_b64"] = base64.b64encode(os.fsencode(result.name)).decode()
+    model = {"name": options.model_name, "fingerprint": options.model_fingerprint}
     if isinstance(result, Failure):
         error = {"code": result.code.value, "message": result.message}
-        return {**fields, "status": "error", "error": error}
+        return {**fields, "status": "error", "error": error, "model": model}
     predictions = [
         {
             "label": score.label,
@@ -238,6 +239,5 @@ def record(result: Result, options: OutputOptions) -> dict[str, Any]:
         }
         for score in result.scores[: options.shown]
     ]
-    model = {"name": options.model_name, "fingerprint": options.model_fingerprint}
     scored = {"answer": result.answer, "predictions": predictions, "model": model}
     return {**fields, "status": "ok", **scored}

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import base64
 import io
-import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +23,9 @@ from clipcli.printable import width
 _HALF_BLOCK = "▀"
 _GAP = "  "
 
-# Where a terminal does not say how large its cells are: the VT340's, which sixel comes from.
-_CELL = (10, 20)
+CELL = (10, 20)
+"""Width and height of a cell where a terminal does not say: the VT340's, where sixel comes from."""
+
 # Sixel has 256 registers at most on a VT340's descendants; a photo of this size needs no more.
 _SIXEL_COLORS = 128
 # Kitty takes at most so many characters at once.
@@ -61,7 +60,14 @@ class Box:
 
     columns: int
     rows: int
-    cell: tuple[int, int] = _CELL
+    cell: tuple[int, int] = CELL
+
+    def fitted(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Columns and rows of the largest picture of so many pixels' shape."""
+        # In columns, a row is as high as its cell's shape says.
+        shape = self.cell[1] / self.cell[0]
+        scale = min(self.columns / size[0], self.rows * shape / size[1])
+        return max(1, round(size[0] * scale)), max(1, round(size[1] * scale / shape))
 
 
 @dataclass(frozen=True)
@@ -80,6 +86,21 @@ class Drawing:
     cells: tuple[str, ...] = ()
     pixels: str = ""
 
+    def text(self, lines: Sequence[str] = ()) -> str:
+        """The picture, with lines on its right; the text ends with a line end."""
+        count = max(len(lines), self.rows)
+        padded = [*lines, *[""] * (count - len(lines))]
+        if self.cells:
+            cells = [*self.cells, *[" " * self.columns] * (count - self.rows)]
+            rows = zip(cells, padded, strict=True)
+            return "".join(f"{cell}{_GAP}{line}".rstrip(" ") + "\n" for cell, line in rows)
+        # Room first: a screen that scrolls under the picture would tear it from its lines. Then
+        # the cursor is saved (ESC 7) and restored, as terminals leave it in different places.
+        room = "\n" * count + f"\x1b[{count}A"
+        step = f"\x1b[{self.columns + len(_GAP)}C"
+        texts = "".join(f"{step}{line}\n" if line else "\n" for line in padded)
+        return f"{room}\x1b7{self.pixels}\x1b8{texts}"
+
 
 def draw(image: Image.Image, box: Box, way: Way) -> Drawing:
     """Make a picture ready for a terminal, as large as it fits into a box.
@@ -90,7 +111,7 @@ def draw(image: Image.Image, box: Box, way: Way) -> Drawing:
         way: how the terminal shows pictures.
     """
     image = image.convert("RGB")
-    columns, rows = _fitted(image.size, box)
+    columns, rows = box.fitted(image.size)
     if way in (Way.TRUE_COLOR, Way.COLORS_256):
         small = image.resize((columns, 2 * rows), Image.Resampling.BOX)
         return Drawing(columns, rows, cells=tuple(_half_blocks(small, way)))
@@ -98,14 +119,6 @@ def draw(image: Image.Image, box: Box, way: Way) -> Drawing:
     image = image.resize(size, Image.Resampling.LANCZOS)
     encode = {Way.KITTY: _kitty, Way.ITERM2: _iterm2, Way.SIXEL: _sixel}[way]
     return Drawing(columns, rows, pixels=encode(image, columns, rows))
-
-
-def _fitted(size: tuple[int, int], box: Box) -> tuple[int, int]:
-    """Columns and rows of a picture of so many pixels: its shape, in the box."""
-    # In columns, a row is as high as its cell's shape says.
-    shape = box.cell[1] / box.cell[0]
-    scale = min(box.columns / size[0], box.rows * shape / size[1])
-    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale / shape))
 
 
 def beside(drawing: Drawing, lines: Sequence[str], columns: int) -> str:
@@ -121,23 +134,8 @@ def beside(drawing: Drawing, lines: Sequence[str], columns: int) -> str:
     """
     widest = max((width(_STYLES.sub("", line)) for line in lines), default=0)
     if drawing.columns + len(_GAP) + widest > columns:
-        return _left([], drawing) + "".join(f"{line}\n" for line in lines)
-    return _left(lines, drawing)
-
-
-def _left(lines: Sequence[str], drawing: Drawing) -> str:
-    count = max(len(lines), drawing.rows)
-    padded = [*lines, *[""] * (count - len(lines))]
-    if drawing.cells:
-        cells = [*drawing.cells, *[" " * drawing.columns] * (count - drawing.rows)]
-        rows = zip(cells, padded, strict=True)
-        return "".join(f"{cell}{_GAP}{line}".rstrip(" ") + "\n" for cell, line in rows)
-    # Room first: a screen that scrolls under the picture would tear it from its lines. Then the
-    # cursor is saved (ESC 7) and restored, as terminals leave it in different places.
-    room = "\n" * count + f"\x1b[{count}A"
-    step = f"\x1b[{drawing.columns + len(_GAP)}C"
-    texts = "".join(f"{step}{line}\n" if line else "\n" for line in padded)
-    return f"{room}\x1b7{drawing.pixels}\x1b8{texts}"
+        return drawing.text() + "".join(f"{line}\n" for line in lines)
+    return drawing.text(lines)
 
 
 def _half_blocks(image: Image.Image, way: Way) -> Iterator[str]:

@@ -13,6 +13,7 @@ from clipcli.models import ModelRequest, resolve_model
 
 if TYPE_CHECKING:
     from clipcli.bundles import Bundle
+    from clipcli.engines.base import Precision
 
 
 @click.command()
@@ -34,7 +35,7 @@ def pull(
     /,
     name: str,
     checkpoint: str | None,
-    precision: str,
+    precision: Precision,
     offline: bool,
     **request: Any,  # noqa: ANN401
 ) -> None:
@@ -49,7 +50,12 @@ def pull(
     clipcli pull ViT-B-32 --checkpoint mine.safetensors --no-quick-gelu
     """  # noqa: D301  click wants the character \b itself
     file = Path(checkpoint) if checkpoint else None
-    spec = resolve_model(ModelRequest(name, file, offline=offline, **request))
+    with console.warnings():
+        _pull(ModelRequest(name, file, offline=offline, **request), precision, console)
+
+
+def _pull(request: ModelRequest, precision: Precision, console: Console) -> None:
+    spec = resolve_model(request)
 
     from clipcli.bundles import bundle_folder, check_preparable, open_bundle
     from clipcli.weights import fetch_model
@@ -60,15 +66,12 @@ def pull(
         _tell_ready(open_bundle(folder))
         return
     console.step(f"{spec.name}: finding its files")
-    weights = fetch_model(spec, offline=offline)
+    weights = fetch_model(spec, offline=request.offline)
 
     # torch takes seconds to import; whatever can be refused has been.
     from clipcli.export import Preparation, prepare
 
-    with console.warnings():
-        preparation = Preparation(spec, weights, precision, console.step)
-        bundle = prepare(preparation)
-    _tell_ready(bundle)
+    _tell_ready(prepare(Preparation(spec, weights, precision, console.step)))
 
 
 def _tell_ready(bundle: Bundle) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import tempfile
@@ -25,6 +24,7 @@ from clipcli.configurations import CONFIG_FILE
 from clipcli.cpu import available_cpus
 from clipcli.engines.base import EngineOptions, ModelInfo, Precision, check_precision, fingerprint
 from clipcli.errors import ModelError, UsageError
+from clipcli.hashes import known_hash
 from clipcli.hub import MissingFileError
 from clipcli.hub_tokenizer import TOKENIZER_FILE, HubTokenizer, read_config
 from clipcli.images import PreprocessConfig
@@ -59,7 +59,7 @@ class OpenClipEngine:
         self._model = _build(spec, options.precision, self._device)
         _load_weights(self._model, weights)
         self.tokenizer = _tokenizer(spec)
-        self.weights_sha256 = _sha256(weights)
+        self.weights_sha256 = known_hash(weights)
         self.identity = _identity(spec, self.tokenizer)
         self.info = self._describe(spec, options.precision)
 
@@ -268,13 +268,8 @@ def _identity(spec: ModelSpec, tokenizer: Tokenizer) -> dict[str, Any]:
     """The configuration, with the tokenizer where that is a file of its own."""
     if not isinstance(tokenizer, HubTokenizer):
         return dict(spec.config)
-    own = {**asdict(tokenizer.config), "sha256": _sha256(tokenizer.file)}
+    own = {**asdict(tokenizer.config), "sha256": known_hash(tokenizer.file)}
     return {**spec.config, "tokenizer": own}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _tokenizer(spec: ModelSpec) -> Tokenizer:

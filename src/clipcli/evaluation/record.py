@@ -36,7 +36,7 @@ def record(rows: Sequence[Row], images: Dataset, failures: Sequence[Failure]) ->
             "draws": DRAWS,
             "seed": SEED,
         },
-        "rows": [_row(row) for row in rows],
+        "rows": [_row(row, images) for row in rows],
         # Of the first row.
         "answers": [_answer(first, images, place) for place in range(len(images.refs))],
         "failures": [
@@ -50,7 +50,7 @@ def record(rows: Sequence[Row], images: Dataset, failures: Sequence[Failure]) ->
     }
 
 
-def _row(row: Row) -> dict[str, Any]:
+def _row(row: Row, images: Dataset) -> dict[str, Any]:
     contender, evaluation = row.contender, row.contender.evaluation
     return {
         "model": {"name": contender.model.name, "fingerprint": contender.model.fingerprint},
@@ -65,7 +65,8 @@ def _row(row: Row) -> dict[str, Any]:
         "reliability": [asdict(one) for one in evaluation.reliability],
         "classes": [asdict(one) for one in evaluation.classes],
         "confusion": _confusion(evaluation),
-        "mistakes": evaluation.mistakes(),
+        # Indexes of images, the surest answers first.
+        "mistakes": [images.refs[place].index for place in evaluation.mistakes()],
         "temperature": _temperature(row),
         "thresholds": [
             {"target": target, **_threshold(found)}

@@ -42,13 +42,13 @@ class Page:
     figures: Mapping[str, str]
     is_cut: bool
 
-    def write(self, file: TextIO, images: Iterable[str], thumbnails: Iterable[str]) -> None:
+    def write(self, file: TextIO, images: Iterable[str], thumbnails: Iterable[bytes]) -> None:
         """Write the page.
 
         Args:
             file: open for writing.
             images: a JSON object for each image, safe within HTML.
-            thumbnails: its picture as a JPEG in base64; empty where it has none.
+            thumbnails: its picture, a JPEG; empty where it has none.
         """
         style, script = _asset("report.css"), _asset("report.js")
         stream = _template().stream(
@@ -92,11 +92,11 @@ def json_for_html(value: object) -> str:
     return str(htmlsafe_json_dumps(value, separators=(",", ":"), allow_nan=False))
 
 
-def _blocks(thumbnails: Iterable[str]) -> Iterator[str]:
+def _blocks(thumbnails: Iterable[bytes]) -> Iterator[str]:
     """JSON arrays of pictures; base64 has no character that JSON or HTML would escape."""
     rest = iter(thumbnails)
     while block := list(islice(rest, _THUMBNAILS_IN_A_BLOCK)):
-        yield '["' + '","'.join(block) + '"]'
+        yield '["' + '","'.join(base64.b64encode(jpeg).decode() for jpeg in block) + '"]'
 
 
 def _asset(name: str) -> str:

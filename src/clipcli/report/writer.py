@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from clipcli.errors import UsageError
 from clipcli.printable import printable
 from clipcli.report.counts import Counts
 from clipcli.report.page import Page, json_for_html
+from clipcli.report.pictures import Pictures
 
 # A picture's bars are a few hundred pixels wide: more digits would only make the file larger.
 _DIGITS = 6
@@ -24,7 +24,7 @@ class Report:
     """One run's results on their way into one HTML file.
 
     What is added goes to disk, to files without a name: a run that is killed leaves nothing, and
-    memory holds only the thumbnails of images whose results have not come yet.
+    memory holds a few numbers an image.
 
     Args:
         path: of the page; it appears when the report is finished, whole or not at all.
@@ -50,10 +50,10 @@ class Report:
         self._labels = {label: place for place, label in enumerate(labels)}
         self._settings = settings
         self._counts = Counts()
-        self._waiting: dict[int, bytes] = {}
         with self._writing():
+            # Beside the page: where temporary files usually go may be memory, or a small disk.
             self._images = _spool(path.parent)
-            self._thumbnails = _spool(path.parent)
+            self._pictures = Pictures(path.parent)
 
     def __enter__(self) -> Self:
         return self
@@ -61,17 +61,20 @@ class Report:
     def __exit__(self, *_error: object) -> None:
         """Forget what is not finished."""
         self._images.close()
-        self._thumbnails.close()
+        self._pictures.close()
 
     def add_thumbnail(self, index: int, jpeg: bytes) -> None:
-        """Keep an image's picture until its result comes; may be called from any thread.
+        """Keep an image's picture for when its result comes; may be called from any thread.
 
         Args:
             index: the image's position in the input.
             jpeg: its picture, a few kilobytes.
+
+        Raises:
+            UsageError: the disk takes no more.
         """
-        # One step of a dict: no lock is needed.
-        self._waiting[index] = jpeg
+        with self._writing():
+            self._pictures.keep(index, jpeg)
 
     def add(self, result: Result, truth: str | None = None) -> None:
         """Add one image.
@@ -85,10 +88,9 @@ class Report:
             UsageError: the disk takes no more.
         """
         self._counts.add(result, truth)
-        jpeg = self._waiting.pop(result.index, b"")
+        self._pictures.show(result.index)
         with self._writing():
             self._images.write(json_for_html(self._record(result, truth)) + "\n")
-            self._thumbnails.write(base64.b64encode(jpeg).decode() + "\n")
 
     def finish(self, figures: Mapping[str, str] | None = None, *, is_cut: bool = False) -> None:
         """Write the page; one that was there is replaced.
@@ -112,7 +114,9 @@ class Report:
         try:
             with self._writing():
                 with part.path.open("w", encoding="utf-8", newline="\n") as file:
-                    page.write(file, _lines(self._images), _lines(self._thumbnails))
+                    self._images.seek(0)
+                    lines = (line.rstrip("\n") for line in self._images)
+                    page.write(file, lines, self._pictures.shown())
                 part.publish()
         except BaseException:
             part.discard()
@@ -142,10 +146,4 @@ class Report:
 
 
 def _spool(folder: Path) -> IO[str]:
-    # Beside the page: where temporary files usually go may be memory, or a small disk.
     return TemporaryFile("w+", dir=folder, encoding="ascii", newline="\n")
-
-
-def _lines(spool: IO[str]) -> Iterator[str]:
-    spool.seek(0)
-    return (line.rstrip("\n") for line in spool)

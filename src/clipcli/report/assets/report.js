@@ -216,7 +216,7 @@ function measure() {
   const narrowest = parseFloat(getComputedStyle(gallery).getPropertyValue("--narrowest"));
   const width = gallery.clientWidth;
   columns = Math.max(1, Math.floor((width + GAP) / (narrowest + GAP)));
-  cardWidth = Math.floor((width - GAP * (columns - 1)) / columns);
+  cardWidth = (width - GAP * (columns - 1)) / columns;
   if (shown.length === 0) return;
   // All cards are equally high; one tells how high, whatever the font's size.
   const sample = cards.values().next().value ?? gallery.appendChild(card(0));

@@ -1,0 +1,61 @@
+"""The page that a run makes beside its results, and where its pictures come from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from clipcli.embeddings.base import Float32
+    from clipcli.images import PreprocessConfig
+    from clipcli.labels import LabelSet
+    from clipcli.pipeline import PipelineOptions
+    from clipcli.report import Report
+    from clipcli.sources import ImageRef
+
+Rows = tuple[list["ImageRef"], "Float32"]
+
+
+def open_report(file: str, labels: LabelSet, settings: Mapping[str, Any]) -> Report:
+    """Begin the report of a run.
+
+    Raises:
+        UsageError: nothing can be written there.
+    """
+    from clipcli.report import Report
+
+    return Report(Path(file), "Classification report", labels.names, settings)
+
+
+def with_pictures(options: PipelineOptions, report: Report | None) -> PipelineOptions:
+    """The options of a pipeline that gives the report its thumbnails, if there is a report."""
+    return options if report is None else replace(options, thumbnails=report.add_thumbnail)
+
+
+def with_files_pictures(
+    blocks: Iterable[Rows], config: PreprocessConfig, options: PipelineOptions
+) -> Iterator[Rows]:
+    """Blocks of embeddings, each passed on when its images' thumbnails are made.
+
+    An image whose name is no longer that of a file has none.
+
+    Args:
+        blocks: images and their embeddings, as a file of embeddings gives them.
+        config: of the model.
+        options: how images are read, and who takes their thumbnails.
+    """
+    from clipcli.lookahead import LookAhead
+
+    with LookAhead(config, options) as ahead:
+        for refs, rows in blocks:
+            for ref in refs:
+                path = Path(ref.name)
+                # Whoever made the embeddings may have named a pipe, for which reading would wait.
+                if path.is_file():
+                    ahead.submit(replace(ref, source=path))
+            ahead.take(len(refs))
+            yield refs, rows

@@ -1,0 +1,83 @@
+"""Explanations on a terminal: a coarse map for each label."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from clipcli.explanation import Explanation, HeatMap
+from clipcli.explanation.views import on_picture
+from clipcli.heatmaps import figure, overlay, shares
+from clipcli.printable import printable, shortened, width
+from clipcli.terminal_images import Box, Way, draw
+from clipcli.terminals import Screen
+
+_GAP = "  "
+# Three side by side on 80 columns; a map has no more to show.
+_PANEL = Box(25, 12)
+_FIGURE_COLUMNS, _FIGURE_ROWS = 110, 30
+_PLAIN_COLUMNS = 80
+
+_UNSEEN = " "
+_SHADES = "·░▒▓█"
+
+
+def terminal_maps(explanation: Explanation, screen: Screen | None) -> str:
+    """The maps of an explanation: in pixels, in coloured half blocks, or in characters.
+
+    Args:
+        explanation: to be shown.
+        screen: what the terminal can; None for plain text.
+
+    Returns:
+        Text that ends with a line end.
+    """
+    if screen is not None and screen.way not in (Way.TRUE_COLOR, Way.COLORS_256):
+        box = Box(min(_FIGURE_COLUMNS, screen.columns), _FIGURE_ROWS, screen.cell)
+        return draw(figure(explanation), box, screen.way).text()
+    columns = _PLAIN_COLUMNS if screen is None else screen.columns
+    panels = [_panel(explanation, heat_map, screen) for heat_map in explanation.maps]
+    in_a_row = max(1, (columns + len(_GAP)) // (len(_GAP) + _PANEL.columns))
+    starts = range(0, len(panels), in_a_row)
+    rows = ["\n".join(_side_by_side(panels[start : start + in_a_row])) for start in starts]
+    text = "\n\n".join(rows) + "\n"
+    # Colours explain themselves beside a picture; characters do not.
+    return (
+        text if screen else f"{text}{_SHADES[0]} little {_SHADES[-1]} most speaks for the label\n"
+    )
+
+
+def _panel(explanation: Explanation, heat_map: HeatMap, screen: Screen | None) -> list[str]:
+    """A line with label and probability, and the map under it."""
+    probability = f"{heat_map.probability:.4f}"
+    room = _PANEL.columns - len(probability) - 1
+    title = f"{shortened(printable(heat_map.label), room)} {probability}"
+    title += " " * (_PANEL.columns - width(title))
+    if screen is None:
+        return [title, *_characters(explanation, heat_map)]
+    image = overlay(explanation.picture, heat_map, explanation.view)
+    box = Box(_PANEL.columns, _PANEL.rows, screen.cell)
+    drawing = draw(image, box, screen.way)
+    missing = " " * (_PANEL.columns - drawing.columns)
+    return [title, *(cells + missing for cells in drawing.cells)]
+
+
+def _characters(explanation: Explanation, heat_map: HeatMap) -> Iterator[str]:
+    """The fuller a character, the more its place speaks for the label; blank is not seen."""
+    columns, rows = _PANEL.fitted(explanation.picture.size)
+    heat = shares(on_picture(heat_map.values, explanation.view, (columns, rows)), heat_map)
+    seen = on_picture(np.ones((1, 1)), explanation.view, (columns, rows)) > 0
+    steps = np.minimum(heat * len(_SHADES), len(_SHADES) - 1).astype(int)
+    for row, row_seen in zip(steps.tolist(), seen.tolist(), strict=True):
+        line = "".join(
+            _SHADES[step] if is_seen else _UNSEEN
+            for step, is_seen in zip(row, row_seen, strict=True)
+        )
+        yield line.ljust(_PANEL.columns)
+
+
+def _side_by_side(panels: Sequence[Sequence[str]]) -> Iterator[str]:
+    """The lines of panels of one height."""
+    for lines in zip(*panels, strict=True):
+        yield _GAP.join(lines).rstrip(" ")
