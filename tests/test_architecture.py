@@ -21,6 +21,7 @@ RANKS = {
     "addresses": 0,
     "paths": 0,
     "cuda": 0,
+    "runtime": 0,
     "provenance": 0,
     "connections": 1,
     "network_errors": 1,
@@ -140,6 +141,10 @@ def test_only_the_reference_engine_and_what_feeds_it_know_torch():
         "clipcli.engines.openclip",
         "clipcli.export",
     }
+
+
+def test_onnx_runtime_is_imported_in_one_place():
+    assert importers("onnxruntime") == {"clipcli.export", "clipcli.runtime"}
 
 
 def test_only_downloads_know_the_network():

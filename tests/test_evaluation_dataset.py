@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from clipcli.errors import ClipcliWarning, FailureCode, InputError, UsageError
-from clipcli.evaluation import Dataset, read_dataset
+from clipcli.evaluation.dataset import Dataset, read_dataset
 from clipcli.sources import Url
 
 

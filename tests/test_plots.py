@@ -14,7 +14,7 @@ from PIL import Image
 
 from clipcli.classifier import ZeroShotHead
 from clipcli.errors import ClipcliWarning
-from clipcli.evaluation import Evaluation, evaluate
+from clipcli.evaluation.evaluation import Evaluation, evaluate
 from clipcli.plots import confusion_figure, recall_figure, reliability_figure, save_plots
 
 FILES = [

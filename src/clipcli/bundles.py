@@ -142,10 +142,10 @@ class Bundle:
     @property
     def is_native(self) -> bool:
         """Whether its graphs were optimised by this runtime for this kind of processor."""
-        from onnxruntime import __version__
+        from clipcli.runtime import onnxruntime
 
         versions = self.manifest.versions
-        here = __version__, platform.machine()
+        here = onnxruntime.__version__, platform.machine()
         return (versions.get("onnxruntime"), versions.get("machine")) == here
 
 

@@ -10,7 +10,11 @@
 Warnings that a user should see are `ClipcliWarning`.
 """
 
+import errno
 from enum import StrEnum
+
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+"""What the system answers where a disk takes no more: no fault of the request."""
 
 
 class FailureCode(StrEnum):

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 
@@ -44,6 +43,7 @@ from clipcli.engines.openclip import OpenClipEngine
 from clipcli.errors import ClipcliWarning, ModelError
 from clipcli.hub_tokenizer import HubTokenizer
 from clipcli.models import ModelSpec
+from clipcli.runtime import onnxruntime
 from clipcli.tokenizer import ClipTokenizer, write_tokenizer_file
 
 Float32 = NDArray[np.float32]

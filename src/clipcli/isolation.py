@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from queue import LifoQueue
 from typing import IO
 
@@ -17,6 +18,7 @@ import numpy as np
 
 from clipcli.errors import ClipcliError, FailureCode, InputError
 from clipcli.images import Float32, ImageOptions, PreprocessConfig
+from clipcli.thumbnails import MAX_BYTES
 from clipcli.worker import FAILURE, LENGTH_BYTES, MAX_FAILURE_BYTES, PIXELS, READY
 
 # The import path comes from the parent, who found this package on it; -I keeps the environment
@@ -35,6 +37,7 @@ class DecoderPool:
         options: what is accepted as an image.
         seconds: that one image may take; the start of a process does not count.
         workers: processes at most; so many calls of `pixels` run at once, others wait.
+        thumbnails: make one of each image, for `decoded` to give.
 
     Example:
         >>> with DecoderPool(config, ImageOptions(), seconds=10, workers=2) as pool:
@@ -42,11 +45,15 @@ class DecoderPool:
     """
 
     def __init__(
-        self, config: PreprocessConfig, options: ImageOptions, seconds: float, workers: int
+        self,
+        config: PreprocessConfig,
+        options: ImageOptions,
+        seconds: float,
+        workers: int,
+        *,
+        thumbnails: bool = False,
     ) -> None:
-        self._config = config
-        self._options = options
-        self._seconds = seconds
+        self._settings = _Settings(config, options, seconds, thumbnails)
         # Last in, first out: a worker that runs already is taken before one is started.
         self._idle: LifoQueue[_Worker | None] = LifoQueue()
         for _ in range(workers):
@@ -73,19 +80,23 @@ class DecoderPool:
             InputError: as `images.decode` does, or the decoder hung or died.
             ClipcliError: no process can be started, or the pool is closed.
         """
+        return self.decoded(data)[0]
+
+    def decoded(self, data: bytes) -> tuple[Float32, bytes]:
+        """The same, and a thumbnail, a JPEG; empty where none is wanted or none can be made."""
         worker = self._idle.get()
         try:
             # One that died while it was idle did not die of this image.
             if worker is None or not worker.is_alive():
                 worker = self._replace(worker)
             try:
-                return worker.pixels(data)
+                return worker.decoded(data)
             except _DecoderDiedError:
                 # It may have died of what an earlier image did to its memory.
                 if worker.images == 1:
                     raise
             worker = self._replace(worker)
-            return worker.pixels(data)
+            return worker.decoded(data)
         finally:
             self._idle.put(worker)
 
@@ -106,7 +117,7 @@ class DecoderPool:
                 worker.end()
             if self._is_closed:
                 raise ClipcliError("the pool of decoders is closed")
-            worker = _Worker(self._config, self._options, self._seconds)
+            worker = _Worker(self._settings)
             self._running.add(worker)
         worker.wait_until_ready()
         return worker
@@ -119,6 +130,19 @@ class _DecoderDiedError(InputError):
         super().__init__(FailureCode.DECODER_DIED, f"the process that decoded it died ({cause})")
 
 
+@dataclass(frozen=True)
+class _Settings:
+    """What a worker is told at its start."""
+
+    config: PreprocessConfig
+    options: ImageOptions
+    seconds: float
+    thumbnails: bool
+
+    def pickled(self) -> bytes:
+        return pickle.dumps((self.config, self.options, self.seconds, self.thumbnails))
+
+
 class _Worker:
     """One process, used by one thread at a time.
 
@@ -126,11 +150,9 @@ class _Worker:
         images: how many it has been given.
     """
 
-    def __init__(self, config: PreprocessConfig, options: ImageOptions, seconds: float) -> None:
+    def __init__(self, settings: _Settings) -> None:
         self.images = 0
-        self._shape = (3, *config.size)
-        self._seconds = seconds
-        self._settings = pickle.dumps((config, options, seconds))
+        self._settings = settings
         try:
             self._process = subprocess.Popen(  # noqa: S603  our own interpreter
                 [sys.executable, "-I", "-c", _START, *sys.path],
@@ -156,7 +178,7 @@ class _Worker:
             ClipcliError: it ended before, or took too long.
         """
         with self._limit(_START_SECONDS), suppress(OSError, ValueError):
-            self._requests.write(self._settings)
+            self._requests.write(self._settings.pickled())
             self._requests.flush()
             if self._answers.read(1) == READY:
                 return
@@ -168,13 +190,13 @@ class _Worker:
         """Whether the process still runs."""
         return self._process.poll() is None
 
-    def pixels(self, data: bytes) -> Float32:
+    def decoded(self, data: bytes) -> tuple[Float32, bytes]:
         """Have one image decoded; whoever fails to answer is ended."""
         self.images += 1
-        answer: Float32 | InputError | None = None
+        answer: tuple[Float32, bytes] | InputError | None = None
         try:
             # ValueError: nonsense for an answer, or pipes that `close` has closed.
-            with self._limit(self._seconds) as is_over, suppress(OSError, ValueError):
+            with self._limit(self._settings.seconds) as is_over, suppress(OSError, ValueError):
                 self._ask(data)
                 answer = self._answer()
         except BaseException:  # after Ctrl-C the answer would be taken for the next image's
@@ -182,7 +204,7 @@ class _Worker:
             raise
         if is_over.is_set():
             self.end()
-            message = f"took too long to decode (--decode-timeout is {self._seconds:g} s)"
+            message = f"took too long to decode (--decode-timeout is {self._settings.seconds:g} s)"
             raise InputError(FailureCode.DECODER_TIMEOUT, message)
         if answer is None:
             cause = self._cause_of_death()
@@ -197,18 +219,30 @@ class _Worker:
         self._requests.write(data)
         self._requests.flush()
 
-    def _answer(self) -> Float32 | InputError:
+    def _answer(self) -> tuple[Float32, bytes] | InputError:
         kind = self._answers.read(1)
         if kind == PIXELS:
-            pixels = np.empty(self._shape, np.float32)
+            pixels = np.empty((3, *self._settings.config.size), np.float32)
             pixels.data.cast("B")[:] = self._answers.read(pixels.nbytes)
-            return pixels
+            return pixels, self._part(MAX_BYTES) if self._settings.thumbnails else b""
         if kind == FAILURE:
-            length = int.from_bytes(self._answers.read(LENGTH_BYTES))
-            text = self._answers.read(min(length, MAX_FAILURE_BYTES))
-            code, _, message = text.decode().partition("\n")
+            code, _, message = self._part(MAX_FAILURE_BYTES).decode().partition("\n")
             return InputError(FailureCode(code), message)
         raise ValueError(kind)
+
+    def _part(self, most: int) -> bytes:
+        """What has its length in front.
+
+        Raises:
+            ValueError: it is longer than it may be, or cut short.
+        """
+        length = int.from_bytes(self._answers.read(LENGTH_BYTES))
+        if length > most:
+            raise ValueError(length)
+        data = self._answers.read(length)
+        if len(data) < length:
+            raise ValueError(data)
+        return data
 
     @contextmanager
     def _limit(self, seconds: float) -> Iterator[threading.Event]:

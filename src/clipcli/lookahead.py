@@ -119,22 +119,32 @@ class LookAhead:
             case InputError():
                 raise ref.source
             case bytes() as data:
-                return self._decode(data)
+                return self._decode(ref, data)
             case Path() as path:
-                return self._decode(read_file(path, limit))
+                return self._decode(ref, read_file(path, limit))
             case Stream(file):
-                return self._decode(read_stream(file, limit))
+                return self._decode(ref, read_stream(file, limit))
             case Url(address):
                 data = self._downloads.fetcher.fetch(address)
                 with self._downloads.decoding:
-                    return self._decode(data)
+                    return self._decode(ref, data)
             case image:
                 return preprocess(load_image(image), self._config, self._options.images)
 
-    def _decode(self, data: bytes) -> Float32:
+    def _decode(self, ref: ImageRef, data: bytes) -> Float32:
+        keep = self._options.thumbnails
+        jpeg: bytes | None = None
         if self._isolated is not None:
-            return self._isolated.pixels(data)
-        return decode(data, self._config, self._options.images)
+            pixels, jpeg = self._isolated.decoded(data)
+        else:
+            pixels = decode(data, self._config, self._options.images)
+            if keep is not None:
+                from clipcli.thumbnails import thumbnail
+
+                jpeg = thumbnail(data, self._options.images)
+        if keep is not None and jpeg:
+            keep(ref.index, jpeg)
+        return pixels
 
     @cached_property
     def _downloads(self) -> _Downloads:
@@ -163,4 +173,10 @@ def _decoder_pool(config: PreprocessConfig, options: PipelineOptions) -> Decoder
         return None
     from clipcli.isolation import DecoderPool
 
-    return DecoderPool(config, options.images, options.isolate_seconds, options.decoders)
+    return DecoderPool(
+        config,
+        options.images,
+        options.isolate_seconds,
+        options.decoders,
+        thumbnails=options.thumbnails is not None,
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -42,6 +42,9 @@ class PipelineOptions:
             whatever is ready together.
         isolate_seconds: decode in processes of their own, each image within so many seconds;
             None decodes in this process.
+        thumbnails: takes the thumbnail, a JPEG, of the image at a position in the input, whenever
+            one has been decoded, in whatever thread; None makes none. An image that comes open
+            has none.
     """
 
     batch_size: int = 32
@@ -51,6 +54,7 @@ class PipelineOptions:
     scores: ScoreOptions = field(default_factory=ScoreOptions)
     ordered: bool = True
     isolate_seconds: float | None = None
+    thumbnails: Callable[[int, bytes], None] | None = None
 
     @property
     def decoders(self) -> int:

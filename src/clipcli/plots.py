@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from clipcli.evaluation import Evaluation
+    from clipcli.evaluation.evaluation import Evaluation
 
 FORMATS = ("png", "svg")
 

@@ -68,7 +68,7 @@ def _way(stream: TextIO, environment: Mapping[str, str]) -> Way:
     term = environment["TERM"]
     # tmux and screen keep other terminals' pictures for themselves or show them as text, and what
     # they pass on of the environment is of a terminal that may be long gone.
-    if "TMUX" in environment or term.startswith(("screen", "tmux")):
+    if environment.get("TMUX") or term.startswith(("screen", "tmux")):
         return blocks
     program = environment.get("TERM_PROGRAM") or environment.get("LC_TERMINAL", "")
     named = _BY_TERM.get(term) or _BY_PROGRAM.get(program.replace("iTerm2", "iTerm.app"))

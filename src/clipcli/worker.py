@@ -2,8 +2,9 @@
 
 It reads its settings and then image after image from its standard input, each with its length in
 front, and answers on its standard output: one byte for the kind, then the pixels, whose size is
-known beforehand, or a failure's code and message with their length in front. It has decoded bytes
-of strangers, so nothing that it says is to be unpickled or taken on trust.
+known beforehand, or a failure's code and message with their length in front. Where thumbnails are
+wanted, one follows the pixels, its length in front. The worker has decoded bytes of strangers, so
+nothing that it says is to be unpickled or taken on trust.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from PIL import Image
 
 from clipcli.errors import InputError
 from clipcli.images import ImageOptions, PreprocessConfig, decode, lift_pillow_limit
+from clipcli.thumbnails import thumbnail
 
 READY, PIXELS, FAILURE = b"R", b"P", b"F"
 """The kinds of answers."""
@@ -40,7 +42,7 @@ def serve() -> None:
     """A worker's life: read settings, then decode image after image until the input ends."""
     requests = sys.stdin.buffer
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    config, options, seconds = pickle.load(requests)  # noqa: S301  the parent's own
+    config, options, seconds, thumbnails = pickle.load(requests)  # noqa: S301  the parent's own
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     lift_pillow_limit()
     Image.init()  # all plug-ins, or the first image's time would go into their import
@@ -52,6 +54,8 @@ def serve() -> None:
         data = requests.read(int.from_bytes(length))
         with _end_of_an_orphan(seconds):
             answer = _answer_to(data, config, options)
+            if thumbnails and answer.startswith(PIXELS):
+                answer += _thumbnail_of(data, options)
         answers.write(answer)
         answers.flush()
 
@@ -63,6 +67,11 @@ def _answer_to(data: bytes, config: PreprocessConfig, options: ImageOptions) -> 
         text = f"{error.code}\n{error.message[: MAX_FAILURE_BYTES // 8]}"
         encoded = text.encode(errors="backslashreplace")
         return FAILURE + len(encoded).to_bytes(LENGTH_BYTES) + encoded
+
+
+def _thumbnail_of(data: bytes, options: ImageOptions) -> bytes:
+    jpeg = thumbnail(data, options) or b""
+    return len(jpeg).to_bytes(LENGTH_BYTES) + jpeg
 
 
 def _silence() -> None:

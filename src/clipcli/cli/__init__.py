@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
 import sys
@@ -25,7 +24,7 @@ from clipcli.cli.group import DefaultCommandGroup
 from clipcli.cli.interruption import Terminated, terminate
 from clipcli.cli.models import models
 from clipcli.cli.pull import pull
-from clipcli.errors import ClipcliError, ModelError, UsageError
+from clipcli.errors import DISK_FULL, ClipcliError, ModelError, UsageError
 
 
 class ExitCode(IntEnum):
@@ -39,9 +38,6 @@ class ExitCode(IntEnum):
     READER_GONE = 141
     TERMINATED = 143
 
-
-# What a disk answers that takes no more.
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 _EXIT_CODES: tuple[tuple[tuple[type[BaseException], ...], ExitCode], ...] = (
     ((click.ClickException, UsageError), ExitCode.USAGE),
@@ -130,7 +126,7 @@ def _tell(error: BaseException, code: int, console: Console) -> None:
         console.error(error, _usage_message(error, console.command))
     elif isinstance(error, ClipcliError):
         console.error(error, str(error))
-    elif isinstance(error, OSError) and error.errno in _FULL:
+    elif isinstance(error, OSError) and error.errno in DISK_FULL:
         console.error(error, f"the results cannot be written ({error.strerror})")
     elif isinstance(error, Exception) and code == ExitCode.UNEXPECTED:
         console.unexpected(error)

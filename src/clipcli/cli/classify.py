@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -25,18 +25,22 @@ from clipcli.cli.options import (
     label_options,
     model_options,
     output_options,
+    report_option,
     run_options,
 )
+from clipcli.cli.reporting import Rows, open_report, with_files_pictures, with_pictures
 from clipcli.cli.watch import Watch
 from clipcli.errors import UsageError
 from clipcli.models import BUNDLED_MODEL, resolve_model
 
 if TYPE_CHECKING:
-    from clipcli.classifier import Result, ScoreOptions, ZeroShotHead
+    from clipcli.classifier import Result, ZeroShotHead
     from clipcli.embeddings import EmbeddingsFile
     from clipcli.engines.base import ModelInfo
     from clipcli.labels import LabelSet
     from clipcli.outputs import Writer
+    from clipcli.pipeline import PipelineOptions
+    from clipcli.report import Report
     from clipcli.runs.output import RunOutput
     from clipcli.sources import ImageRef
 
@@ -52,6 +56,7 @@ _EMBEDDINGS_AT_ONCE = 1024
 @label_options
 @output_options
 @file_options
+@report_option
 @run_options
 @model_options
 @engine_options
@@ -128,23 +133,28 @@ def _run(arguments: ClassifyArguments, console: Console) -> int:
         head = build_head(engine, labels, arguments.text_cache())
         settings = _settings(arguments, engine.info, labels)
         run = stack.enter_context(_open_run(arguments, refs, settings))
+        report = None
+        if arguments.report is not None:
+            report = stack.enter_context(open_report(arguments.report, labels, settings))
         watch = Watch(arguments, console, run, way_on=arguments.way_on())
+        options = with_pictures(arguments.pipeline_options(arguments.score_options()), report)
         if file is None:
-            options = arguments.pipeline_options(arguments.score_options())
             results = classify_images(watch.feed(run.refs), engine, head, options)
         else:
-            results = _rescored(file, head, arguments.score_options(), watch)
+            results = _rescored(_blocks(file, engine.info, options), head, options, watch)
         writer = _writer(arguments, run.stream, engine.info, labels)
         with watch.going():
-            _write(run, results, writer, watch)
+            _write(run, results, writer, watch, report)
         if not watch.is_cut:
             run.finish()
+        if report is not None:
+            report.finish(is_cut=watch.is_cut)
         return watch.end(settings)
 
 
 def _settings(arguments: ClassifyArguments, info: ModelInfo, labels: LabelSet) -> dict[str, Any]:
     """What a run is made with; nothing where nobody keeps it: it costs a moment."""
-    if arguments.output is None and arguments.summary is None:
+    if (arguments.output, arguments.summary, arguments.report) == (None, None, None):
         return {}
     from clipcli.cli.settings import run_settings
     from clipcli.outputs import DEFAULT_TOP_K
@@ -172,14 +182,21 @@ def _open_run(
     return RunOutput(_results_stream(), refs, Tally(arguments.expect))
 
 
+def _blocks(file: EmbeddingsFile, info: ModelInfo, options: PipelineOptions) -> Iterator[Rows]:
+    """The images of a file of embeddings, and pictures of them where they are wanted."""
+    if options.thumbnails is None:
+        return file.blocks(_EMBEDDINGS_AT_ONCE)
+    return with_files_pictures(file.blocks(options.batch_size), info.preprocess, options)
+
+
 def _rescored(
-    file: EmbeddingsFile, head: ZeroShotHead, options: ScoreOptions, watch: Watch
+    blocks: Iterable[Rows], head: ZeroShotHead, options: PipelineOptions, watch: Watch
 ) -> Iterator[Result]:
-    """The images of a file of embeddings, scored."""
-    for refs, rows in file.blocks(_EMBEDDINGS_AT_ONCE):
+    """Images whose embeddings are known, scored."""
+    for refs, rows in blocks:
         if watch.is_cut:
             return
-        yield from head.score(refs, rows, options)
+        yield from head.score(refs, rows, options.scores)
 
 
 def _writer(
@@ -213,7 +230,13 @@ def _results_stream() -> TextIO:
     return result
 
 
-def _write(run: RunOutput, results: Iterator[Result], writer: Writer, watch: Watch) -> None:
+def _write(
+    run: RunOutput,
+    results: Iterator[Result],
+    writer: Writer,
+    watch: Watch,
+    report: Report | None,
+) -> None:
     """Write the results as they come, and tell of those that are not as they should be."""
     from clipcli.classifier import Failure
 
@@ -221,6 +244,8 @@ def _write(run: RunOutput, results: Iterator[Result], writer: Writer, watch: Wat
         for result in run.new(results):
             writer.write(result)
             run.tally.add(result)
+            if report is not None:
+                report.add(result)
             if isinstance(result, Failure):
                 watch.failed(result)
             else:

@@ -38,12 +38,14 @@ class ClassifyArguments(RunArguments):
     no_color: bool
     resume: bool
     retry_failed: bool
+    report: str | None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if math.isnan(self.min_probability):
             raise UsageError("--min-probability is a number from 0 to 1")
         self._check_output()
+        self._check_report()
 
     def check_images(self) -> None:
         """Whether there are images, or embeddings in their place.
@@ -70,6 +72,16 @@ class ClassifyArguments(RunArguments):
             raise UsageError(f"{goes_on} goes with images: scoring --embeddings takes a moment")
         if self.unordered:
             raise UsageError(f"{goes_on} needs the input order: leave out --unordered")
+
+    def _check_report(self) -> None:
+        if self.report is None or self.output is None:
+            return
+        if Path(self.report).absolute() == Path(self.output).absolute():
+            raise UsageError("--report and -o name the same file: name another for one of them")
+        if self.resume or self.retry_failed:
+            # The earlier run's images are not read again: there would be no pictures of them.
+            option = "--resume" if self.resume else "--retry-failed"
+            raise UsageError(f"--report shows the images of one whole run: leave out {option}")
 
     def format_name(self, *, on_terminal: bool) -> str:
         """The output format: as asked for, else as the file's name says, else by the terminal."""

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from clipcli.classifier import Failure, ZeroShotHead
     from clipcli.engines.base import ModelInfo
     from clipcli.errors import InputError
-    from clipcli.evaluation import Dataset, Row
+    from clipcli.evaluation.comparison import Row
+    from clipcli.evaluation.dataset import Dataset
     from clipcli.labels import LabelSet
     from clipcli.models import ModelSpec
     from clipcli.sources import ImageRef
@@ -86,7 +87,9 @@ def _reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
     type=click.FloatRange(0, 1, min_open=True),
     metavar="P",
     multiple=True,
-    help="Suggest a --min-probability at which P of the answers are right.  [default: 0.95]",
+    default=[0.95],
+    show_default=True,
+    help="Suggest a --min-probability at which P of the answers are right; give several.",
 )
 @click.option(
     "--json",
@@ -207,7 +210,7 @@ class _Trial:
         import numpy as np
 
         from clipcli.classifier import build_head
-        from clipcli.evaluation import encode_images
+        from clipcli.evaluation.encoding import encode_images
 
         engine = open_engine(self.arguments, spec, self.console)
         cache = self.arguments.text_cache()
@@ -249,20 +252,21 @@ def _compared(
     """Each model with each set of prompts, on the images that all models could take."""
     import numpy as np
 
-    from clipcli.evaluation import Contender, compare, evaluate
+    from clipcli.evaluation.comparison import Contender, compare
+    from clipcli.evaluation.evaluation import evaluate
 
     names = next(iter(prompts.values())).names
     places = {name: place for place, name in enumerate(names)}
     kept = trial.kept
     truth = np.array([places[trial.data.labels[place]] for place in kept])
-    options = trial.arguments.evaluation_options()
+    precisions = trial.arguments.precision_targets
     return compare(
         [
             Contender(
                 model.info,
                 name,
                 labels.templates,
-                evaluate(head, model.embeddings[kept], truth, options),
+                evaluate(head, model.embeddings[kept], truth, precisions),
             )
             for model in models
             for head, (name, labels) in zip(model.heads, prompts.items(), strict=True)

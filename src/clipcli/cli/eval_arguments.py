@@ -16,7 +16,7 @@ from clipcli.models import ModelRequest
 
 if TYPE_CHECKING:
     from clipcli.cache import TextCache
-    from clipcli.evaluation import Dataset, EvaluationOptions
+    from clipcli.evaluation.dataset import Dataset
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,16 +110,9 @@ class EvalArguments(RunArguments):
             *(ModelRequest(name=name, offline=self.offline) for name in others),
         ]
 
-    def evaluation_options(self) -> EvaluationOptions:
-        """What is found out beside the metrics."""
-        from clipcli.evaluation import EvaluationOptions
-        from clipcli.evaluation.evaluation import DEFAULT_PRECISION
-
-        return EvaluationOptions(self.precision_targets or (DEFAULT_PRECISION,))
-
     def dataset(self) -> Dataset:
         """The images and their labels."""
-        from clipcli.evaluation import read_dataset
+        from clipcli.evaluation.dataset import read_dataset
 
         return read_dataset(self.data)
 

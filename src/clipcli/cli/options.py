@@ -365,6 +365,14 @@ file_options = _grouped(
     ),
 )
 
+report_option = click.option(
+    "--report",
+    metavar="FILE",
+    type=click.Path(dir_okay=False),
+    help="Also write a page to FILE (.html) that shows all images with their scores; it needs"
+    " nothing but a browser.",
+)
+
 console_options = _grouped(
     click.option(
         "-v",

@@ -9,7 +9,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from clipcli.bundles import IMAGE_GRAPH, TEXT_GRAPH, TOKENIZER_FILE, Bundle
@@ -17,6 +16,7 @@ from clipcli.cpu import available_cpus
 from clipcli.engines.base import EngineOptions, ModelInfo
 from clipcli.errors import ClipcliWarning, ModelError
 from clipcli.images import PreprocessConfig
+from clipcli.runtime import onnxruntime
 
 if TYPE_CHECKING:
     from clipcli.hub_tokenizer import HubTokenizer

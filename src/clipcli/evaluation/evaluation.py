@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,17 +24,6 @@ if TYPE_CHECKING:
     from clipcli.classifier import ZeroShotHead
 
 DEFAULT_PRECISION = 0.95
-
-
-@dataclass(frozen=True)
-class EvaluationOptions:
-    """What is found out beside the metrics.
-
-    Attributes:
-        precisions: for which thresholds are suggested, in 0..1.
-    """
-
-    precisions: tuple[float, ...] = (DEFAULT_PRECISION,)
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +79,7 @@ def evaluate(
     head: ZeroShotHead,
     embeddings: NDArray[np.float32],
     truth: NDArray[np.int64],
-    options: EvaluationOptions | None = None,
+    precisions: Sequence[float] = (DEFAULT_PRECISION,),
 ) -> Evaluation:
     """Measure how good a head's answers are.
 
@@ -97,10 +87,9 @@ def evaluate(
         head: of L labels.
         embeddings: of n >= 1 images, unit rows of shape (n, embed_dim).
         truth: the true labels' places in the head, shape (n,).
-        options: what else is found out.
+        precisions: for which thresholds are suggested, in 0..1.
     """
     answers, logits = answer(head, embeddings, truth)
-    wished = (options or EvaluationOptions()).precisions
     return Evaluation(
         labels=head.labels,
         answers=answers,
@@ -108,5 +97,5 @@ def evaluate(
         confusion=confusion_matrix(len(head.labels), answers),
         reliability=reliability_curve(answers.confidence, answers.correct),
         temperature=fit_temperature(logits, answers, head.activation),
-        thresholds={target: find_threshold(answers, target) for target in wished},
+        thresholds={target: find_threshold(answers, target) for target in precisions},
     )

@@ -65,7 +65,7 @@ def _compared(row: Row) -> list[str]:
         _shown(contender.prompts),
         _number(evaluation.accuracy()),
         _range(row.top1),
-        _number(evaluation.accuracy(TOP)),
+        _number(evaluation.accuracy(TOP) if len(evaluation.labels) > TOP else None),
         _number(evaluation.mean_recall),
         _number(evaluation.calibration_error),
         "" if row.difference is None else f"{row.difference:+.4f}",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -10,10 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from clipcli.errors import UsageError
-
-# What a disk answers that takes no more: not the fault of the request.
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+from clipcli.errors import DISK_FULL, UsageError
 
 
 class Lock:
@@ -82,7 +78,7 @@ def writable(file: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        if isinstance(error, OSError) and error.errno in _FULL:
+        if isinstance(error, OSError) and error.errno in DISK_FULL:
             raise
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise UsageError(f"cannot write {file} ({reason})") from error

@@ -1,0 +1,48 @@
+"""Pictures beside results on a terminal."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+from PIL import Image
+
+from clipcli.terminal_images import Box, beside, draw
+from clipcli.terminals import Screen
+
+# As high as the usual five bars and what is around them.
+_COLUMNS, _ROWS = 24, 8
+
+
+class Previews:
+    """Thumbnails of images that are on their way, each shown beside its result.
+
+    Args:
+        screen: the terminal.
+    """
+
+    def __init__(self, screen: Screen) -> None:
+        self._screen = screen
+        self._box = Box(_COLUMNS, _ROWS, screen.cell)
+        self._waiting: dict[int, bytes] = {}
+
+    def add(self, index: int, jpeg: bytes) -> None:
+        """Keep an image's thumbnail until its result is shown; from any thread."""
+        self._waiting[index] = jpeg
+
+    def beside(self, index: int, lines: Sequence[str]) -> str:
+        """Lines about an image with its picture on their left, where there is one.
+
+        Args:
+            index: of the image.
+            lines: with styles, without line ends.
+
+        Returns:
+            Text that ends with a line end.
+        """
+        jpeg = self._waiting.pop(index, None)
+        if jpeg is None:
+            return "".join(f"{line}\n" for line in lines)
+        with Image.open(io.BytesIO(jpeg)) as image:
+            drawing = draw(image, self._box, self._screen.way)
+        return beside(drawing, lines, self._screen.columns)
