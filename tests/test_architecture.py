@@ -63,6 +63,8 @@ RANKS = {
     "tally": 4,
     "embeddings": 4,
     "runs": 5,
+    "evaluation": 5,
+    "plots": 5,
     "api": 5,
     "doctor": 5,
     "cli": 5,

@@ -15,11 +15,7 @@ import skimage
 from fake_engine import FakeEngine, grey_png
 
 from clipcli import lookahead
-from clipcli.cli import cli, run
-from clipcli.cli.eval import evaluate
-
-if evaluate.name not in cli.commands:
-    cli.add_command(evaluate)
+from clipcli.cli import run
 
 TINY = ("--model", "tiny")
 # What tiny makes of them: cat, coffee, rocket and motorcycles are right, moon, coins, horse wrong.
@@ -262,6 +258,8 @@ def test_failures_are_told_counted_and_left_out(evaluated, pictures, tmp_path) -
     assert [one["index"] for one in record["failures"]] == [0, 6]
     assert record["failures"][1]["error"]["code"] == "empty"
     assert record["images"] == 8
+    wrong = {one["index"] for one in record["answers"] if one["answer"] != one["label"]}
+    assert set(record["rows"][0]["mistakes"]) == wrong == {2, 4, 5}
     for part in ("top1", "top5", "confusion", "classes", "mean_recall"):
         assert record["rows"][0][part] == expected["rows"][0][part]
 
@@ -377,6 +375,15 @@ def test_many_classes_are_cut_to_the_worst_unless_all_are_asked_for(
     assert len(classes[0].splitlines()) == 11
     classes = [part for part in long.split("\n\n") if part.startswith("class ")]
     assert len(classes[0].splitlines()) == 26
+
+
+def test_an_interval_is_shown_where_it_says_something(evaluated, tmp_path, fake_engines) -> None:
+    data = greys(tmp_path / "data", a=[26, 28], bbbbbbbbb=[230, 225])
+
+    _, record, out, _ = evaluated(data, *TINY)
+
+    assert record["rows"][0]["top1"] == {"value": 1.0, "low": 1.0, "high": 1.0}
+    assert "\ntop-1                    1.0000  -\n" in out
 
 
 def test_columns_are_aligned_and_hostile_names_tamed(evaluated, tmp_path, fake_engines) -> None:

@@ -245,6 +245,18 @@ def test_a_draws_means_are_those_of_images_drawn_with_replacement() -> None:
     np.testing.assert_allclose(drawn_means(values, 50), values[drawn].mean(axis=1), rtol=1e-12)
 
 
+def test_a_draws_class_means_are_those_of_the_same_images() -> None:
+    random = np.random.default_rng(1)
+    hits, classes = random.random((60, 2)) < 0.5, random.permutation(np.arange(60) % 3)
+
+    expected = []
+    for drawn in np.random.default_rng(intervals_room.SEED).integers(60, size=(50, 60)):
+        means = [hits[drawn][classes[drawn] == one].mean(axis=0) for one in range(3)]
+        expected.append(np.mean(means, axis=0))
+
+    np.testing.assert_allclose(drawn_class_means(hits, classes, 50), expected, rtol=1e-12)
+
+
 def test_draws_do_not_depend_on_how_many_are_made_at_once(monkeypatch) -> None:
     values, classes = random_images(50, 2)
     whole = drawn_means(values), drawn_class_means(values > 0, classes)

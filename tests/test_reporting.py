@@ -112,6 +112,7 @@ def test_the_page_tells_what_the_run_was_made_with(clipcli, photos, tmp_path):
     text = Page(tmp_path / "report.html").text
     for words in ("Model tiny", "labels cat, cup of coffee, rocket", "templates a photo of a {}"):
         assert words in text
+    assert "format" not in text
 
 
 @pytest.mark.parametrize(
@@ -140,5 +141,5 @@ def test_what_cannot_be_reported_is_said_before_the_run(
 ):
     done = clipcli(photos / "rocket.jpg", *LABELS, *options, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, b"")
-    assert done.stderr.decode() == f"clipcli: {message}\n"
+    assert done.stderr.decode() == f"clipcli: {message} (see 'clipcli classify --help')\n"
     assert list(tmp_path.glob("*.html*")) == []

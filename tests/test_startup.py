@@ -12,6 +12,7 @@ from conftest import clean_environment
 HEAVY = {
     *("numpy", "torch", "torchvision", "open_clip", "onnxruntime", "PIL", "safetensors"),
     *("requests", "urllib3", "huggingface_hub", "tqdm", "ftfy", "regex", "importlib.metadata"),
+    *("sklearn", "scipy", "matplotlib", "jinja2", "pyarrow"),
 }
 PROGRAM = """
 import sys
@@ -30,6 +31,8 @@ STARTS = [
     ("models --available", 0),
     ("doctor --help", 0),
     ("embed --help", 0),
+    ("eval --help", 0),
+    ("eval gone.csv", 2),
     ("convert --help", 0),
     ("cache --help", 0),
     ("--version", 0),

@@ -10,9 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clipcli.previews import Previews
 from clipcli.terminal_images import Box, Way, beside, draw
-from clipcli.terminals import Screen
 
 RED, BLUE = (250, 0, 0), (0, 0, 250)
 BLOCKS = [Way.TRUE_COLOR, Way.COLORS_256]
@@ -46,7 +44,6 @@ def sixel_pixels(text: str) -> np.ndarray:
             for row in range(6):
                 if (ord(cell) - 63) >> row & 1:
                     image[top + row, start:x] = color
-            x += run
     return image[:height]
 
 
@@ -154,13 +151,3 @@ def test_lines_that_a_terminal_has_no_room_for_stand_under_the_picture(columns, 
     text = beside(drawing, ["\x1b[1mwide寿\x1b[0m"], columns)
     assert text.splitlines()[0].endswith("\x1b[1mwide寿\x1b[0m") is is_beside
     assert text.endswith("wide寿\x1b[0m\n") is not is_beside
-
-
-def test_a_preview_is_shown_once_beside_its_own_result():
-    file = io.BytesIO()
-    red_over_blue().save(file, "JPEG")
-    previews = Previews(Screen(Way.TRUE_COLOR, 80))
-    previews.add(7, file.getvalue())
-    assert previews.beside(6, ["six"]) == "six\n"
-    assert previews.beside(7, ["seven"]).splitlines()[0].endswith("  seven")
-    assert previews.beside(7, ["seven"]) == "seven\n"

@@ -12,11 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from clipcli.images import ImageOptions
+from clipcli import isolation
+from clipcli.errors import FailureCode, InputError
+from clipcli.images import ImageOptions, PreprocessConfig, decode
+from clipcli.isolation import DecoderPool
 from clipcli.thumbnails import MAX_BYTES, SIDE, thumbnail
+from tests.test_isolation import TALKATIVE
 
 PHOTOS = Path(__file__).parents[1] / "examples" / "photos"
 OPTIONS = ImageOptions()
+CONFIG = PreprocessConfig.from_open_clip({}, (64, 32))
 
 
 def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
@@ -115,3 +120,40 @@ def test_no_damage_is_an_error(noise, place):
     whole = (PHOTOS / "rocket.jpg").read_bytes()
     jpeg = thumbnail(whole[:place] + noise + whole[place + len(noise) :], OPTIONS)
     assert jpeg is None or jpeg.startswith(b"\xff\xd8")
+
+
+# From a process of its own
+
+
+def test_a_thumbnail_from_another_process_is_the_same():
+    photo = (PHOTOS / "rocket.jpg").read_bytes()
+    with DecoderPool(CONFIG, OPTIONS, 120, workers=1, thumbnails=True) as pool:
+        for _ in range(2):  # nothing is left in the pipe for the next image
+            pixels, jpeg = pool.decoded(photo)
+            assert np.array_equal(pixels, decode(photo, CONFIG, OPTIONS))
+            assert jpeg == thumbnail(photo, OPTIONS)
+        with pytest.raises(InputError, match="not an image"):
+            pool.decoded(b"hello")
+
+
+def test_a_thumbnail_that_nobody_wants_is_not_made():
+    with DecoderPool(CONFIG, OPTIONS, 120, workers=1) as pool:
+        assert pool.decoded((PHOTOS / "rocket.jpg").read_bytes())[1] == b""
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        "b''",
+        f"({MAX_BYTES + 1}).to_bytes(8) + bytes({MAX_BYTES + 1})",
+        "(9).to_bytes(8) + bytes(8)",
+    ],
+    ids=["none", "too long", "cut"],
+)
+def test_a_thumbnail_that_makes_no_sense_is_a_decoder_gone_wrong(monkeypatch, part):
+    rest = f"stdout.write(bytes({3 * 64 * 32 * 4})); stdout.write({part})"
+    monkeypatch.setattr(isolation, "_START", TALKATIVE.format(b"P") + rest)
+    with DecoderPool(CONFIG, OPTIONS, 120, workers=1, thumbnails=True) as pool:
+        with pytest.raises(InputError) as caught:
+            pool.decoded(b"an image")
+        assert caught.value.code is FailureCode.DECODER_DIED

@@ -236,12 +236,11 @@ class _Worker:
         Raises:
             ValueError: it is longer than it may be, or cut short.
         """
-        length = int.from_bytes(self._answers.read(LENGTH_BYTES))
-        if length > most:
+        header = self._answers.read(LENGTH_BYTES)
+        length = int.from_bytes(header)
+        data = self._answers.read(min(length, most))
+        if len(header) < LENGTH_BYTES or len(data) < length:
             raise ValueError(length)
-        data = self._answers.read(length)
-        if len(data) < length:
-            raise ValueError(data)
         return data
 
     @contextmanager

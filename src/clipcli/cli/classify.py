@@ -135,7 +135,9 @@ def _run(arguments: ClassifyArguments, console: Console) -> int:
         run = stack.enter_context(_open_run(arguments, refs, settings))
         report = None
         if arguments.report is not None:
-            report = stack.enter_context(open_report(arguments.report, labels, settings))
+            title = "Classification report"
+            page = open_report(arguments.report, title, labels.names, settings)
+            report = stack.enter_context(page)
         watch = Watch(arguments, console, run, way_on=arguments.way_on())
         options = with_pictures(arguments.pipeline_options(arguments.score_options()), report)
         if file is None:

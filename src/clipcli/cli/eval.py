@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +20,9 @@ from clipcli.cli.eval_arguments import EvalArguments
 from clipcli.cli.options import (
     console_options,
     engine_options,
-    input_options,
     label_options,
     model_options,
+    reading_options,
 )
 from clipcli.cli.watch import Outcome
 from clipcli.errors import ClipcliError
@@ -42,24 +42,13 @@ if TYPE_CHECKING:
     from clipcli.models import ModelSpec
     from clipcli.sources import ImageRef
 
-# What names images on other commands' lines: here the data does.
-_NAMING = ("images", "recursive", "files_from", "null_separated", "shard")
-
-
-def _reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Of the input options those that say how images are read, not which."""
-    decorated: Any = input_options(command)
-    kept = [option for option in decorated.__click_params__ if option.name not in _NAMING]
-    decorated.__click_params__ = kept
-    return command
-
 
 @click.command(
     "eval",
     epilog="Exit codes: 0 all done, 2 usage, 3 some images failed and are left out, 4 all failed,"
     " 5 no model, 6 less than --min-accuracy, 130 interrupted, 143 terminated.",
 )
-@_reading_options
+@reading_options
 @click.argument("data", type=click.Path())
 @label_options
 @click.option(

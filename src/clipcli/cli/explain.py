@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from clipcli.cli.arguments import RunArguments
 from clipcli.cli.console import Console
 from clipcli.cli.engine import open_engine
+from clipcli.cli.explain_arguments import ExplainArguments
 from clipcli.cli.options import (
     console_options,
     engine_options,
@@ -27,13 +23,13 @@ from clipcli.cli.options import (
 from clipcli.cli.streams import results_stream, wants_color
 from clipcli.cli.watch import Outcome
 from clipcli.errors import InputError, UsageError
-from clipcli.labels import LabelSet, collect_labels, collect_templates
 from clipcli.models import resolve_model
 
 if TYPE_CHECKING:
-    from clipcli.cache import TextCache
-    from clipcli.engines.base import ModelInfo
-    from clipcli.explanation import ExplainOptions, Explanation
+    from clipcli.classifier import Failure, ZeroShotHead
+    from clipcli.engines.base import Engine, ModelInfo
+    from clipcli.explanation import Explanation
+    from clipcli.labels import LabelSet
     from clipcli.outputs import OutputOptions
     from clipcli.sources import ImageRef
 
@@ -45,107 +41,6 @@ _OF_MANY = frozenset(
 
 # By default 101 runs of the model: with ViT-B/32 on two processors seven seconds.
 _DEFAULT_GRID = 10
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExplainArguments(RunArguments):
-    """The command line of `explain`."""
-
-    labels: tuple[str, ...]
-    label_files: tuple[str, ...]
-    templates: tuple[str, ...]
-    no_cache: bool
-    method: Any
-    grid: int
-    top_k: int | None
-    output_format: str | None
-    no_color: bool
-
-    recursive: bool = False
-    files_from: str | None = None
-    null_separated: bool = False
-    shard: str | None = None
-    fast_decode: bool = False
-    isolate: bool = False
-    decode_timeout: float | None = None
-    fetch_concurrency: int | None = None
-    fetch_per_host: int | None = None
-    workers: int | None = None
-    unordered: bool = False
-    fail_fast: bool = False
-    max_errors: int | None = None
-    summary: str | None = None
-
-    def in_torch(self) -> ExplainArguments:
-        """The same with the engine that gradients need.
-
-        Raises:
-            UsageError: another one was asked for.
-        """
-        if self.method != "gradient":
-            return self
-        if self.engine == "onnx":
-            raise UsageError("--method gradient runs in torch only: leave out --engine onnx")
-        return replace(self, engine="torch")
-
-    def image_count(self) -> int | None:
-        """How many runs of the model there will be, which is what an engine is chosen by."""
-        return 1 if self.method == "gradient" else self.grid**2 + 1
-
-    def explain_options(self) -> ExplainOptions:
-        """How the answer is explained."""
-        from clipcli.explanation import ExplainOptions
-        from clipcli.outputs import DEFAULT_TOP_K
-
-        images = self.pipeline_options().images
-        top_k = self.top_k or DEFAULT_TOP_K
-        return ExplainOptions(self.method, self.grid, top_k, self.batch_size, images)
-
-    def label_set(self) -> LabelSet:
-        """The labels and their templates."""
-        names = collect_labels(self.labels, self.label_files)
-        return LabelSet(names, collect_templates(self.templates))
-
-    def text_cache(self) -> TextCache | None:
-        """Where embeddings of labels are kept between runs."""
-        if self.no_cache:
-            return None
-        from clipcli.cache import TextCache
-        from clipcli.paths import text_cache_file
-
-        return TextCache(text_cache_file())
-
-    def format_name(self) -> str:
-        """The output format: as asked for, else by the terminal."""
-        return self.output_format or ("human" if sys.stdout.isatty() else "tsv")
-
-    def image_ref(self, stack: ExitStack) -> ImageRef:
-        """The image.
-
-        Raises:
-            UsageError: the pattern names several.
-        """
-        ref, *more = islice(self.image_refs(stack), 2)
-        if more:
-            raise UsageError(f"{self.images[0]} names several images: explain one at a time")
-        return ref
-
-    def folder(self) -> Path | None:
-        """Where pictures are written, made if it is not there.
-
-        Raises:
-            UsageError: it cannot be made or written to.
-        """
-        if self.output is None:
-            return None
-        folder = Path(self.output)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UsageError(f"cannot make the folder {folder} ({error.strerror})") from error
-        if not os.access(folder, os.W_OK):
-            raise UsageError(f"cannot write to {folder} (it is read-only)")
-        return folder
 
 
 def _picture_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -237,24 +132,38 @@ def _run(arguments: ExplainArguments, console: Console) -> int:
         ref = arguments.image_ref(stack)
 
         from clipcli.classifier import Failure, build_head
-        from clipcli.explanation import explain as explain_image
-        from clipcli.explanation import read_picture
 
         engine = open_engine(arguments, spec, console)
         head = build_head(engine, labels, arguments.text_cache())
-        options = arguments.explain_options()
+        options = _output_options(arguments, engine.info, labels)
         try:
-            picture = read_picture(ref, options.images, arguments.pipeline_options().fetch)
-            if arguments.method == "occlusion":
-                console.step(f"{ref.name}: the model runs {arguments.image_count():,} times")
-            explanation = explain_image(ref, picture, engine, head, options)
+            explanation = _explained(ref, engine, head, arguments, console)
         except InputError as error:
-            console.failure(Failure.of(ref, error))
+            failure = Failure.of(ref, error)
+            console.failure(failure)
+            _show_failure(failure, arguments, options)
             return Outcome.NONE_SUCCEEDED
     if folder is not None:
         _draw(folder, explanation, console)
-    _show(explanation, arguments, _output_options(arguments, engine.info, labels))
+    _show(explanation, arguments, options)
     return Outcome.ALL_DONE
+
+
+def _explained(
+    ref: ImageRef,
+    engine: Engine,
+    head: ZeroShotHead,
+    arguments: ExplainArguments,
+    console: Console,
+) -> Explanation:
+    from clipcli.explanation import explain as explain_image
+    from clipcli.explanation import read_picture
+
+    options = arguments.explain_options()
+    picture = read_picture(ref, options.images, arguments.pipeline_options().fetch)
+    if arguments.method == "occlusion":
+        console.step(f"{ref.name}: the model runs {arguments.image_count():,} times")
+    return explain_image(ref, picture, engine, head, options)
 
 
 def _draw(folder: Path, explanation: Explanation, console: Console) -> None:
@@ -300,6 +209,14 @@ def _show(explanation: Explanation, arguments: ExplainArguments, options: Output
 
         screen = find_screen(stream) if options.color else None
         stream.write("\n" + terminal_maps(explanation, screen))
+
+
+def _show_failure(failure: Failure, arguments: ExplainArguments, options: OutputOptions) -> None:
+    """Write the record of a failure, for programs; people are told on standard error."""
+    if arguments.format_name() == "json":
+        from clipcli.outputs import record
+
+        results_stream().write(json.dumps(record(failure, options), allow_nan=False) + "\n")
 
 
 def _maps(explanation: Explanation, arguments: ExplainArguments) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def _offers(names: Callable[[], Iterable[str]], *, others: str = "plain") -> Com
     return complete
 
 
-input_options = _grouped(
+naming_options = _grouped(
     click.argument("images", nargs=-1, type=click.Path(), metavar="IMAGE..."),
     click.option(
         "-r", "--recursive", is_flag=True, help="Search folders, and folders in them, for images."
@@ -82,6 +82,9 @@ input_options = _grouped(
         metavar="I/N",
         help="Take only the I-th of N equal parts of the images, from 1/N to N/N.",
     ),
+)
+
+reading_options = _grouped(
     click.option(
         "--allow-format",
         "extra_formats",
@@ -150,6 +153,8 @@ input_options = _grouped(
         " what addresses a host name leads to.",
     ),
 )
+
+input_options = _grouped(naming_options, reading_options)
 
 embeddings_option = click.option(
     "--embeddings",
@@ -369,8 +374,7 @@ report_option = click.option(
     "--report",
     metavar="FILE",
     type=click.Path(dir_okay=False),
-    help="Also write a page to FILE (.html) that shows all images with their scores; it needs"
-    " nothing but a browser.",
+    help="Also write a page (.html) with all images and their scores, for any browser.",
 )
 
 console_options = _grouped(

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from clipcli.embeddings.base import Float32
     from clipcli.images import PreprocessConfig
-    from clipcli.labels import LabelSet
     from clipcli.pipeline import PipelineOptions
     from clipcli.report import Report
     from clipcli.sources import ImageRef
@@ -20,15 +19,25 @@ if TYPE_CHECKING:
 Rows = tuple[list["ImageRef"], "Float32"]
 
 
-def open_report(file: str, labels: LabelSet, settings: Mapping[str, Any]) -> Report:
+def open_report(
+    file: str, title: str, labels: Sequence[str], settings: Mapping[str, Any]
+) -> Report:
     """Begin the report of a run.
+
+    Args:
+        file: as the command line names it.
+        title: of the page.
+        labels: in the user's order.
+        settings: what the run is made with.
 
     Raises:
         UsageError: nothing can be written there.
     """
     from clipcli.report import Report
 
-    return Report(Path(file), "Classification report", labels.names, settings)
+    # The format is that of other results: the page has its own.
+    made = {name: value for name, value in settings.items() if name != "format"}
+    return Report(Path(file), title, labels, made)
 
 
 def with_pictures(options: PipelineOptions, report: Report | None) -> PipelineOptions:

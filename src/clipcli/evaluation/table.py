@@ -69,7 +69,7 @@ def _compared(row: Row) -> list[str]:
         _number(evaluation.mean_recall),
         _number(evaluation.calibration_error),
         "" if row.difference is None else f"{row.difference:+.4f}",
-        _range(row.difference_interval),
+        "" if row.difference is None else _range(row.difference_interval),
     ]
 
 
@@ -79,7 +79,7 @@ def _overview(row: Row, images: Dataset, options: TableOptions) -> list[str]:
     if len(evaluation.labels) > TOP:  # else it is 1, and means nothing
         figures.append([f"top-{TOP}", _number(evaluation.accuracy(TOP)), _range(row.top5)])
     figures.append(["mean recall", _number(evaluation.mean_recall), _range(row.mean_recall)])
-    figures.append(["calibration error (ECE)", _number(evaluation.calibration_error), ""])
+    figures.append(["calibration error (ECE)", _number(evaluation.calibration_error), "-"])
     what = (
         f"{_shown(contender.model.name)}, prompts {_shown(contender.prompts)}:"
         f" {evaluation.images:,} images of {len(images.classes):,} classes,"
@@ -170,4 +170,7 @@ def _number(value: float | None) -> str:
 
 
 def _range(ends: Interval | None) -> str:
-    return "" if ends is None else f"{ends.low:.4f} to {ends.high:.4f}"
+    # One without width is of answers that are all alike: it would promise what nobody knows.
+    if ends is None or ends.low == ends.high:
+        return "-"
+    return f"{ends.low:.4f} to {ends.high:.4f}"

@@ -111,7 +111,8 @@ function addTruths() {
 }
 
 function addAnswers() {
-  const counts = counted((image) => (image.failure ? "failed" : image.answer));
+  const counts = counted((image) => image.answer);
+  counts.delete(undefined); // the failed ones have none
   const most = Math.max(1, ...counts.values());
   const add = (value, text, count) => {
     const radio = element("input");
