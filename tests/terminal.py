@@ -37,8 +37,9 @@ class Terminal:
         *arguments: str,
         env: dict[str, str] | None = None,
         cwd: Path | None = None,
+        code: int = 0,
     ) -> str:
-        """What a Python program shows on it; standard input is a closed pipe."""
+        """What a Python program shows on it, which ends with a code; its input is empty."""
         screen, terminal = pty.openpty()
         termios.tcsetwinsize(terminal, (40, self._columns))
         process = subprocess.Popen(
@@ -58,7 +59,7 @@ class Terminal:
         finally:
             os.close(screen)
         _, told = process.communicate(timeout=_PATIENCE)
-        assert process.returncode == 0, told.decode()
+        assert process.returncode == code, told.decode()
         return shown.decode().replace("\r\n", "\n")
 
     def _watch(self, screen: int) -> bytes:

@@ -439,6 +439,25 @@ def test_a_header_cannot_claim_rows_that_are_not_there(npz: Path) -> None:
     assert "'embeddings' is of another size than it says" in refused(npz)
 
 
+def test_a_header_of_gigabytes_is_not_read(npz: Path) -> None:
+    with zipfile.ZipFile(npz) as archive:
+        members = {entry.filename: archive.read(entry) for entry in archive.infolist()}
+    length = 64 << 20
+    bomb = b"\x93NUMPY\x02\x00" + length.to_bytes(4, "little") + b" " * length
+    with zipfile.ZipFile(npz, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in {**members, "index.npy": bomb}.items():
+            archive.writestr(name, data)
+    del bomb
+
+    tracemalloc.start()
+    message = refused(npz)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert "'index' is of an unknown version of .npy" in message
+    assert peak < length / 8
+
+
 def test_unknown_fields_and_members_are_passed_over(npz: Path) -> None:
     changed(npz, with_description(mood="good"))
     changed(npz, lambda members: {**members, "captions": np.zeros(3)})

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import skimage
 from fake_engine import FakeEngine, grey_png
+from test_report import Page
 
 from clipcli import lookahead
 from clipcli.cli import run
@@ -81,7 +82,7 @@ def fake_engines(monkeypatch) -> list[FakeEngine]:
         return engines[-1]
 
     # Not by its dotted name, which is the command's, too.
-    monkeypatch.setattr(import_module("clipcli.cli.eval"), "open_engine", opened)
+    monkeypatch.setattr(import_module("clipcli.cli.trial"), "open_engine", opened)
     return engines
 
 
@@ -210,7 +211,7 @@ def test_a_model_that_nobody_named_is_not_compared(
     data = greys(tmp_path / "data", a=[0], bbbb=[100])
     if environment:
         monkeypatch.setenv("CLIPCLI_MODEL", environment)
-    module = import_module("clipcli.cli.eval")
+    module = import_module("clipcli.cli.trial")
     opened = []
     fake = module.open_engine
     monkeypatch.setattr(
@@ -276,7 +277,7 @@ def test_an_image_that_fails_with_one_model_counts_with_none(
             return rows
 
     engines = iter([FakeEngine(), HalfBlind()])
-    module = import_module("clipcli.cli.eval")
+    module = import_module("clipcli.cli.trial")
     monkeypatch.setattr(module, "open_engine", lambda *_: next(engines))
     data = greys(tmp_path / "data", a=[0, 255], bbbb=[100])
     (data / "a" / "9.png").write_bytes(b"broken")
@@ -474,3 +475,19 @@ def test_without_matplotlib_all_but_the_figures_works(evaluated, pictures, monke
     monkeypatch.setitem(sys.modules, "matplotlib", None)
 
     assert evaluated(pictures, *TINY)[0] == 0
+
+
+def test_the_report_shows_each_image_beside_its_true_label(evaluated, pictures, tmp_path) -> None:
+    broken = shutil.copytree(pictures, tmp_path / "pictures")
+    (broken / "cat" / "zebra.png").write_bytes(b"no image")
+
+    code, record, _, _ = evaluated(broken, *TINY, "--report", tmp_path / "report.html")
+
+    page = Page(tmp_path / "report.html")
+    labels = record["labels"]
+    truths = [labels[image["truth"]] for image in page.images]
+    assert code == 3
+    assert truths == sorted(truths)  # folder by folder
+    assert Counter(truths)["cat"] == 2
+    assert len(page.thumbnails) == len(page.images)
+    assert [bool(jpeg) for jpeg in page.thumbnails].count(False) == 1

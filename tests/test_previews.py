@@ -36,7 +36,8 @@ def test_a_picture_is_shown_once_beside_its_own_result():
 
 
 def test_each_image_stands_beside_its_bars(photos):
-    text = Terminal().run(CLIPCLI, "chelsea.png", "gone.png", "coffee.png", *LINE, cwd=photos)
+    images = ("chelsea.png", "gone.png", "coffee.png")
+    text = Terminal().run(CLIPCLI, *images, *LINE, cwd=photos, code=3)
     plain = re.sub(r"\x1b\[[0-9;]*[mc]", "", text)
     chelsea, coffee = plain.split("\n\n")
     for block, name, best in (

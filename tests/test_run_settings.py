@@ -85,7 +85,7 @@ def test_a_json_file_has_the_permissions_of_any_new_file(tmp_path):
     assert (tmp_path / "a.json").stat().st_mode == (tmp_path / "b").stat().st_mode
 
 
-@pytest.mark.parametrize("text", [b"", b"[]", b"{", b"\xff\xfe", b"3"])
+@pytest.mark.parametrize("text", [b"", b"[]", b"{", b"\xff\xfe", b"3", b"[" * 100_000, b'{"bytes": 5}', b'{"resumed": 7}'])
 def test_a_file_without_settings_is_not_taken_for_one(tmp_path, text):
     (tmp_path / "a.json").write_bytes(text)
     with pytest.raises(ValueError, match=r"\w"):

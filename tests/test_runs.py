@@ -458,6 +458,11 @@ def test_a_line_that_is_no_result_is_refused_unless_it_is_the_last(file, mode):
         b'{"index": null, "input": "a", "status": "ok", "answer": null}',
         b'{"index": 0, "input": "a", "input_b64": "?", "status": "ok", "answer": null}',
         b'{"input": "a", "status": "ok", "answer": null}',
+        b'{"index": 0, "input": "a", "status": "late", "error": {"code": "empty"}}',
+        b'{"index": 0, "input": "a", "status": "error", "error": {"code": ["empty"]}}',
+        b'{"index": Infinity, "input": "a", "status": "ok", "answer": null}',
+        b'{"index": 0, "input": "a", "status": "ok", "answer": ["1"]}',
+        b"[" * 100_000,
         b"\xff\xfe\0",
     ],
 )
@@ -501,7 +506,7 @@ def test_an_older_file_is_not_taken_for_a_newer_run_s(file, mode):
     run(images(1, 2), options(file, labels=["old"]))
     run(images(1, 2), options(file, labels=["new"]), stop=1)
     part(file).unlink()
-    with pytest.raises(UsageError, match=r"is not as the run in .*run\.json left it, or leave"):
+    with pytest.raises(UsageError, match=r"is not as the run in .*run\.json left it: put that back, or leave"):
         open_run(iter(images(1, 2)), options(file, mode, labels=["new"]))
 
 

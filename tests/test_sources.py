@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import io
 import os
+import sys
+import threading
 from itertools import islice
 from pathlib import Path
 
 import pytest
 
-from clipcli.errors import FailureCode, InputError
+from clipcli.errors import FailureCode, InputError, UsageError
 from clipcli.sources import (
+    MAX_NAME_BYTES,
     ImageRef,
     SourceOptions,
     Stream,
@@ -126,6 +129,31 @@ def test_a_folder_that_cannot_be_listed_is_a_failure(folder, monkeypatch):
     assert (shut.name, code(shut)) == ("d/shut", FailureCode.UNREADABLE)
 
 
+@pytest.fixture
+def deep_folder(folder, monkeypatch):
+    """A folder with another in it, and so on, further down than Python's calls may go."""
+    depth = sys.getrecursionlimit() + 50
+    for _ in range(depth):
+        os.mkdir("d")
+        monkeypatch.chdir("d")
+    make(Path(), "a.png")
+    monkeypatch.chdir(folder)
+    yield
+    # Not left to pytest, whose way of removing folders does not go so deep either.
+    os.remove("d/" * depth + "a.png")
+    os.removedirs("d/" * depth)
+
+
+def test_a_folder_is_searched_however_deeply_it_is_nested(deep_folder):
+    (ref,) = refs("d", recursive=True)
+    assert ref.name.endswith("d/d/a.png")
+
+
+def test_a_pattern_that_goes_too_deep_is_a_failure(deep_folder):
+    (ref,) = refs("**/*.png")
+    assert (ref.name, code(ref)) == ("**/*.png", FailureCode.UNREADABLE)
+
+
 def test_an_empty_name_is_a_failure_of_its_own(folder):
     (ref,) = refs("", recursive=True)
     assert code(ref) == FailureCode.NOT_FOUND
@@ -144,6 +172,7 @@ def test_urls_are_told_from_paths_and_shown_without_credentials():
     assert not is_url("ftp://host/a.png")
     assert not is_url("http:/a.png")
     assert public_name("http://host/path@home") == "http://host/path@home"
+    assert public_name("s3://key:secret@bucket/a.png") == "s3://bucket/a.png"
 
 
 def test_names_of_a_list_are_literal_and_follow_the_arguments(folder):
@@ -169,6 +198,17 @@ def test_lists_are_split_and_blank_names_skipped(text, separator, names):
 def test_a_long_list_is_read_in_pieces_of_any_size():
     names = [f"{number:->{number % 97 + 6}}.png" for number in range(20_000)]
     assert list(read_names(io.BytesIO("\n".join(names).encode()), b"\n")) == names
+
+
+@pytest.mark.parametrize(
+    ("separator", "way_out"), [(b"\n", "NUL: add -0"), (b"\0", "newlines: leave -0 out")]
+)
+def test_a_list_with_another_separator_is_not_gathered_into_one_name(separator, way_out):
+    other = b"\0" if separator == b"\n" else b"\n"
+    stream = io.BytesIO((b"a.png" + other) * MAX_NAME_BYTES)
+    with pytest.raises(UsageError, match=way_out):
+        list(read_names(stream, separator))
+    assert stream.tell() < 2 * MAX_NAME_BYTES
 
 
 def test_a_list_is_read_no_further_than_needed():
@@ -206,6 +246,27 @@ def test_a_file_that_cannot_be_read_says_why(folder, name, expected):
     with pytest.raises(InputError) as caught:
         read_file(Path(name), 10)
     assert caught.value.code == expected
+
+
+def test_a_name_with_nul_in_it_says_how_such_lists_are_read(folder):
+    with pytest.raises(InputError, match="-0 reads a list whose names end with it"):
+        read_file(Path("a.png\0b.png\0"), 10)
+
+
+def test_a_pipe_is_read_when_something_comes(folder):
+    os.mkfifo("pipe.png")
+    writer = threading.Thread(target=Path("pipe.png").write_bytes, args=(b"late",))
+    writer.start()
+    assert read_file(Path("pipe.png"), 10) == b"late"
+    writer.join()
+
+
+def test_a_pipe_into_which_nobody_writes_is_not_waited_for_without_end(folder, monkeypatch):
+    monkeypatch.setattr("clipcli.sources._PIPE_SECONDS", 0.01)
+    os.mkfifo("pipe.png")
+    with pytest.raises(InputError, match=r"nobody has written for 0\.01 s") as caught:
+        read_file(Path("pipe.png"), 10)
+    assert caught.value.code is FailureCode.UNREADABLE
 
 
 def test_no_more_than_the_limit_is_read(folder):

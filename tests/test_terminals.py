@@ -8,6 +8,7 @@ import sys
 import pytest
 from terminal import START, Terminal
 
+from clipcli import terminals
 from clipcli.terminals import find_screen
 
 FIND = START + (
@@ -69,6 +70,19 @@ def test_a_job_in_the_background_asks_nothing():
     terminal = Terminal(SIXEL_ANSWER)
     assert terminal.run(program) == "('COLORS_256', 100, (10, 20))\n"
     assert terminal.asked == 0
+
+
+@pytest.mark.parametrize("pieces", [[b"\x1b[?6", b"2;4c"], [b"\x1b[", b"?6", b"2;4;22c"]])
+def test_an_answer_may_come_in_pieces(monkeypatch, pieces):
+    monkeypatch.setattr("clipcli.terminals._readable", lambda _file, _seconds: True)
+    monkeypatch.setattr("clipcli.terminals.os.read", lambda _file, _count: pieces.pop(0))
+    assert terminals._answer(0).split(b";")[:2] == [b"62", b"4"]
+
+
+def test_a_terminal_that_is_closed_is_not_waited_for(monkeypatch):
+    monkeypatch.setattr("clipcli.terminals._readable", lambda _file, _seconds: True)
+    monkeypatch.setattr("clipcli.terminals.os.read", lambda _file, _count: b"")
+    assert terminals._answer(0) == b""
 
 
 def test_true_colour_is_told_by_the_environment():

@@ -104,6 +104,11 @@ def test_without_a_terminal_a_line_comes_every_thirty_seconds_for_those_who_ask(
     if lines:
         assert told[1] == "clipcli: 1,600 of 5,000 done, 0 failed, 10.0 images/s"
 
+    clock += 3600  # nothing came for an hour: its lines are not made up for
+    for _ in range(5):
+        progress.advance()
+    assert len(capsys.readouterr().err.splitlines()) == (1 if lines else 0)
+
 
 @pytest.mark.parametrize(
     ("number", "error", "code"),

@@ -8,11 +8,14 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from clipcli.classifier import Failure, Prediction, Result
 from clipcli.labels import UNKNOWN
 from clipcli.printable import printable, shortened, valid_unicode, width
+
+if TYPE_CHECKING:
+    from clipcli.previews import Previews
 
 DEFAULT_TOP_K = 5
 # Fits 80 columns beside a label of the usual length.
@@ -39,6 +42,7 @@ class OutputOptions:
         top_k: labels to show; None where the user named no number.
         verbose: all labels are shown; human output adds shapes and raw probabilities.
         color: human output may use terminal colours.
+        previews: the pictures that human output shows beside its results.
     """
 
     labels: tuple[str, ...]
@@ -48,6 +52,7 @@ class OutputOptions:
     top_k: int | None = None
     verbose: bool = False
     color: bool = False
+    previews: Previews | None = None
 
     @property
     def shown(self) -> int | None:
@@ -93,9 +98,9 @@ class HumanWriter(_Writer):
         """Write one image's block; failures are told on standard error."""
         if isinstance(result, Failure):
             return
-        lines = [] if self._first else [""]
+        head = ("" if self._first else "\n") + self._bold(printable(result.name)) + "\n"
         self._first = False
-        lines.append(self._bold(printable(result.name)))
+        lines = []
         shown = result.scores[: self.options.shown]
         labels = [shortened(printable(score.label), _LONGEST_LABEL) for score in shown]
         widest = max(map(width, labels))
@@ -106,7 +111,9 @@ class HumanWriter(_Writer):
         if self.options.verbose:
             lines += self._details(result)
         # One write for each image: nothing that goes to standard error can come in between.
-        self.stream.write("\n".join(lines) + "\n")
+        previews = self.options.previews
+        text = previews.beside(result.index, lines) if previews else "\n".join(lines) + "\n"
+        self.stream.write(head + text)
         self.stream.flush()
 
     def _answer(self, result: Prediction) -> str:

@@ -6,6 +6,8 @@ import codecs
 import glob
 import os
 import re
+import stat
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -26,9 +28,16 @@ IMAGE_EXTENSIONS = frozenset(
 
 _URL = re.compile(r"https?://", re.IGNORECASE)
 _OTHER_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
-_USER_INFO = re.compile(r"^([a-z]+://)[^/?#]*@", re.IGNORECASE)
+# Of any scheme: an address that is refused is shown, too.
+_USER_INFO = re.compile(rf"^({_OTHER_SCHEME.pattern})[^/?#]*@", re.IGNORECASE)
 _PATTERN_CHARACTERS = re.compile(r"[*?[]")
 _LIST_CHUNK = 1 << 16
+
+MAX_NAME_BYTES = 1 << 17
+"""Of a path or an address: no system has longer ones, Windows' 32,767 characters among them."""
+
+# As a download's time: whoever writes a picture has begun by then.
+_PIPE_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -172,7 +181,12 @@ def is_pattern(argument: str) -> bool:
 
 
 def _pattern(pattern: str, options: SourceOptions) -> Iterator[tuple[str, Source]]:
-    names = sorted(glob.iglob(pattern, recursive=True), key=os.fsencode)
+    try:
+        names = sorted(glob.iglob(pattern, recursive=True), key=os.fsencode)
+    except RecursionError:  # it goes into folders call by call
+        message = "the folders below it are nested too deeply: name one of them, with -r"
+        yield pattern, InputError(FailureCode.UNREADABLE, message)
+        return
     if not names:
         yield pattern, InputError(FailureCode.NO_MATCH, "no file matches this pattern")
     for name in names:
@@ -205,16 +219,20 @@ def _folder(folder: str) -> Iterator[tuple[str, Source]]:
 
 
 def _walk(folder: str) -> Iterator[tuple[str, Source]]:
-    try:
-        # scandir knows what is a folder without asking the file system again.
-        with os.scandir(folder) as entries:
-            ordered = sorted(entries, key=_path_order)
-    except OSError as error:
-        yield folder, InputError(FailureCode.UNREADABLE, f"cannot be listed ({error.strerror})")
-        return
-    for entry in ordered:
-        if entry.is_dir(follow_symlinks=False):
-            yield from _walk(entry.path)
+    # What is still to come, the next one last. Not by recursion: folders may be nested deeper than
+    # Python's calls may be.
+    ahead: list[str | os.DirEntry[str]] = [folder]
+    while ahead:
+        entry = ahead.pop()
+        if isinstance(entry, str) or entry.is_dir(follow_symlinks=False):
+            path = os.fspath(entry)
+            try:
+                # scandir knows what is a folder without asking the file system again.
+                with os.scandir(path) as entries:
+                    ahead += sorted(entries, key=_path_order, reverse=True)
+            except OSError as error:
+                message = f"cannot be listed ({error.strerror})"
+                yield path, InputError(FailureCode.UNREADABLE, message)
         elif os.path.splitext(entry.name)[1].lower() in IMAGE_EXTENSIONS and _may_be_file(entry):
             yield entry.path, Path(entry.path)
 
@@ -238,6 +256,9 @@ def read_names(stream: IO[bytes], separator: bytes) -> Iterator[str]:
     Args:
         stream: binary, so that any file name survives.
         separator: one byte, NUL or newline. Before a newline a carriage return is dropped.
+
+    Raises:
+        UsageError: a name is longer than `MAX_NAME_BYTES`.
     """
     # read1 returns what has arrived: a slow writer's names are not held back.
     read = getattr(stream, "read1", stream.read)
@@ -249,6 +270,13 @@ def read_names(stream: IO[bytes], separator: bytes) -> Iterator[str]:
             names[0] = names[0].removeprefix(codecs.BOM_UTF8)  # Windows' editors put it there
         is_first = is_first and not names
         yield from _decoded(names, separator)
+        # With the wrong separator a list of millions is one name, to be gathered and shown.
+        if len(rest) > MAX_NAME_BYTES:
+            is_it = "NUL: add -0" if separator == b"\n" else "newlines: leave -0 out"
+            raise UsageError(
+                f"the list holds a name of more than {MAX_NAME_BYTES:,} bytes; if its names end"
+                f" with {is_it}"
+            )
     yield from _decoded([rest], separator)
 
 
@@ -264,13 +292,40 @@ def read_file(path: Path, max_bytes: int) -> bytes:
     """The bytes of one file.
 
     Raises:
-        InputError: it is missing, a folder, unreadable, or larger than `max_bytes`.
+        InputError: it is missing, a folder, unreadable, larger than `max_bytes`, or a pipe into
+            which nobody writes.
     """
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", opener=_open_at_once) as file:
+            _wait_for_writer(file)
             return read_stream(file, max_bytes)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise _file_error(error) from error
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open a file; a pipe without a writer, too, for which open(2) would wait for ever."""
+    if sys.platform == "win32":  # its pipes have no place among files
+        return os.open(path, flags)
+    file = os.open(path, flags | os.O_NONBLOCK)
+    os.set_blocking(file, True)
+    return file
+
+
+def _wait_for_writer(file: IO[bytes]) -> None:
+    """Give whoever writes into a pipe, if it is one, a time to begin.
+
+    A list of strangers' files may hold a pipe that nobody will ever write into.
+    """
+    if sys.platform == "win32" or not stat.S_ISFIFO(os.fstat(file.fileno()).st_mode):
+        return
+    from select import POLLIN, poll
+
+    waiting = poll()
+    waiting.register(file, POLLIN)
+    if not waiting.poll(_PIPE_SECONDS * 1000):
+        message = f"a pipe into which nobody has written for {_PIPE_SECONDS:g} s"
+        raise InputError(FailureCode.UNREADABLE, message)
 
 
 def read_stream(file: IO[bytes], max_bytes: int) -> bytes:
@@ -290,5 +345,8 @@ def _file_error(error: OSError | ValueError) -> InputError:
         return InputError(FailureCode.IS_A_FOLDER, "a folder: add -r to search it for images")
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return InputError(FailureCode.NOT_FOUND, "no such file")
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    if isinstance(error, ValueError) and not isinstance(error, UnicodeError):
+        message = "a name cannot hold NUL: -0 reads a list whose names end with it"
+        return InputError(FailureCode.UNREADABLE, message)
+    reason = getattr(error, "strerror", None) or str(error)
     return InputError(FailureCode.UNREADABLE, f"cannot be read ({reason})")

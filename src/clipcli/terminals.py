@@ -113,7 +113,10 @@ def _answer(file: int) -> bytes:
     said = b""
     end = time.monotonic() + _ANSWER_SECONDS
     while len(said) < _LONGEST_ANSWER and _readable(file, end - time.monotonic()):
-        said += os.read(file, _LONGEST_ANSWER)
+        more = os.read(file, _LONGEST_ANSWER)
+        if not more:  # the terminal is closed
+            break
+        said += more
         found = _ANSWER.search(said)
         if found:
             return found[1]

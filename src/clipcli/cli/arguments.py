@@ -191,7 +191,9 @@ class RunArguments:
         if self.files_from == STDIN:
             return sys.stdin.buffer
         try:
-            return stack.enter_context(Path(self.files_from).open("rb"))
+            # Unbuffered: a buffer cannot be closed while a thread waits in it for the next name,
+            # and whoever writes into a pipe may take for ever.
+            return stack.enter_context(Path(self.files_from).open("rb", buffering=0))
         except OSError as error:
             raise UsageError(
                 f"cannot read --files-from {self.files_from} ({error.strerror})"

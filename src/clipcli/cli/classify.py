@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -28,7 +27,9 @@ from clipcli.cli.options import (
     report_option,
     run_options,
 )
+from clipcli.cli.previewing import open_previews, with_previews
 from clipcli.cli.reporting import Rows, open_report, with_files_pictures, with_pictures
+from clipcli.cli.streams import results_stream, wants_color
 from clipcli.cli.watch import Watch
 from clipcli.errors import UsageError
 from clipcli.models import BUNDLED_MODEL, resolve_model
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from clipcli.labels import LabelSet
     from clipcli.outputs import Writer
     from clipcli.pipeline import PipelineOptions
+    from clipcli.previews import Previews
     from clipcli.report import Report
     from clipcli.runs.output import RunOutput
     from clipcli.sources import ImageRef
@@ -139,12 +141,14 @@ def _run(arguments: ClassifyArguments, console: Console) -> int:
             page = open_report(arguments.report, title, labels.names, settings)
             report = stack.enter_context(page)
         watch = Watch(arguments, console, run, way_on=arguments.way_on())
-        options = with_pictures(arguments.pipeline_options(arguments.score_options()), report)
+        previews = open_previews(arguments)
+        options = arguments.pipeline_options(arguments.score_options())
+        options = with_previews(with_pictures(options, report), previews)
         if file is None:
             results = classify_images(watch.feed(run.refs), engine, head, options)
         else:
             results = _rescored(_blocks(file, engine.info, options), head, options, watch)
-        writer = _writer(arguments, run.stream, engine.info, labels)
+        writer = _writer(arguments, run.stream, engine.info, labels, previews)
         with watch.going():
             _write(run, results, writer, watch, report)
         if not watch.is_cut:
@@ -181,7 +185,7 @@ def _open_run(
     options = arguments.run_options(settings)
     if options is not None:
         return open_run(refs, options)
-    return RunOutput(_results_stream(), refs, Tally(arguments.expect))
+    return RunOutput(results_stream(), refs, Tally(arguments.expect))
 
 
 def _blocks(file: EmbeddingsFile, info: ModelInfo, options: PipelineOptions) -> Iterator[Rows]:
@@ -202,7 +206,11 @@ def _rescored(
 
 
 def _writer(
-    arguments: ClassifyArguments, stream: TextIO, info: ModelInfo, labels: LabelSet
+    arguments: ClassifyArguments,
+    stream: TextIO,
+    info: ModelInfo,
+    labels: LabelSet,
+    previews: Previews | None,
 ) -> Writer:
     from clipcli.outputs import FORMATS, OutputOptions
 
@@ -214,22 +222,10 @@ def _writer(
         embed_dim=info.embed_dim,
         top_k=arguments.top_k,
         verbose=arguments.verbose,
-        color=on_terminal and not arguments.no_color and _wants_color(),
+        color=on_terminal and wants_color(no_color=arguments.no_color),
+        previews=previews,
     )
     return FORMATS[arguments.format_name(on_terminal=on_terminal)](stream, options)
-
-
-def _wants_color() -> bool:
-    # https://no-color.org: set and not empty.
-    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-
-
-def _results_stream() -> TextIO:
-    """Standard output, in UTF-8 whatever the locale, able to give back any file's name."""
-    stream: Any = sys.stdout
-    stream.reconfigure(encoding="utf-8", errors="surrogateescape", newline="\n")
-    result: TextIO = stream
-    return result
 
 
 def _write(

@@ -36,6 +36,7 @@ class ClassifyArguments(RunArguments):
     expect: str | None
     output_format: str | None
     no_color: bool
+    preview: bool
     resume: bool
     retry_failed: bool
     report: str | None

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections import Counter
 from collections.abc import Iterable, Mapping
-from contextlib import closing
-from dataclasses import dataclass
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -15,7 +13,6 @@ import click
 from click.core import ParameterSource
 
 from clipcli.cli.console import Console
-from clipcli.cli.engine import open_engine
 from clipcli.cli.eval_arguments import EvalArguments
 from clipcli.cli.options import (
     console_options,
@@ -23,24 +20,19 @@ from clipcli.cli.options import (
     label_options,
     model_options,
     reading_options,
+    report_option,
 )
+from clipcli.cli.settings import run_settings
+from clipcli.cli.trial import Trial, Tried
 from clipcli.cli.watch import Outcome
 from clipcli.errors import ClipcliError
 from clipcli.models import resolve_model
 from clipcli.printable import valid_unicode
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from clipcli.classifier import Failure, ZeroShotHead
     from clipcli.engines.base import ModelInfo
-    from clipcli.errors import InputError
     from clipcli.evaluation.comparison import Row
-    from clipcli.evaluation.dataset import Dataset
     from clipcli.labels import LabelSet
-    from clipcli.models import ModelSpec
-    from clipcli.sources import ImageRef
 
 
 @click.command(
@@ -93,6 +85,7 @@ if TYPE_CHECKING:
     type=click.Path(file_okay=False),
     help="Draw the confusion matrix, the reliability curve and the recalls, as PNG and SVG.",
 )
+@report_option
 @click.option("--no-color", is_flag=True, help="No bold headings on a terminal (as with NO_COLOR).")
 @model_options
 @engine_options
@@ -139,104 +132,22 @@ def _run(arguments: EvalArguments, console: Console) -> int:
     for spec in specs:
         next(iter(prompts.values())).check_alternatives(spec.activation)
 
-    trial = _Trial(arguments, console, data, len(specs))
-    with closing(trial):
+    trial = Trial(arguments, console, data, len(specs))
+    with ExitStack() as stack:
+        stack.enter_context(trial)
         models = [trial.through(spec, prompts.values()) for spec in specs]
-    trial.sum_up()
-    if not trial.kept:
-        return Outcome.NONE_SUCCEEDED
-    return _report(trial, _compared(trial, models, prompts), models[0].info)
-
-
-@dataclass(frozen=True, eq=False)
-class _Tried:
-    """What is left of a model when images and labels have gone through it.
-
-    Attributes:
-        info: the model.
-        heads: one for each set of prompts.
-        embeddings: of all images, shape (n, embed_dim); a failure's row means nothing.
-    """
-
-    info: ModelInfo
-    heads: list[ZeroShotHead]
-    embeddings: NDArray[np.float32]
-
-
-class _Trial:
-    """One run: what is tried, and what becomes of its images.
-
-    Args:
-        arguments: the command line.
-        console: where failures, progress and the summary are told.
-        data: the images; their indexes are their places.
-        models: how many models they go through.
-    """
-
-    def __init__(
-        self, arguments: EvalArguments, console: Console, data: Dataset, models: int
-    ) -> None:
-        from clipcli.cli.progress import Progress
-        from clipcli.runs.output import RunOutput
-        from clipcli.tally import Tally
-
-        self.arguments = arguments
-        self.console = console
-        self.data = data
-        self.failures: dict[int, Failure] = {}
-        # An image counts once for each model here, for the bar.
-        self._tally = Tally()
-        run = RunOutput(sys.stdout, iter(()), self._tally)
-        self._progress = Progress(console, run, models * len(data.refs))
-
-    @property
-    def kept(self) -> list[int]:
-        """Places of the images that no model has failed with: rows compare the same images."""
-        return [place for place in range(len(self.data.refs)) if place not in self.failures]
-
-    def through(self, spec: ModelSpec, prompts: Iterable[LabelSet]) -> _Tried:
-        """Put labels and images through a model, which is then let go."""
-        import numpy as np
-
-        from clipcli.classifier import build_head
-        from clipcli.evaluation.encoding import encode_images
-
-        engine = open_engine(self.arguments, spec, self.console)
-        cache = self.arguments.text_cache()
-        heads = [build_head(engine, labels, cache) for labels in prompts]
-        places = self.kept
-        refs = [self.data.refs[place] for place in places]
-        encoded = encode_images(refs, engine, self.arguments.pipeline_options(), self._tell)
-        embeddings = np.zeros((len(self.data.refs), engine.info.embed_dim), np.float32)
-        embeddings[places] = encoded.embeddings
-        return _Tried(engine.info, heads, embeddings)
-
-    def _tell(self, ref: ImageRef, error: InputError | None) -> None:
-        from clipcli.classifier import Failure
-
-        if error is None:
-            self._tally.done += 1
-        else:
-            failure = Failure.of(ref, error)
-            self.failures[ref.index] = failure
-            self._tally.failed[failure.code.value] += 1
-            self.console.failure(failure)
-        self._progress.advance()
-
-    def close(self) -> None:
-        """Take the progress bar away."""
-        self._progress.close()
-
-    def sum_up(self) -> None:
-        """Tell what became of the images; each counts once, however many models there were."""
-        from clipcli.tally import Tally
-
-        codes = Counter(failure.code.value for failure in self.failures.values())
-        self.console.summary(Tally(done=len(self.kept), failed=codes), self._progress.rate)
+        trial.sum_up()
+        if not trial.kept:
+            return Outcome.NONE_SUCCEEDED
+        rows = _compared(trial, models, prompts)
+        code = _told(trial, rows, models[0].info)
+        if trial.report is not None:
+            _finish_report(trial, models[0], rows[0])
+        return code
 
 
 def _compared(
-    trial: _Trial, models: Iterable[_Tried], prompts: Mapping[str, LabelSet]
+    trial: Trial, models: Iterable[Tried], prompts: Mapping[str, LabelSet]
 ) -> tuple[Row, ...]:
     """Each model with each set of prompts, on the images that all models could take."""
     import numpy as np
@@ -263,7 +174,7 @@ def _compared(
     )
 
 
-def _report(trial: _Trial, rows: tuple[Row, ...], info: ModelInfo) -> int:
+def _told(trial: Trial, rows: tuple[Row, ...], info: ModelInfo) -> int:
     """Print, write and draw what was found out, and give the exit code."""
     from clipcli.evaluation.table import TableOptions, table
 
@@ -289,6 +200,21 @@ def _report(trial: _Trial, rows: tuple[Row, ...], info: ModelInfo) -> int:
     return code
 
 
+def _finish_report(trial: Trial, model: Tried, row: Row) -> None:
+    """Show each image with its answer and its true label, as the first row has them."""
+    from clipcli.classifier import ScoreOptions
+    from clipcli.evaluation.judgements import judgements
+    from clipcli.outputs import DEFAULT_TOP_K
+
+    assert trial.report is not None
+    scores = ScoreOptions(DEFAULT_TOP_K)
+    judged = judgements(trial.data, trial.failures, model.heads[0], model.embeddings, scores)
+    for result, truth in judged:
+        trial.report.add(result, truth)
+    error = row.contender.evaluation.calibration_error
+    trial.report.finish({"Calibration error": f"{error:.4f}"})
+
+
 def _wants_color(arguments: EvalArguments) -> bool:
     # https://no-color.org: set and not empty.
     is_refused = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
@@ -303,8 +229,7 @@ def _results_stream() -> TextIO:
     return result
 
 
-def _write_json(trial: _Trial, rows: tuple[Row, ...], info: ModelInfo, code: int) -> None:
-    from clipcli.cli.settings import run_settings
+def _write_json(trial: Trial, rows: tuple[Row, ...], info: ModelInfo, code: int) -> None:
     from clipcli.evaluation.record import record
     from clipcli.provenance import library_versions
     from clipcli.runs.settings import write_json

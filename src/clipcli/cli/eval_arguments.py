@@ -34,6 +34,7 @@ class EvalArguments(RunArguments):
     precision_targets: tuple[float, ...]
     json_file: str | None
     plots: str | None
+    report: str | None
     no_color: bool
 
     images: tuple[str, ...] = ()
@@ -70,6 +71,8 @@ class EvalArguments(RunArguments):
             raise UsageError("eval needs the package scikit-learn: pip install 'clipcli[eval]'")
         if self.json_file is not None:
             _check_folder(Path(self.json_file).parent, f"--json {self.json_file}")
+        if self.report is not None:
+            _check_folder(Path(self.report).parent, f"--report {self.report}")
         if self.plots is not None:
             from clipcli.plots import check_matplotlib
 

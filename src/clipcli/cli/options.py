@@ -347,6 +347,9 @@ output_options = _grouped(
     click.option("--json", "as_json", is_flag=True, help="Short for --format json."),
     click.option("--jsonl", "as_jsonl", is_flag=True, help="Short for --format jsonl."),
     click.option("--no-color", is_flag=True, help="No colours on a terminal (as with NO_COLOR)."),
+    click.option(
+        "--preview", is_flag=True, help="Show each image beside its bars, on a terminal in colours."
+    ),
 )
 
 file_options = _grouped(

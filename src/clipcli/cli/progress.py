@@ -71,7 +71,8 @@ class Progress:
             # Beside the new result there may be some that were kept.
             self._bar.update(tally.total - self._bar.n)
         elif time.monotonic() >= self._next_line:
-            self._next_line += _SECONDS_BETWEEN_LINES
+            # From now on: after a pause, lines would come one upon another to make up for it.
+            self._next_line = time.monotonic() + _SECONDS_BETWEEN_LINES
             of_all = f" of {self._total:,}" if self._total else ""
             self._console.note(
                 f"{tally.done:,}{of_all} done, {failed:,} failed, {self.rate:.1f} images/s"

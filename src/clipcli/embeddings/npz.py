@@ -204,13 +204,11 @@ class _Member:
         return values.reshape(count, *self.shape[1:])
 
     def _read_header(self) -> tuple[int, ...]:
-        read = {
-            (1, 0): npy.read_array_header_1_0,
-            (2, 0): npy.read_array_header_2_0,
-        }.get(npy.read_magic(self._stream))
-        if read is None:
+        # No later ones: they are for types that no member has, and NumPy reads their headers
+        # whole, of up to 4 GB, before it looks at how long they are.
+        if npy.read_magic(self._stream) != (1, 0):
             raise ValueError(f"its member {self._name!r} is of an unknown version of .npy")
-        shape, is_fortran, dtype = read(self._stream)
+        shape, is_fortran, dtype = npy.read_array_header_1_0(self._stream)
         dimensions = 2 if self._name == "embeddings" else 1
         is_right = dtype == self._dtype and len(shape) == dimensions and min(shape) >= 0
         # Of one dimension both orders are one.

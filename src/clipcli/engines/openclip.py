@@ -81,6 +81,28 @@ class OpenClipEngine:
         ids = torch.from_numpy(tokens).to(self._device)
         return self._embed(lambda ids: _encode_text(self._model, ids), ids)
 
+    def gradient_maps(
+        self, pixels: NDArray[np.float32], directions: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Where one image's scores come from, as `engines.gradients` finds it.
+
+        Args:
+            pixels: preprocessed, shape (3, height, width).
+            directions: whose product with the unit embedding is a score, shape (n, embed_dim).
+
+        Returns:
+            Maps of shape (n, rows, columns), nowhere negative.
+
+        Raises:
+            UsageError: there is no such map for this kind of image tower.
+        """
+        from clipcli.engines.gradients import gradient_maps
+
+        image = torch.from_numpy(pixels[None]).to(self._device, self._dtype)
+        rows = torch.from_numpy(directions).to(self._device)
+        maps: NDArray[np.float32] = gradient_maps(self._model, image, rows).cpu().numpy()
+        return maps
+
     def image_tower(self) -> torch.nn.Module:
         """Pixels to unit embeddings, as one module to be exported."""
         return _ImageTower(self._model)

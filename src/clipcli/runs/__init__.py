@@ -176,7 +176,7 @@ def _earlier(options: RunOptions) -> tuple[EarlierResults, dict[str, Any]]:
     if problem is None and (differ := differences(settings, options.settings)):
         problem = f"was made with other settings ({'; '.join(differ)}): give the same"
     elif problem is None and not (from_part or is_whole):
-        problem = f"is not as the run in {files.settings} left it"
+        problem = f"is not as the run in {files.settings} left it: put that back"
     way_out = f"delete {source} to start over" if from_part else f"leave {options.mode} out"
     if problem is not None:
         raise UsageError(f"{source} {problem}, or {way_out}")
@@ -190,9 +190,9 @@ def _recorded(file: Path) -> tuple[dict[str, Any], str | None]:
     try:
         return read_settings(file), None
     except OSError as error:
-        return {}, f"cannot be continued without {file} ({error.strerror})"
+        return {}, f"cannot be continued without {file} ({error.strerror}): put it back"
     except ValueError:
-        return {}, f"cannot be continued: {file} does not say what made it"
+        return {}, f"cannot be continued: {file} does not say what made it; put back what did"
 
 
 def _opened(

@@ -119,11 +119,17 @@ def parse_line(text: bytes) -> Line | None:
         return None
     try:
         record = json.loads(text)
-        name = record["input"]
+        # What is read of it later must be there, and be what it is taken for.
+        match record:
+            case {"status": "ok", "index": int(index), "input": str(name), "answer": str() | None}:
+                pass
+            case {"status": "error", "index": int(index), "input": str(name)}:
+                if not isinstance(record["error"]["code"], str):
+                    return None
+            case _:
+                return None
         if "input_b64" in record:
             name = os.fsdecode(base64.b64decode(record["input_b64"], validate=True))
-        # What is read of it later must be there.
-        _ = record["answer"] if record["status"] == "ok" else record["error"]["code"]
-        return Line(text, record, int(record["index"]), str(name))
-    except (ValueError, KeyError, TypeError):
+        return Line(text, record, index, name)
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None

@@ -79,9 +79,15 @@ def read_settings(file: Path) -> dict[str, Any]:
         OSError: it cannot be read.
         ValueError: it holds no settings.
     """
-    settings = json.loads(file.read_text(encoding="utf-8"))
+    try:
+        settings = json.loads(file.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
     if not isinstance(settings, dict):
         raise ValueError("not a JSON object")
+    for key in (SIZES, RESUMED):
+        if not isinstance(settings.get(key, []), list):
+            raise ValueError(f"{key} is not a list")
     return settings
 
 

@@ -1,0 +1,40 @@
+"""Pictures beside the results on a terminal: whether there are any, and where they come from."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from clipcli.cli.streams import wants_color
+
+if TYPE_CHECKING:
+    from clipcli.cli.classify_arguments import ClassifyArguments
+    from clipcli.pipeline import PipelineOptions
+    from clipcli.previews import Previews
+
+
+def open_previews(arguments: ClassifyArguments) -> Previews | None:
+    """The pictures of a run, if they are asked for and results go to a terminal with colours."""
+    is_shown = arguments.output is None and wants_color(no_color=arguments.no_color)
+    if not (arguments.preview and is_shown and arguments.format_name(on_terminal=True) == "human"):
+        return None
+    from clipcli.previews import Previews
+    from clipcli.terminals import find_screen
+
+    screen = find_screen(sys.stdout)
+    return None if screen is None else Previews(screen)
+
+
+def with_previews(options: PipelineOptions, previews: Previews | None) -> PipelineOptions:
+    """The options of a pipeline that gives a terminal its thumbnails, a report still its own."""
+    if previews is None:
+        return options
+    others = options.thumbnails
+
+    def take(index: int, jpeg: bytes) -> None:
+        previews.add(index, jpeg)
+        if others is not None:
+            others(index, jpeg)
+
+    return replace(options, thumbnails=take)

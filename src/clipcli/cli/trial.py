@@ -1,0 +1,131 @@
+"""One evaluation under way: models, labels and images, and what becomes of each image."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+from clipcli.cli.engine import open_engine
+from clipcli.cli.reporting import open_report, with_pictures
+from clipcli.cli.settings import run_settings
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from clipcli.classifier import Failure, ZeroShotHead
+    from clipcli.cli.console import Console
+    from clipcli.cli.eval_arguments import EvalArguments
+    from clipcli.engines.base import ModelInfo
+    from clipcli.errors import InputError
+    from clipcli.evaluation.dataset import Dataset
+    from clipcli.labels import LabelSet
+    from clipcli.models import ModelSpec
+    from clipcli.pipeline import PipelineOptions
+    from clipcli.report import Report
+    from clipcli.sources import ImageRef
+
+
+@dataclass(frozen=True, eq=False)
+class Tried:
+    """What is left of a model when images and labels have gone through it.
+
+    Attributes:
+        info: the model.
+        heads: one for each set of prompts.
+        embeddings: of all images, shape (n, embed_dim); a failure's row means nothing.
+    """
+
+    info: ModelInfo
+    heads: list[ZeroShotHead]
+    embeddings: NDArray[np.float32]
+
+
+class Trial:
+    """One run: what is tried, and what becomes of its images.
+
+    Args:
+        arguments: the command line.
+        console: where failures, progress and the summary are told.
+        data: the images; their indexes are their places.
+        models: how many models they go through.
+    """
+
+    def __init__(
+        self, arguments: EvalArguments, console: Console, data: Dataset, models: int
+    ) -> None:
+        from clipcli.cli.progress import Progress
+        from clipcli.runs.output import RunOutput
+        from clipcli.tally import Tally
+
+        self.arguments = arguments
+        self.console = console
+        self.data = data
+        self.failures: dict[int, Failure] = {}
+        self.report: Report | None = None
+        # An image counts once for each model here, for the bar.
+        self._tally = Tally()
+        run = RunOutput(sys.stdout, iter(()), self._tally)
+        self._progress = Progress(console, run, models * len(data.refs))
+
+    @property
+    def kept(self) -> list[int]:
+        """Places of the images that no model has failed with: rows compare the same images."""
+        return [place for place in range(len(self.data.refs)) if place not in self.failures]
+
+    def through(self, spec: ModelSpec, prompts: Iterable[LabelSet]) -> Tried:
+        """Put labels and images through a model, which is then let go."""
+        import numpy as np
+
+        from clipcli.classifier import build_head
+        from clipcli.evaluation.encoding import encode_images
+
+        engine = open_engine(self.arguments, spec, self.console)
+        cache = self.arguments.text_cache()
+        heads = [build_head(engine, labels, cache) for labels in prompts]
+        places = self.kept
+        refs = [self.data.refs[place] for place in places]
+        options = self._with_report(engine.info, heads[0])
+        encoded = encode_images(refs, engine, options, self._tell)
+        embeddings = np.zeros((len(self.data.refs), engine.info.embed_dim), np.float32)
+        embeddings[places] = encoded.embeddings
+        return Tried(engine.info, heads, embeddings)
+
+    def _with_report(self, info: ModelInfo, head: ZeroShotHead) -> PipelineOptions:
+        """How images are read; the first model's are shown on the page, if there is to be one."""
+        options = self.arguments.pipeline_options()
+        if self.arguments.report is None or self.report is not None:
+            return options
+        settings = run_settings(self.arguments, info)
+        self.report = open_report(self.arguments.report, "Evaluation report", head.labels, settings)
+        return with_pictures(options, self.report)
+
+    def _tell(self, ref: ImageRef, error: InputError | None) -> None:
+        from clipcli.classifier import Failure
+
+        if error is None:
+            self._tally.done += 1
+        else:
+            failure = Failure.of(ref, error)
+            self.failures[ref.index] = failure
+            self._tally.failed[failure.code.value] += 1
+            self.console.failure(failure)
+        self._progress.advance()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._progress.close()
+        if self.report is not None:
+            self.report.__exit__(*error)
+
+    def sum_up(self) -> None:
+        """Tell what became of the images; each counts once, however many models there were."""
+        from clipcli.tally import Tally
+
+        codes = Counter(failure.code.value for failure in self.failures.values())
+        self.console.summary(Tally(done=len(self.kept), failed=codes), self._progress.rate)
