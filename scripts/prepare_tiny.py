@@ -11,7 +11,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from clipcli.bundles import MANIFEST_FILE
+from clipcli.configurations import MANIFEST_FILE
 from clipcli.export import Preparation, prepare
 from clipcli.models import BUNDLED_MODEL, ModelRequest, resolve_model
 from clipcli.weights import weights_file

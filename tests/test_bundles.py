@@ -1,5 +1,6 @@
 """Prepared models on disk: whole or not at all, found by what they are, refused when spoiled."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -13,7 +14,6 @@ import pytest
 from clipcli import bundles
 from clipcli.bundles import (
     IMAGE_GRAPH,
-    MANIFEST_FILE,
     STAMP_FILE,
     Bundle,
     Damaged,
@@ -23,18 +23,21 @@ from clipcli.bundles import (
     install,
     open_bundle,
     prepared_bundles,
-    record_file,
     remove,
     remove_abandoned,
     temporary_folder,
 )
-from clipcli.errors import ModelError
+from clipcli.configurations import MANIFEST_FILE
+from clipcli.errors import ModelError, UsageError
+from clipcli.manifests import record_file
 from clipcli.models import ModelRequest, resolve_model
+from clipcli.pins import pin
 
 TINY = Path(__file__).parents[1] / "src" / "clipcli" / "assets" / "tiny"
 MODEL_FILES = ("open_clip_config.json", "open_clip_model.safetensors")
 MANIFEST = json.loads((TINY / MANIFEST_FILE).read_text())
 FILES = sorted(MANIFEST["files"])
+EMPTY_FILE = {"size": 0, "sha256": hashlib.sha256().hexdigest()}
 REPAIR = r"Repair it with 'clipcli pull MODEL', or use --engine torch$"
 
 # Installs a small bundle many times over: arguments are its folder and how many times.
@@ -128,6 +131,22 @@ class TestFound:
         change(spec.weights)
         assert find_bundle(spec, "fp32") is None
 
+    def test_by_the_commit_that_is_in_use_however_it_was_named(self, spec, monkeypatch, tmp_path):
+        monkeypatch.setenv("HF_HOME", str(tmp_path))
+        name, old, new = "ViT-B/32", "a" * 40, "b" * 40
+        hub_spec = resolve_model(ModelRequest(name))
+        pin(hub_spec.weights.repository, "main", old, {})
+        prepared = prepare_copy(hub_spec)
+        assert find_bundle(hub_spec, "fp32") == prepared
+        assert find_bundle(resolve_model(ModelRequest(name, revision=old)), "fp32") == prepared
+        pin(hub_spec.weights.repository, "main", new, {})
+        assert find_bundle(hub_spec, "fp32") is None
+
+    def test_a_checkpoint_cannot_replace_what_is_prepared_already(self, bundle):
+        for name in (str(bundle.folder), f"{bundle.folder}/"):
+            with pytest.raises(UsageError, match=r"--checkpoint does not go with .* is prepared"):
+                resolve_model(ModelRequest(name, Path("other.safetensors")))
+
     def test_the_bundled_models_graphs_are_not_for_a_checkpoint(self, spec):
         tiny = resolve_model(ModelRequest("tiny"))
         other = resolve_model(ModelRequest("tiny", checkpoint=spec.weights))
@@ -178,6 +197,21 @@ class TestDamaged:
             json.dumps({**MANIFEST, "files": {"image.onnx": 3}}),
             json.dumps({**MANIFEST, "preprocess": {}}),
             json.dumps({**MANIFEST, "preprocess": None}),
+            json.dumps({**MANIFEST, "preprocess": {**MANIFEST["preprocess"], "size": [64]}}),
+            json.dumps({**MANIFEST, "preprocess": {**MANIFEST["preprocess"], "mean": "x"}}),
+            json.dumps({**MANIFEST, "preprocess": {**MANIFEST["preprocess"], "std": [1, 1]}}),
+            json.dumps({**MANIFEST, "embed_dim": "wide"}),
+            json.dumps({**MANIFEST, "embed_dim": 0}),
+            json.dumps({**MANIFEST, "context_length": True}),
+            json.dumps({**MANIFEST, "logit_scale": float("nan")}),
+            json.dumps({**MANIFEST, "logit_bias": None}),
+            json.dumps({**MANIFEST, "activation": "tanh"}),
+            json.dumps({**MANIFEST, "precision": ["fp32"]}),
+            json.dumps({**MANIFEST, "versions": []}),
+            json.dumps({**MANIFEST, "hub_tokenizer": {"a": 1}}),
+            json.dumps(
+                {**MANIFEST, "files": {**MANIFEST["files"], "../x": {"size": 1, "sha256": ""}}}
+            ),
         ],
     )
     def test_a_manifest_that_is_none(self, spec, bundle, content):

@@ -255,7 +255,7 @@ def test_warnings_of_clipcli_are_lines_and_those_of_libraries_are_not_shown(caps
         (1, 0, ""),
         (0, 1, ""),  # its own line says it all
         (2, 1, "clipcli: 2 done, 1 failed (empty 1)\n"),
-        (0, 0, "clipcli: the list names no images\n"),
+        (0, 0, "clipcli: there are no images: the list, or this --shard of it, names none\n"),
         (100, 0, ""),
         (1000, 1, "clipcli: 1,000 done, 1 failed (empty 1), 2.5 images/s\n"),
     ],

@@ -73,7 +73,10 @@ def test_json_of_a_damaged_model_says_why(clipcli, tmp_path):
     ("line", "message"),
     [
         ("--available vit-b-23", "like 'vit-b-23' (did you mean ViT-B-32 or "),
-        ("--available qwxyz", "open_clip has no model like 'qwxyz' (see "),
+        (
+            "--available qwxyz",
+            "has no model like 'qwxyz': 'clipcli models --available' lists all",
+        ),
         ("vit", "a PATTERN goes with --available: clipcli models --available vit"),
         ("--remove tiny --json", "--remove goes with no other option"),
         ("--remove tiny --available", "--remove goes with no other option"),

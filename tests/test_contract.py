@@ -331,7 +331,9 @@ def test_json_is_one_array_even_of_failures_alone(clipcli, tmp_path):
 def test_an_empty_list_says_so(clipcli, tmp_path):
     result = clipcli("--files-from", "-", "--json", *TINY, *LABELS, cwd=tmp_path)
     assert (json.loads(result.stdout), result.returncode) == ([], 4)
-    assert result.stderr == b"clipcli: the list names no images\n"
+    assert result.stderr == (
+        b"clipcli: there are no images: the list, or this --shard of it, names none\n"
+    )
 
 
 def test_the_environment_sets_the_documented_options_and_no_others(clipcli, gallery):

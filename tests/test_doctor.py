@@ -29,6 +29,7 @@ from clipcli.engines import load_engine
 from clipcli.engines.base import EngineOptions
 from clipcli.models import ModelRequest, resolve_model
 from clipcli.paths import bundles_folder
+from clipcli.pins import pin
 from clipcli.provenance import library_versions, provenance
 
 TINY = Path(clipcli.__file__).parent / "assets" / "tiny"
@@ -296,6 +297,14 @@ class TestModels:
         assert found.facts["fingerprint"] is None
         assert hashlib.sha256(b"weights").hexdigest() in found.detail
 
+    def test_those_of_transformers_count_where_clipcli_has_used_them(self, tmp_path):
+        repository, name = "somebody/clip", "model.safetensors"
+        put_into_hub(tmp_path / "hub", repository, name, b"weights")
+        assert [check.name for check in inventory.models()] == ["tiny"]
+        pin(repository, "main", COMMIT, {name: hashlib.sha256(b"weights").hexdigest()})
+        _, found = inventory.models()
+        assert (found.name, found.outcome) == ("hf-hub:somebody/clip", Outcome.OK)
+
     @pytest.mark.parametrize(
         ("name", "outcome", "detail"),
         [
@@ -317,6 +326,7 @@ class TestModels:
         put_into_hub(tmp_path / "hub", "a/b", "open_clip_config.json", b"no JSON")
         put_into_hub(tmp_path / "hub", "a/b", "open_clip_model.safetensors", b"weights")
         put_into_hub(tmp_path / "hub", "a/dataset", "data.bin", b"something else")
+        (tmp_path / "hub" / "hub" / "models--no--name--of--the--hub").mkdir()
         found = [(check.name, check.outcome) for check in inventory.models()]
         assert found == [
             *(("tiny", Outcome.OK), ("tiny", Outcome.OK), ("hf-hub:a/b", Outcome.FAILED))

@@ -87,6 +87,12 @@ def test_downloads_at_once_are_one_or_more(limit):
         FetchOptions(**{limit: 0})
 
 
+@pytest.mark.parametrize("host", ["", "http://10.0.0.7/", "10.0.0.7/photos", "me@10.0.0.7"])
+def test_what_is_more_than_a_host_cannot_be_allowed(host: str) -> None:
+    with pytest.raises(UsageError, match="is no host to allow: give HOST or HOST:PORT alone"):
+        FetchOptions(allowed_hosts=frozenset({host}))
+
+
 # What comes back
 
 

@@ -327,4 +327,6 @@ def test_offline_without_the_model_ends_the_run(clipcli, photos, tmp_path):
     for model in (MODEL, "ViT-B/32"):
         run = clipcli(*arguments, "--model", model, env={"HF_HOME": str(tmp_path)})
         assert (run.returncode, run.stdout) == (5, b"")
-        assert b"it is not in the cache, and offline is set. Give the weights" in run.stderr
+        assert (
+            b"offline is set: get it once without. Give the weights with --checkpoint" in run.stderr
+        )

@@ -390,6 +390,17 @@ def test_too_many_failures_end_a_run_that_can_be_gone_on_with(
     assert (gallery / OUT).read_bytes() == (gallery / "new.jsonl").read_bytes()
 
 
+def test_a_run_that_is_over_does_not_wait_for_whoever_writes_its_list(gallery):
+    os.mkfifo(gallery / "list")
+    # For reading, too, or opening it would wait for the run.
+    with (
+        os.fdopen(os.open(gallery / "list", os.O_RDWR), "wb", buffering=0) as writer,
+        going("--files-from", "list", *RUN, "--fail-fast", cwd=gallery) as run,
+    ):
+        writer.write(b"gone.png\n")
+        assert run.wait(SECONDS) == 4
+
+
 def test_shards_together_are_the_whole_and_each_image_keeps_its_index(gallery, clipcli, whole):
     parts = []
     for number in (1, 2, 3):

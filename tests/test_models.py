@@ -19,6 +19,7 @@ CONFIG = {
     "preprocess_cfg": {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]},
 }
 WEIGHTS = Path("weights.safetensors")
+BAD_TEXT = {"tokenizer_kwargs": ["lower"]}
 
 
 def resolve(name, **request):
@@ -93,6 +94,9 @@ def test_a_tag_is_found_in_open_clips_other_spelling():
         ("a\0b", ["no model"]),
         ("ViT-B-32:laion2b", ["no pretrained tag 'laion2b' (did you mean laion2b_", "are: openai"]),
         ("ViT-B-32-quickgelu:laion2b_s34b_b79k", ["no pretrained tag", "metaclip_400m"]),
+        ("vit-b-32:openai", ["(did you mean ViT-B-32:openai?)"]),
+        ("RN50x3:openai", ["RN50x4:openai or "]),
+        ("ViT-B-32:laion2b", ["(did you mean laion2b_e16 or laion2b_s34b_b79k or "]),
         ("ViT-bigG-14", ["needs a pretrained tag, for example ViT-bigG-14:laion2b_s39b_b160k"]),
         ("ViT-S-32", ["needs a pretrained tag. Its tags are: none", "--checkpoint"]),
         ("ViT-S-32:openai", ["no pretrained tag 'openai'. Its tags are: none"]),
@@ -218,6 +222,7 @@ class TestFolder:
             ({"model_cfg": {"embed_dim": 8, "vision_cfg": {}}}, "model_cfg has no text_cfg"),
             ({"model_cfg": {**CONFIG["model_cfg"], "text_cfg": []}}, "no text_cfg"),
             ({"model_cfg": {**CONFIG["model_cfg"], "vision_cfg": 3}}, "no vision_cfg"),
+            ({"model_cfg": {**CONFIG["model_cfg"], "text_cfg": BAD_TEXT}}, "has tokenizer_kwargs"),
             ({"model_cfg": {**CONFIG["model_cfg"], "embed_dim": "8"}}, "no embed_dim"),
             ({**CONFIG, "preprocess_cfg": [1]}, "preprocess_cfg is of a wrong type"),
             ({**CONFIG, "preprocess_cfg": {"mean": [0.5]}}, r"unknown mean: \[0\.5\]"),
@@ -234,6 +239,22 @@ class TestFolder:
             resolve(str(folder))
         assert str(folder / "open_clip_config.json") in str(caught.value)
         assert "Error" not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        "manifest",
+        [
+            "{",
+            "[" * 100_000,
+            "[]",
+            json.dumps({"model": "m", "config": CONFIG["model_cfg"], "preprocess": [1]}),
+            json.dumps({"model": "m", "config": {}, "preprocess": {}}),
+            json.dumps({"model": 3, "config": CONFIG["model_cfg"], "preprocess": {}}),
+        ],
+    )
+    def test_so_is_a_manifest(self, tmp_path, manifest):
+        (tmp_path / "manifest.json").write_text(manifest)
+        with pytest.raises(ModelError, match=r"manifest\.json is not (readable|the manifest of)"):
+            resolve(str(tmp_path))
 
 
 @pytest.mark.parametrize(

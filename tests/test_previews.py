@@ -84,6 +84,13 @@ def test_no_picture_where_none_is_wanted(photos, tmp_path, env, options):
     assert "\x1bP" not in text
 
 
+def test_a_report_keeps_its_own_pictures(photos, tmp_path):
+    page = tmp_path / "report.html"
+    text = Terminal().run(CLIPCLI, "chelsea.png", *LINE, "--report", str(page), cwd=photos)
+    assert "▀" in text
+    assert "/9j/" in page.read_text(encoding="utf-8")  # how every JPEG begins in base 64
+
+
 def test_a_pipe_gets_no_picture(clipcli: Command, photos):
     human = clipcli("chelsea.png", *LINE, "--format", "human", cwd=photos)
     assert human.returncode == 0

@@ -8,7 +8,8 @@ import socket
 import pytest
 from test_bundles import TINY, copy_of_tiny, cut, prepare_copy
 
-from clipcli.bundles import MANIFEST_FILE, bundles_folder
+from clipcli.bundles import bundles_folder
+from clipcli.configurations import MANIFEST_FILE
 from clipcli.models import ModelRequest, resolve_model
 
 LABELS = ("-l", "a cat", "-l", "a dog")

@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from clipcli.runs.settings import differences, read_settings, write_json
+from clipcli.runs.settings import differences, moved_digits, read_settings, write_json
 
 MANY = [f"label {number}" for number in range(1000)]
 
@@ -42,6 +42,20 @@ def test_what_only_one_run_knows_of_differs_and_comes_in_this_run_s_order():
         "added: not recorded then, yes now",
         "gone: x then, not recorded now",
     ]
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "told"),
+    [
+        ({"engine": "a"}, {"engine": "b"}, ["engine: a then, b now"]),
+        ({"text_embeddings": "1"}, {"text_embeddings": "2"}, ["text_embeddings: 1 then, 2 now"]),
+        ({"engine": "a", "numpy": "1"}, {"engine": "a", "numpy": "2"}, []),
+        ({"engine": "a"}, {"engine": "a", "text_embeddings": "2"}, []),
+        (7, {"engine": "b"}, []),
+    ],
+)
+def test_what_moves_the_last_digits_is_told_where_both_runs_recorded_it(then, now, told):
+    assert moved_digits({"provenance": then}, {"provenance": now}) == told
 
 
 @pytest.mark.parametrize(
@@ -85,7 +99,10 @@ def test_a_json_file_has_the_permissions_of_any_new_file(tmp_path):
     assert (tmp_path / "a.json").stat().st_mode == (tmp_path / "b").stat().st_mode
 
 
-@pytest.mark.parametrize("text", [b"", b"[]", b"{", b"\xff\xfe", b"3", b"[" * 100_000, b'{"bytes": 5}', b'{"resumed": 7}'])
+@pytest.mark.parametrize(
+    "text",
+    [b"", b"[]", b"{", b"\xff\xfe", b"3", b"[" * 100_000, b'{"bytes": 5}', b'{"resumed": 7}'],
+)
 def test_a_file_without_settings_is_not_taken_for_one(tmp_path, text):
     (tmp_path / "a.json").write_bytes(text)
     with pytest.raises(ValueError, match=r"\w"):

@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clipcli.classifier import Failure, LabelScore, Prediction, build_head
-from clipcli.errors import FailureCode, InputError, UsageError
+from clipcli.errors import ClipcliWarning, FailureCode, InputError, UsageError
 from clipcli.labels import LabelSet
 from clipcli.outputs import JsonlWriter, OutputOptions, record
 from clipcli.pipeline import PipelineOptions, classify
@@ -502,11 +502,21 @@ def test_results_that_nothing_tells_the_making_of_are_refused(
 
 
 @pytest.mark.parametrize("mode", [Mode.RESUME, Mode.RETRY])
+def test_another_engine_s_results_are_gone_on_with_and_a_warning(file, mode):
+    run(images(1, 2), options(file, provenance={"engine": "torch"}), stop=1)
+    with pytest.warns(ClipcliWarning, match="begun with another engine: torch then, onnx now"):
+        run(images(1, 2), options(file, mode, provenance={"engine": "onnx"}))
+    assert file.read_bytes().count(b"\n") == 2
+
+
+@pytest.mark.parametrize("mode", [Mode.RESUME, Mode.RETRY])
 def test_an_older_file_is_not_taken_for_a_newer_run_s(file, mode):
     run(images(1, 2), options(file, labels=["old"]))
     run(images(1, 2), options(file, labels=["new"]), stop=1)
     part(file).unlink()
-    with pytest.raises(UsageError, match=r"is not as the run in .*run\.json left it: put that back, or leave"):
+    with pytest.raises(
+        UsageError, match=r"is not as the run in .*run\.json left it: put that back, or leave"
+    ):
         open_run(iter(images(1, 2)), options(file, mode, labels=["new"]))
 
 

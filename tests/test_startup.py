@@ -33,6 +33,8 @@ STARTS = [
     ("embed --help", 0),
     ("eval --help", 0),
     ("eval gone.csv", 2),
+    ("explain --help", 0),
+    ("explain x.png -l a", 2),
     ("convert --help", 0),
     ("cache --help", 0),
     ("--version", 0),

@@ -11,115 +11,28 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from clipcli.catalogue import DEFAULT_WEIGHTS_FILE
+from clipcli.configurations import MANIFEST_FILE
 from clipcli.errors import ModelError
+from clipcli.hub_cache import HubFile
+from clipcli.manifests import FileRecord, Manifest, record_file
 from clipcli.models import BUNDLED_MODEL, HubWeights, ModelSpec
 from clipcli.paths import bundles_folder
+from clipcli.pins import read_pins
 
-if TYPE_CHECKING:
-    from clipcli.models import Activation
-    from clipcli.tokenizer import CleanMode
-
-MANIFEST_FILE = "manifest.json"
 STAMP_FILE = "stamp.json"
 IMAGE_GRAPH = "image.onnx"
 TEXT_GRAPH = "text.onnx"
 TOKENIZER_FILE = "tokenizer.json"
-
-FORMAT = 1
-"""Of the manifest; another number is another clipcli's bundle."""
 
 _PACKAGE = Path(__file__).parent
 _BUNDLED_WEIGHTS = _PACKAGE / "assets" / BUNDLED_MODEL / DEFAULT_WEIGHTS_FILE
 _GRAPHS_AND_TOKENIZER = {IMAGE_GRAPH, TEXT_GRAPH, TOKENIZER_FILE}
 _LONGEST_SLUG = 80
 _NODE = re.sub(r"[^A-Za-z0-9-]+", "_", platform.node())[:40]
-
-
-@dataclass(frozen=True)
-class FileRecord:
-    """One file of a bundle as it was when the bundle was made.
-
-    Attributes:
-        size: in bytes.
-        sha256: in hexadecimal.
-    """
-
-    size: int
-    sha256: str
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """What a bundle holds, and how it came about.
-
-    Attributes:
-        format: `FORMAT` of the clipcli that wrote it.
-        model: canonical name.
-        fingerprint: of the weights, the configuration and the precision.
-        precision: `fp32` or `int8`.
-        weights_sha256: of the weights file that it was made from.
-        config: open_clip's `model_cfg`.
-        preprocess: the fields of a `PreprocessConfig`.
-        embed_dim: width of the embeddings.
-        context_length: of a prompt, in tokens.
-        short_context: whether the text graph takes prompts shorter than the context.
-        clean: how CLIP's own tokenizer cleans texts.
-        logit_scale: multiplies cosines.
-        logit_bias: is added to them.
-        activation: how logits become probabilities.
-        versions: of clipcli, torch, open_clip and onnxruntime, and the processor's architecture.
-        parity: figures of the check against torch.
-        files: name -> what was written.
-        hub_tokenizer: the fields of a `HubTokenizerConfig`, where the tokenizer is not CLIP's own.
-    """
-
-    format: int
-    model: str
-    fingerprint: str
-    precision: str
-    weights_sha256: str
-    config: Mapping[str, Any]
-    preprocess: Mapping[str, Any]
-    embed_dim: int
-    context_length: int
-    short_context: bool
-    clean: CleanMode
-    logit_scale: float
-    logit_bias: float
-    activation: Activation
-    versions: Mapping[str, str]
-    parity: Mapping[str, float]
-    files: Mapping[str, FileRecord]
-    hub_tokenizer: Mapping[str, Any] | None = None
-
-    def to_json(self) -> str:
-        """The manifest as it is written to disk."""
-        return json.dumps(asdict(self), indent=1) + "\n"
-
-    @classmethod
-    def from_json(cls, text: str) -> Manifest:
-        """Read what `to_json` wrote.
-
-        Raises:
-            ValueError: it is not a manifest of this format.
-        """
-        fields = json.loads(text)
-        if not isinstance(fields, dict) or fields.get("format") != FORMAT:
-            raise ValueError("not a manifest of this version")
-        try:
-            files = {name: FileRecord(**record) for name, record in fields.pop("files").items()}
-            manifest = cls(**fields, files=files)
-            is_whole = files.keys() >= _GRAPHS_AND_TOKENIZER and "size" in manifest.preprocess
-        except (TypeError, KeyError, AttributeError) as error:
-            raise ValueError(f"incomplete: {error}") from error
-        if not is_whole:
-            raise ValueError("incomplete")
-        return manifest
 
 
 @dataclass(frozen=True)
@@ -288,19 +201,13 @@ def remove(folder: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
 
 
-def record_file(path: Path) -> FileRecord:
-    """Size and hash of a file."""
-    with path.open("rb") as file:
-        return FileRecord(path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest())
-
-
 def _key(spec: ModelSpec) -> str:
     """Tells apart what has one name: another configuration, another checkpoint of that name."""
     origin: list[object]
     if isinstance(spec.weights, HubWeights):
-        origin = [spec.weights.repository, spec.weights.filename]
-        if spec.weights.revision is not None:
-            origin.append(spec.weights.revision)
+        wanted = HubFile(spec.weights.repository, spec.weights.filename, spec.weights.revision)
+        # The commit and not its name: a branch that has moved on has left its bundle behind.
+        origin = [wanted.repository, wanted.filename, wanted.commit(read_pins(wanted.repository))]
     else:
         try:
             origin = [str(spec.weights.resolve()), *_stamp(spec.weights)]
@@ -311,7 +218,10 @@ def _key(spec: ModelSpec) -> str:
 
 
 def _read_manifest(folder: Path) -> Manifest:
-    return Manifest.from_json((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
+    manifest = Manifest.from_json((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
+    if not manifest.files.keys() >= _GRAPHS_AND_TOKENIZER:
+        raise ValueError("incomplete")
+    return manifest
 
 
 def _is_alive(process: int) -> bool:

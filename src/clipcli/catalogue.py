@@ -127,10 +127,16 @@ def available(pattern: str | None = None) -> list[CatalogueEntry]:
 
 
 def nearest(word: str, names: Iterable[str]) -> list[str]:
-    """The names that a misspelt word may have meant, best first, at most three."""
+    """The names that a misspelt or shortened word may have meant, best first, at most three."""
     # Names differ in case by habit (vit-b-32), and that is no misspelling.
     folded = {name.lower(): name for name in names}
-    return [folded[match] for match in get_close_matches(word.lower(), folded, n=3, cutoff=0.6)]
+    word = word.lower()
+    if word in folded:
+        return [folded[word]]
+    # Of a tag like laion2b_s34b_b79k people remember the beginning.
+    longer = [name for name in folded if word and name.startswith(word)]
+    matches = [*longer, *get_close_matches(word, folded, n=3, cutoff=0.6)]
+    return [folded[match] for match in dict.fromkeys(matches)][:3]
 
 
 def _entries() -> Iterator[CatalogueEntry]:

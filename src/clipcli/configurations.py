@@ -77,14 +77,13 @@ def read_manifest(file: Path) -> tuple[str, Configuration]:
     Raises:
         ModelError: it is not the manifest of a prepared model.
     """
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        configuration = Configuration(dict(content["config"]), dict(content["preprocess"]))
-        return str(content["model"]), configuration
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(
-            f"{file} is not the manifest of a prepared model: pull it again"
-        ) from error
+    content = _read_json(file)
+    fields = content if isinstance(content, dict) else {}
+    model, pixels = fields.get("config"), fields.get("preprocess")
+    fault = _config_fault({"model_cfg": model, "preprocess_cfg": pixels})
+    if fault or not isinstance(fields.get("model"), str):
+        raise ModelError(f"{file} is not the manifest of a prepared model: pull it again")
+    return fields["model"], Configuration(dict(model or {}), dict(pixels or {}))
 
 
 def _read_json(file: Path) -> Any:  # noqa: ANN401
@@ -102,6 +101,8 @@ def _config_fault(content: Any) -> str | None:  # noqa: ANN401
     for name, kind in (("embed_dim", int), ("vision_cfg", dict), ("text_cfg", dict)):
         if not isinstance(config.get(name), kind):
             return f"its model_cfg has no {name}, or one of a wrong type"
+    if not isinstance(config["text_cfg"].get("tokenizer_kwargs"), dict | None):
+        return "its text_cfg has tokenizer_kwargs of a wrong type"
     preprocess = content.get("preprocess_cfg") or {}
     if not isinstance(preprocess, dict):
         return "its preprocess_cfg is of a wrong type"

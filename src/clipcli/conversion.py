@@ -55,7 +55,9 @@ def convert(source: Path, target: Path) -> Converted:
         temporary.replace(target)
         return Converted(len(state), target.stat().st_size)
     except (OSError, safetensors.SafetensorError) as error:
-        raise ModelError(f"{target} cannot be written ({error})") from error
+        # Not the whole of it: that would name the file beside the target.
+        reason = getattr(error, "strerror", None) or error
+        raise ModelError(f"{target} cannot be written ({reason})") from error
     finally:
         with suppress(OSError):
             temporary.unlink()

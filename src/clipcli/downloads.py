@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from huggingface_hub import (
     constants,
@@ -47,6 +47,14 @@ _NO_HUB = "the answer is not a model hub's: its commit or its etag is amiss"
 _ETAG = re.compile(r"[\w.+=-]+", re.ASCII)
 # Before it is said that another process is at it.
 _PATIENCE_SECONDS = 1.0
+
+
+class _Offer(NamedTuple):
+    """What the hub says of a file: its commit, its etag, its size in bytes where it knows that."""
+
+    commit: str
+    etag: str
+    size: int | None
 
 
 def download(wanted: HubFile) -> Path:
@@ -136,33 +144,45 @@ def _ask_for_commit(wanted: HubFile) -> str:
 
 def _fetch(wanted: HubFile) -> Path:
     pins = read_pins(wanted.repository)
-    known = wanted.commit(pins)
-    revision = wanted.revision or DEFAULT_REVISION
-    try:
-        metadata = _ask(wanted, known or revision)
-    except RemoteEntryNotFoundError as error:
-        commit = _commit_without(error)
-        if commit is not None:
-            pin(wanted.repository, commit, commit, {wanted.filename: None})
-        raise
-    commit, etag = metadata.commit_hash or "", metadata.etag or ""
-    # The client makes names of files of both.
-    if not COMMIT.fullmatch(commit) or not _ETAG.fullmatch(etag) or (known and known != commit):
-        raise wanted.unavailable(_NO_HUB)
-    promised = _promised_hash(wanted, pins, commit, etag)
-    _make_room(wanted, metadata.size, etag)
-    file = Path(hf_hub_download(wanted.repository, wanted.filename, revision=commit))
+    offer = _offer(wanted, wanted.commit(pins))
+    promised = _promised_hash(wanted, pins, offer)
+    _make_room(wanted, offer)
+    file = Path(hf_hub_download(wanted.repository, wanted.filename, revision=offer.commit))
     sha256 = known_hash(file)
     # The client compares sizes only.
     if promised and sha256 != promised:
         _discard(file)
         raise WrongBytesError
-    pin(wanted.repository, revision, commit, {wanted.filename: sha256})
+    revision = wanted.revision or DEFAULT_REVISION
+    pin(wanted.repository, revision, offer.commit, {wanted.filename: sha256})
     return file
 
 
-def _ask(wanted: HubFile, revision: str) -> HfFileMetadata:
+def _offer(wanted: HubFile, known: str | None) -> _Offer:
     """What the hub says of a file before it is downloaded.
+
+    Args:
+        wanted: the file.
+        known: the commit that is in use already, if there is one; the hub must name the same.
+    """
+    try:
+        metadata = _ask(wanted, known or wanted.revision or DEFAULT_REVISION)
+    except RemoteEntryNotFoundError as error:
+        commit = _commit_without(error)
+        if commit is not None:
+            # Nor will it ever have one: a commit does not change.
+            pin(wanted.repository, commit, commit, {wanted.filename: None})
+        raise
+    offer = _Offer(metadata.commit_hash or "", metadata.etag or "", metadata.size)
+    # The client makes names of files of both.
+    is_usable = COMMIT.fullmatch(offer.commit) and _ETAG.fullmatch(offer.etag)
+    if not is_usable or known not in (None, offer.commit):
+        raise wanted.unavailable(_NO_HUB)
+    return offer
+
+
+def _ask(wanted: HubFile, revision: str) -> HfFileMetadata:
+    """Ask the hub for a file's headers alone.
 
     The client's own download tries for minutes before it says that there is no network.
     """
@@ -176,10 +196,11 @@ def _commit_without(error: RemoteEntryNotFoundError) -> str | None:
     return commit if COMMIT.fullmatch(commit) else None
 
 
-def _promised_hash(wanted: HubFile, pins: Pins, commit: str, etag: str) -> str | None:
+def _promised_hash(wanted: HubFile, pins: Pins, offer: _Offer) -> str | None:
     """The sha256 that the content must have, where that is known."""
-    named = etag if SHA256.fullmatch(etag) else None  # a large file's etag is its sha256
-    recorded = pins.files.get(f"{commit}/{wanted.filename}")
+    # A large file's etag is its sha256; a small one's is git's, of another kind.
+    named = offer.etag if SHA256.fullmatch(offer.etag) else None
+    recorded = pins.files.get(f"{offer.commit}/{wanted.filename}")
     if named and recorded and named != recorded:
         raise wanted.unavailable(
             f"the hub names the sha256 {named}, and at the first download it was {recorded}"
@@ -187,14 +208,15 @@ def _promised_hash(wanted: HubFile, pins: Pins, commit: str, etag: str) -> str |
     return recorded or named
 
 
-def _make_room(wanted: HubFile, size: int | None, etag: str) -> None:
+def _make_room(wanted: HubFile, offer: _Offer) -> None:
     """Delete what a killed download left of this file, and see that the disk can hold a new one."""
     blobs = wanted.folder / "blobs"
-    for left in blobs.glob(f"{etag}.*.incomplete"):
+    for left in blobs.glob(f"{offer.etag}.*.incomplete"):
         with suppress(OSError):
             if time.time() - left.stat().st_mtime > _ABANDONED_AFTER_SECONDS:
                 left.unlink()
-    if size is None or (blobs / etag).is_file():
+    size = offer.size
+    if size is None or (blobs / offer.etag).is_file():
         return
     root = cache_root()
     existing = next(folder for folder in (root, *root.absolute().parents) if folder.is_dir())

@@ -20,28 +20,26 @@ from numpy.typing import NDArray
 
 from clipcli import __version__
 from clipcli.bundles import (
-    FORMAT,
     IMAGE_GRAPH,
-    MANIFEST_FILE,
     TEXT_GRAPH,
     TOKENIZER_FILE,
     Bundle,
-    Manifest,
     bundle_folder,
     check_preparable,
     install,
     open_bundle,
-    record_file,
     remove_abandoned,
     temporary_folder,
 )
 from clipcli.checkset import check_images, check_prompts
 from clipcli.classifier import encode_prompts
+from clipcli.configurations import MANIFEST_FILE
 from clipcli.engines.base import EngineOptions, fingerprint
 from clipcli.engines.onnx import OnnxEngine
 from clipcli.engines.openclip import OpenClipEngine
 from clipcli.errors import ClipcliWarning, ModelError
 from clipcli.hub_tokenizer import HubTokenizer
+from clipcli.manifests import FORMAT, Manifest, record_file
 from clipcli.models import ModelSpec
 from clipcli.runtime import onnxruntime
 from clipcli.tokenizer import ClipTokenizer, write_tokenizer_file

@@ -47,7 +47,8 @@ class FetchOptions:
             addresses and `localhost` can be vetted here.
 
     Raises:
-        UsageError: less than one download at once, or no address of a proxy.
+        UsageError: less than one download at once, an allowed host that is more than that (an
+            address, say), or no address of a proxy.
     """
 
     allowed_hosts: frozenset[str] = frozenset()
@@ -67,6 +68,10 @@ class FetchOptions:
         for what, number in (("in all", self.concurrency), ("from one host", self.per_host)):
             if number < 1:
                 raise UsageError(f"downloads at once {what} must be 1 or more, not {number}")
+        for host in self.allowed_hosts:
+            # It would never match, and be taken for permitted.
+            if not host or set(host) & set("/@?#"):
+                raise UsageError(f"{host!r} is no host to allow: give HOST or HOST:PORT alone")
         if self.proxy is not None:
             check_proxy(self.proxy)
 

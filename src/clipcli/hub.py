@@ -15,6 +15,8 @@ from clipcli.pins import pin, read_pins
 
 __all__ = ["WAY_OUT", "MissingFileError", "hub_commit", "hub_file"]
 
+_NOT_HERE = "it is not in the cache, and offline is set: get it once without"
+
 
 def hub_file(
     repository: str, filename: str, *, revision: str | None = None, offline: bool = False
@@ -46,7 +48,7 @@ def hub_file(
     if file is not None:
         return file
     if offline:
-        raise wanted.unavailable("it is not in the cache, and offline is set", MissingFileError)
+        raise wanted.unavailable(_NOT_HERE, MissingFileError)
 
     from clipcli.downloads import download
 
@@ -76,7 +78,7 @@ def hub_commit(repository: str, filename: str, revision: str, *, offline: bool =
     if offline or told_to_stay_offline():
         commit = wanted.commit(read_pins(repository))
         if commit is None:
-            raise wanted.unavailable("it is not in the cache, and offline is set", MissingFileError)
+            raise wanted.unavailable(_NOT_HERE, MissingFileError)
         return commit
 
     from clipcli.downloads import current_commit

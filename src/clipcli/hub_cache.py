@@ -45,7 +45,7 @@ class HubFile:
     revision: str | None = None
 
     def __post_init__(self) -> None:
-        if not _REPOSITORY.fullmatch(self.repository):
+        if not is_repository(self.repository):
             raise ModelError(f"{self.repository!r} is not a repository's name: use hf-hub:org/name")
         if self.revision is not None and not _REVISION.fullmatch(self.revision):
             reason = "use a branch, a tag, or a commit of 40 hexadecimal digits"
@@ -88,6 +88,11 @@ class HubFile:
             return (self.folder / "refs" / name).read_text(encoding="utf-8").strip()
         except (OSError, ValueError):
             return ""
+
+
+def is_repository(name: str) -> bool:
+    """Whether a repository of the hub can have this name."""
+    return _REPOSITORY.fullmatch(name) is not None
 
 
 def cache_root() -> Path:

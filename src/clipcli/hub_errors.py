@@ -90,9 +90,7 @@ def reason(error: Exception, wanted: HubFile) -> str:
         return f"the repository has no revision {name}: --revision main takes today's"
     answer = getattr(cause, "response", None)
     if answer is not None:
-        asked = _retry_after(answer)
-        wish = f", and asks to wait {asked:.0f} s" if asked else ""
-        return f"the hub answered {answer.status_code}{wish}"
+        return _refusal(answer)
     if isinstance(cause, OSError) and cause.errno in _CANNOT_WRITE:
         where = cause.filename or cache_root()
         return f"cannot write {where} ({cause.strerror}): set HF_HOME to a folder that can take it"
@@ -101,6 +99,12 @@ def reason(error: Exception, wanted: HubFile) -> str:
     # A signed address is a key.
     text = re.sub(r"(://[^\s?]*)\?\S*", r"\1", " ".join(str(cause).split()))
     return text.rstrip(".") or type(cause).__name__
+
+
+def _refusal(answer: Any) -> str:  # noqa: ANN401
+    asked = _retry_after(answer)
+    wish = f", and asks to wait {asked:.0f} s" if asked else ""
+    return f"the hub answered {answer.status_code}{wish}"
 
 
 _REASONS: Mapping[type[Exception], str] = {

@@ -61,6 +61,11 @@ def resolve_model(request: ModelRequest) -> ModelSpec:
         raise UsageError(f"--revision goes with models of the hub, and {request.name} is none")
     if request.checkpoint is None:
         return spec
+    if spec.bundle is not None:
+        way_out = "give it with the model that this was made from"
+        raise UsageError(
+            f"--checkpoint does not go with {request.name}, which is prepared: {way_out}"
+        )
     name = f"{spec.name} ({request.checkpoint.name})"
     return replace(spec, name=name, weights=request.checkpoint)
 
@@ -91,7 +96,7 @@ def _resolve_name(request: ModelRequest) -> ModelSpec:
     elif _names_a_folder(name):
         spec = _folder_spec(name, Path(os.path.realpath(os.path.expanduser(name))))
     else:
-        raise _unknown_architecture(name, architecture)
+        raise _unknown_architecture(name, architecture, tag)
     if request.quick_gelu is not None:
         raise UsageError(f"--[no-]quick-gelu does not go with {name}: its configuration says it")
     return spec
@@ -150,7 +155,7 @@ def _checkpoint_gelu(architecture: str, tags: Sequence[PretrainedTag], asked: bo
 
 def _pretrained_tag(architecture: str, tag: str, *, given: bool) -> PretrainedTag:
     tags = catalogue.pretrained_tags(architecture)
-    weights = tags.get(tag.lower().replace("-", "_"))
+    weights = tags.get(_plain_tag(tag))
     if weights is not None:
         return weights
     known = ", ".join(tags) or "none: give weights with --checkpoint FILE.safetensors"
@@ -161,13 +166,22 @@ def _pretrained_tag(architecture: str, tag: str, *, given: bool) -> PretrainedTa
     raise ModelError(f"{architecture} has no pretrained tag {tag!r}{hint}. Its tags are: {known}")
 
 
-def _unknown_architecture(name: str, architecture: str) -> ModelError:
-    names = [BUNDLED_MODEL, *catalogue.architectures()]
-    hint = _did_you_mean(catalogue.nearest(architecture, names))
+def _unknown_architecture(name: str, architecture: str, tag: str) -> ModelError:
+    near = catalogue.nearest(architecture, [BUNDLED_MODEL, *catalogue.architectures()])
+    hint = _did_you_mean([f"{match}:{tag}" if _has_tag(match, tag) else match for match in near])
     return ModelError(
         f"there is no model {name!r}{hint}. A model is open_clip's ARCHITECTURE or"
         f" ARCHITECTURE:TAG, {HUB_PREFIX}org/name, a local ./FOLDER, or {BUNDLED_MODEL}"
     )
+
+
+def _has_tag(architecture: str, tag: str) -> bool:
+    return _plain_tag(tag) in catalogue.pretrained_tags(architecture)
+
+
+def _plain_tag(tag: str) -> str:
+    """A tag in open_clip's spelling, which it reads in others, too."""
+    return tag.lower().replace("-", "_")
 
 
 def _did_you_mean(names: list[str]) -> str:

@@ -229,10 +229,12 @@ def _walk(folder: str) -> Iterator[tuple[str, Source]]:
             try:
                 # scandir knows what is a folder without asking the file system again.
                 with os.scandir(path) as entries:
-                    ahead += sorted(entries, key=_path_order, reverse=True)
+                    found = sorted(entries, key=_path_order, reverse=True)
             except OSError as error:
                 message = f"cannot be listed ({error.strerror})"
                 yield path, InputError(FailureCode.UNREADABLE, message)
+            else:
+                ahead += found
         elif os.path.splitext(entry.name)[1].lower() in IMAGE_EXTENSIONS and _may_be_file(entry):
             yield entry.path, Path(entry.path)
 

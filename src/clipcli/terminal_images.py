@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from itertools import chain, product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -140,29 +141,29 @@ def beside(drawing: Drawing, lines: Sequence[str], columns: int) -> str:
 
 def _half_blocks(image: Image.Image, way: Way) -> Iterator[str]:
     """A text for two rows of pixels: the upper one in the foreground, the lower one behind."""
-    pixels = np.asarray(image)
-    color = _true_color if way is Way.TRUE_COLOR else _color_256
-    for upper, lower in zip(pixels[::2], pixels[1::2], strict=True):
+    colors = _true_colors(image) if way is Way.TRUE_COLOR else _256_colors(image)
+    for upper, lower in zip(colors[::2], colors[1::2], strict=True):
         cells = (
-            f"\x1b[38;{color(*above)};48;{color(*below)}m{_HALF_BLOCK}"
-            for above, below in zip(upper.tolist(), lower.tolist(), strict=True)
+            f"\x1b[38;{above};48;{below}m{_HALF_BLOCK}"
+            for above, below in zip(upper, lower, strict=True)
         )
         yield "".join(cells) + "\x1b[0m"
 
 
-def _true_color(red: int, green: int, blue: int) -> str:
-    return f"2;{red};{green};{blue}"
+def _true_colors(image: Image.Image) -> list[list[str]]:
+    """The colour codes of an image's pixels, row by row."""
+    return [[f"2;{red};{green};{blue}" for red, green, blue in row] for row in np.asarray(image)]
 
 
-def _color_256(red: int, green: int, blue: int) -> str:
-    """The nearest of xterm's 6 x 6 x 6 colours (levels 0, 95, 135 ... 255) or 24 greys."""
-    levels = [
-        0 if value < 48 else 1 if value < 115 else (value - 35) // 40
-        for value in (red, green, blue)
-    ]
-    if len({value // 12 for value in (red, green, blue)}) == 1:
-        return f"5;{232 + min(23, max(0, (green - 3) // 10))}"
-    return f"5;{16 + 36 * levels[0] + 6 * levels[1] + levels[2]}"
+def _256_colors(image: Image.Image) -> list[list[str]]:
+    """The same of xterm's colours from 16 on: 6 x 6 x 6, and 24 greys."""
+    levels = (0, 95, 135, 175, 215, 255)
+    greys = [(value, value, value) for value in range(8, 248, 10)]
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([*chain(*product(levels, repeat=3), *greys)])
+    # Not dithered: among so few pixels that is noise.
+    indexed = image.quantize(palette=palette, dither=Image.Dither.NONE)
+    return [[f"5;{16 + index}" for index in row] for row in np.asarray(indexed).tolist()]
 
 
 def _png(image: Image.Image) -> bytes:

@@ -83,8 +83,8 @@ def _hub_weights(weights: HubWeights, *, offline: bool, allow_pickle: bool) -> P
         if weights.pickle is None:
             raise
         if not allow_pickle:
-            hint = f", or add --allow-pickle if there is only {weights.pickle}"
-            raise MissingFileError(f"{error}{hint}") from error
+            hint = f"If there is only {weights.pickle}: --allow-pickle reads it, and runs nothing"
+            raise MissingFileError(f"{error}. {hint}") from error
     return hub_file(repository, weights.pickle, revision=revision, offline=offline)
 
 

@@ -21,6 +21,7 @@ from clipcli.cli.convert import convert
 from clipcli.cli.doctor import doctor
 from clipcli.cli.embed import embed
 from clipcli.cli.eval import evaluate
+from clipcli.cli.explain import explain
 from clipcli.cli.group import DefaultCommandGroup
 from clipcli.cli.interruption import Terminated, terminate
 from clipcli.cli.models import models
@@ -71,7 +72,7 @@ def cli() -> None:
     """  # noqa: D301  click wants the character \b itself
 
 
-for command in (embed, evaluate, pull, models, convert, doctor, cache, completion):
+for command in (embed, evaluate, explain, pull, models, convert, doctor, cache, completion):
     cli.add_command(command)
 
 

@@ -17,6 +17,7 @@ from clipcli.sources import STDIN, ImageRef, Shard, SourceOptions, expand, is_pa
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from clipcli.cache import TextCache
     from clipcli.classifier import ScoreOptions
     from clipcli.engines.base import EngineOptions
     from clipcli.fetch import FetchOptions
@@ -127,11 +128,16 @@ class RunArguments:
 
     def image_count(self) -> int | None:
         """How many images the command line names; None where a list or a folder tells."""
+        # A pattern's files are not counted: that would be searching the folders twice.
         is_open = self.recursive or self.files_from is not None or any(map(is_pattern, self.images))
         return None if is_open else len(self.images)
 
     def source_options(self) -> SourceOptions:
-        """How names are understood, and which part of them is meant."""
+        """How names are understood, and which part of them is meant.
+
+        Raises:
+            UsageError: there is no such part.
+        """
         shard = Shard() if self.shard is None else Shard.parse(self.shard)
         return SourceOptions(self.recursive, self.null_separated, shard)
 
@@ -206,7 +212,7 @@ class RunArguments:
         try:
             file = sys.stdin.fileno() if self.files_from == STDIN else self.files_from
             return not stat.S_ISREG(os.stat(file).st_mode)
-        except OSError:
+        except OSError:  # no file at all: whatever it is, waiting for it does no harm
             return True
 
     def total(self) -> int | None:
@@ -225,3 +231,22 @@ class RunArguments:
         separator = b"\0" if self.null_separated else b"\n"
         with Path(file).open("rb") as stream:
             return sum(1 for _ in read_names(stream, separator))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelArguments(RunArguments):
+    """What all commands that choose between labels are told as well."""
+
+    labels: tuple[str, ...]
+    label_files: tuple[str, ...]
+    templates: tuple[str, ...]
+    no_cache: bool
+
+    def text_cache(self) -> TextCache | None:
+        """Where embeddings of labels are kept between runs."""
+        if self.no_cache:
+            return None
+        from clipcli.cache import TextCache
+        from clipcli.paths import text_cache_file
+
+        return TextCache(text_cache_file())

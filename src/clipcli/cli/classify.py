@@ -15,20 +15,11 @@ from clipcli.catalogue import architectures
 from clipcli.cli.classify_arguments import ClassifyArguments, format_by_suffix
 from clipcli.cli.console import Console
 from clipcli.cli.engine import open_engine
-from clipcli.cli.options import (
-    console_options,
-    embeddings_option,
-    engine_options,
-    file_options,
-    input_options,
-    label_options,
-    model_options,
-    output_options,
-    report_option,
-    run_options,
-)
+from clipcli.cli.input_options import embeddings_option, input_options
+from clipcli.cli.options import console_options, engine_options, label_options, model_options
 from clipcli.cli.previewing import open_previews, with_previews
 from clipcli.cli.reporting import Rows, open_report, with_files_pictures, with_pictures
+from clipcli.cli.result_options import file_options, output_options, report_option, run_options
 from clipcli.cli.streams import results_stream, wants_color
 from clipcli.cli.watch import Watch
 from clipcli.errors import UsageError

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clipcli.cli.arguments import RunArguments
+from clipcli.cli.arguments import LabelArguments
 from clipcli.errors import UsageError
 from clipcli.labels import UNKNOWN, LabelSet, collect_labels, collect_templates
 
 if TYPE_CHECKING:
-    from clipcli.cache import TextCache
     from clipcli.classifier import ScoreOptions
     from clipcli.embeddings import EmbeddingsFile
     from clipcli.runs import RunOptions
@@ -23,14 +22,10 @@ _FORMATS_BY_SUFFIX = ("jsonl", "json", "csv", "tsv")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassifyArguments(RunArguments):
+class ClassifyArguments(LabelArguments):
     """The command line of `classify`."""
 
     embeddings: str | None
-    labels: tuple[str, ...]
-    label_files: tuple[str, ...]
-    templates: tuple[str, ...]
-    no_cache: bool
     top_k: int | None
     min_probability: float
     expect: str | None
@@ -133,15 +128,6 @@ class ClassifyArguments(RunArguments):
         if self.expect is not None and self.expect not in (*names, UNKNOWN):
             raise UsageError(f"--expect {self.expect!r} is none of the labels: {_some(names)}")
         return labels
-
-    def text_cache(self) -> TextCache | None:
-        """Where embeddings of labels are kept between runs."""
-        if self.no_cache:
-            return None
-        from clipcli.cache import TextCache
-        from clipcli.paths import text_cache_file
-
-        return TextCache(text_cache_file())
 
     def score_options(self) -> ScoreOptions:
         """What of the scores is kept."""

@@ -84,7 +84,7 @@ class Console:
         """
         done, failures = tally.done, tally.failed.total()
         if not done + failures:
-            self._line("the list names no images")
+            self._line("there are no images: the list, or this --shard of it, names none")
         is_bulk = done + failures > _A_FEW
         worth_telling = self.verbose or is_bulk or (failures and done + failures > 1)
         if self.quiet or not worth_telling:

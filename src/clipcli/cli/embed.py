@@ -13,13 +13,9 @@ import click
 from clipcli.cli.arguments import RunArguments
 from clipcli.cli.console import Console
 from clipcli.cli.engine import open_engine
-from clipcli.cli.options import (
-    console_options,
-    engine_options,
-    input_options,
-    model_options,
-    run_options,
-)
+from clipcli.cli.input_options import input_options
+from clipcli.cli.options import console_options, engine_options, model_options
+from clipcli.cli.result_options import run_options
 from clipcli.cli.watch import Watch
 from clipcli.models import resolve_model
 
@@ -79,7 +75,8 @@ def _run(arguments: RunArguments, console: Console) -> int:
     check_target(file)
     arguments.engine_options()
     with ExitStack() as stack:
-        # Against a second run into the same file; it also shows whether that can be written.
+        # Against a second run into the same file; it also shows, before the model is loaded,
+        # whether that can be written.
         stack.enter_context(closing(Lock(PartFile(file).path)))
         spec = resolve_model(arguments.model_request())
         refs = arguments.image_refs(stack)
@@ -123,6 +120,7 @@ def _written(blocks: Iterable[Block], writer: EmbeddingsWriter) -> Iterator[Resu
         FailureCode.NOT_FINITE, "the model's embedding of this image is not finite"
     )
     for block in blocks:
+        # A file with a row that is not of length 1 would be refused as a whole when it is read.
         failures = dict(block.failures)
         if block.embeddings is not None:
             for position in np.flatnonzero(~unit_rows(block.embeddings)).tolist():

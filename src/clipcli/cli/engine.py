@@ -17,6 +17,7 @@ def open_engine(arguments: RunArguments, spec: ModelSpec, console: Console) -> E
     from clipcli.engines import choose_engine, load_engine
     from clipcli.images import lift_pillow_limit
 
+    # A command is the whole program, and --max-pixels says what to do beyond it.
     lift_pillow_limit()
     options = arguments.engine_options()
     choice = choose_engine(spec, options)

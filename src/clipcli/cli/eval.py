@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
 from clipcli.cli.console import Console
 from clipcli.cli.eval_arguments import EvalArguments
-from clipcli.cli.options import (
-    console_options,
-    engine_options,
-    label_options,
-    model_options,
-    reading_options,
-    report_option,
-)
+from clipcli.cli.input_options import reading_options
+from clipcli.cli.options import console_options, engine_options, label_options, model_options
+from clipcli.cli.result_options import report_option
 from clipcli.cli.settings import run_settings
+from clipcli.cli.streams import results_stream, wants_color
 from clipcli.cli.trial import Trial, Tried
 from clipcli.cli.watch import Outcome
 from clipcli.errors import ClipcliError
@@ -184,8 +178,8 @@ def _told(trial: Trial, rows: tuple[Row, ...], info: ModelInfo) -> int:
     is_below = best < arguments.min_accuracy
     failed = Outcome.SOME_FAILED if trial.failures else Outcome.ALL_DONE
     code = Outcome.NOT_AS_EXPECTED if is_below else failed
-    options = TableOptions(arguments.verbose, color=_wants_color(arguments))
-    stream = _results_stream()
+    options = TableOptions(arguments.verbose, color=wants_color(no_color=arguments.no_color))
+    stream = results_stream()
     stream.write(table(rows, images, options))
     stream.flush()  # before what standard error has to say of it
     if arguments.json_file is not None:
@@ -213,20 +207,6 @@ def _finish_report(trial: Trial, model: Tried, row: Row) -> None:
         trial.report.add(result, truth)
     error = row.contender.evaluation.calibration_error
     trial.report.finish({"Calibration error": f"{error:.4f}"})
-
-
-def _wants_color(arguments: EvalArguments) -> bool:
-    # https://no-color.org: set and not empty.
-    is_refused = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
-    return sys.stdout.isatty() and not (arguments.no_color or is_refused)
-
-
-def _results_stream() -> TextIO:
-    """Standard output, in UTF-8 whatever the locale."""
-    stream: Any = sys.stdout
-    stream.reconfigure(encoding="utf-8", newline="\n")
-    result: TextIO = stream
-    return result
 
 
 def _write_json(trial: Trial, rows: tuple[Row, ...], info: ModelInfo, code: int) -> None:

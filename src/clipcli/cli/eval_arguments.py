@@ -9,27 +9,22 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clipcli.cli.arguments import RunArguments
+from clipcli.cli.arguments import LabelArguments
 from clipcli.errors import UsageError
 from clipcli.labels import LabelSet, collect_labels, collect_templates
 from clipcli.models import ModelRequest
 
 if TYPE_CHECKING:
-    from clipcli.cache import TextCache
     from clipcli.evaluation.dataset import Dataset
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvalArguments(RunArguments):
+class EvalArguments(LabelArguments):
     """The command line of `eval`. The images are the data's: no option names them."""
 
     data: str
-    labels: tuple[str, ...]
-    label_files: tuple[str, ...]
-    templates: tuple[str, ...]
     compare_templates: tuple[str, ...]
     compare_models: tuple[str, ...]
-    no_cache: bool
     min_accuracy: float
     precision_targets: tuple[float, ...]
     json_file: str | None
@@ -118,15 +113,6 @@ class EvalArguments(RunArguments):
         from clipcli.evaluation.dataset import read_dataset
 
         return read_dataset(self.data)
-
-    def text_cache(self) -> TextCache | None:
-        """Where embeddings of labels are kept between runs."""
-        if self.no_cache:
-            return None
-        from clipcli.cache import TextCache
-        from clipcli.paths import text_cache_file
-
-        return TextCache(text_cache_file())
 
 
 def _check_folder(folder: Path, what: str) -> None:

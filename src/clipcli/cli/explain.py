@@ -13,13 +13,8 @@ import click
 from clipcli.cli.console import Console
 from clipcli.cli.engine import open_engine
 from clipcli.cli.explain_arguments import ExplainArguments
-from clipcli.cli.options import (
-    console_options,
-    engine_options,
-    input_options,
-    label_options,
-    model_options,
-)
+from clipcli.cli.input_options import input_options
+from clipcli.cli.options import console_options, engine_options, label_options, model_options
 from clipcli.cli.streams import results_stream, wants_color
 from clipcli.cli.watch import Outcome
 from clipcli.errors import InputError, UsageError

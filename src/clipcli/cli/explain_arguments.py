@@ -10,24 +10,19 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clipcli.cli.arguments import RunArguments
+from clipcli.cli.arguments import LabelArguments
 from clipcli.errors import UsageError
 from clipcli.labels import LabelSet, collect_labels, collect_templates
 
 if TYPE_CHECKING:
-    from clipcli.cache import TextCache
     from clipcli.explanation import ExplainOptions
     from clipcli.sources import ImageRef
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExplainArguments(RunArguments):
+class ExplainArguments(LabelArguments):
     """The command line of `explain`."""
 
-    labels: tuple[str, ...]
-    label_files: tuple[str, ...]
-    templates: tuple[str, ...]
-    no_cache: bool
     method: Any
     grid: int
     top_k: int | None
@@ -78,15 +73,6 @@ class ExplainArguments(RunArguments):
         """The labels and their templates."""
         names = collect_labels(self.labels, self.label_files)
         return LabelSet(names, collect_templates(self.templates))
-
-    def text_cache(self) -> TextCache | None:
-        """Where embeddings of labels are kept between runs."""
-        if self.no_cache:
-            return None
-        from clipcli.cache import TextCache
-        from clipcli.paths import text_cache_file
-
-        return TextCache(text_cache_file())
 
     def format_name(self) -> str:
         """The output format: as asked for, else by the terminal."""

@@ -41,6 +41,7 @@ class Interruption:
                 signal.signal(number, handler)
 
     def _heed(self, number: int, _frame: FrameType | None) -> None:
+        # No lock: handlers run in the main thread alone, one after another.
         if self.stop.is_set():
             _raise(number)
         self._signal = number
@@ -71,4 +72,5 @@ def terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
 
 
 def _raise(number: int) -> NoReturn:
+    # What the one place that maps errors to exit codes knows them by.
     raise KeyboardInterrupt if number == signal.SIGINT else Terminated

@@ -74,7 +74,8 @@ def _matching(pattern: str | None) -> list[CatalogueEntry]:
         names = [entry.name for entry in catalogue.available()]
         near = catalogue.nearest(pattern, [*catalogue.architectures(), *names])
         hint = f" (did you mean {' or '.join(near)}?)" if near else ""
-        raise UsageError(f"open_clip has no model like {pattern!r}{hint}")
+        way_out = "'clipcli models --available' lists all"
+        raise UsageError(f"open_clip has no model like {pattern!r}{hint}: {way_out}")
     return found
 
 

@@ -7,20 +7,25 @@ from typing import TYPE_CHECKING, Any
 from clipcli.provenance import provenance
 
 if TYPE_CHECKING:
+    from clipcli.classifier import ZeroShotHead
     from clipcli.cli.arguments import RunArguments
     from clipcli.engines.base import ModelInfo
 
 
-def run_settings(arguments: RunArguments, info: ModelInfo) -> dict[str, Any]:
+def run_settings(
+    arguments: RunArguments, info: ModelInfo, head: ZeroShotHead | None = None
+) -> dict[str, Any]:
     """What must be equal for two runs to give the same numbers, and what else is worth knowing.
 
     Args:
         arguments: the command line.
         info: the model that was loaded.
+        head: of the labels, where one is used for all images.
 
     Returns:
         Ready for JSON; what is under `provenance` may differ.
     """
+    texts = {} if head is None else {"text_embeddings": _digest(head)}
     return {
         "model": info.name,
         "fingerprint": info.fingerprint,
@@ -28,7 +33,15 @@ def run_settings(arguments: RunArguments, info: ModelInfo) -> dict[str, Any]:
         "preprocess": arguments.preprocess,
         "fast_decode": arguments.fast_decode,
         "batch_size": arguments.batch_size,
+        # A part's results and the whole's are not each other's beginning.
         "shard": arguments.shard or "1/1",
         "order": "as ready" if arguments.unordered else "as given",
-        "provenance": {"engine": info.engine, **provenance()},
+        "provenance": {"engine": info.engine, **texts, **provenance()},
     }
+
+
+def _digest(head: ZeroShotHead) -> str:
+    """Equal where the labels' embeddings are, to the last digit; 16 hexadecimal digits."""
+    from hashlib import sha256
+
+    return sha256(head.embeddings.tobytes()).hexdigest()[:16]

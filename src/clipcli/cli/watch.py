@@ -56,6 +56,7 @@ class Watch:
         self._run = run
         self._way_on = way_on
         self._interruption = Interruption()
+        # An earlier run's failures were let pass: the limit counts this one's.
         self._failed_before = run.tally.failed.total()
         # Counting a list takes a moment: not for a number that nobody sees.
         is_shown = console.verbose or sys.stderr.isatty()

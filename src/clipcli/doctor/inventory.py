@@ -10,9 +10,15 @@ from clipcli import catalogue
 from clipcli.doctor.report import Check, Outcome, attempt
 from clipcli.engines.base import fingerprint
 from clipcli.hashes import hash_file
-from clipcli.hub_cache import HubFile, MissingFileError, cache_root, hash_in_name
-from clipcli.models import BUNDLED_MODEL, HUB_PREFIX, ModelRequest, resolve_model
-from clipcli.pins import read_pins
+from clipcli.hub_cache import (
+    HubFile,
+    MissingFileError,
+    cache_root,
+    hash_in_name,
+    is_repository,
+)
+from clipcli.models import BUNDLED_MODEL, HUB_PREFIX, SAFE_NAMES, ModelRequest, resolve_model
+from clipcli.pins import Pins, read_pins
 
 if TYPE_CHECKING:
     from clipcli.bundles import Bundle
@@ -86,13 +92,27 @@ def _cached() -> Iterator[tuple[str, HubFile]]:
     published = _published()
     for folder in sorted(cache_root().glob("models--*")):
         repository = folder.name.removeprefix("models--").replace("--", "/", 1)
+        if not is_repository(repository):
+            continue  # somebody else's folder: the hub has no such name
+        pins = read_pins(repository)
         # What open_clip does not list may be an open_clip model all the same.
-        other = [(f"{HUB_PREFIX}{repository}", catalogue.DEFAULT_WEIGHTS_FILE)]
+        other = [(f"{HUB_PREFIX}{repository}", name) for name in _weights_files(pins)]
         for name, filename in published.get(repository, other):
             file = HubFile(repository, filename)
-            commit = file.commit(read_pins(repository))
+            commit = file.commit(pins)
             if commit is not None and file.path(commit).is_file():
                 yield name, file
+
+
+def _weights_files(pins: Pins) -> list[str]:
+    """What a repository's weights may be called.
+
+    The names that transformers gives them say nothing, since every language model has them: they
+    count where clipcli itself has noted that it used them.
+    """
+    names = {*SAFE_NAMES, *SAFE_NAMES.values()} - {catalogue.DEFAULT_WEIGHTS_FILE}
+    used = {name.partition("/")[2] for name, sha256 in pins.files.items() if sha256}
+    return [catalogue.DEFAULT_WEIGHTS_FILE, *sorted(names & used)]
 
 
 def _published() -> dict[str, list[tuple[str, str]]]:

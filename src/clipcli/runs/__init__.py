@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -10,7 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
-from clipcli.errors import UsageError
+from clipcli.errors import ClipcliWarning, UsageError
 from clipcli.runs.lock import Lock, writable
 from clipcli.runs.output import FileOutput, RetryOutput, RunFiles, RunOutput
 from clipcli.runs.records import EarlierResults
@@ -21,6 +22,7 @@ from clipcli.runs.settings import (
     SIZES,
     Settings,
     differences,
+    moved_digits,
     read_settings,
 )
 from clipcli.sources import ImageRef
@@ -180,6 +182,13 @@ def _earlier(options: RunOptions) -> tuple[EarlierResults, dict[str, Any]]:
     way_out = f"delete {source} to start over" if from_part else f"leave {options.mode} out"
     if problem is not None:
         raise UsageError(f"{source} {problem}, or {way_out}")
+    if moved := moved_digits(settings, options.settings):
+        warnings.warn(
+            f"{source} was begun with another {'; '.join(moved)}: the last digits of its numbers"
+            " may differ from those to come",
+            ClipcliWarning,
+            stacklevel=4,
+        )
     if PROVENANCE in options.settings:
         settings[RESUMED] = [*settings.get(RESUMED, []), options.settings[PROVENANCE]]
     return EarlierResults(source, way_out), settings

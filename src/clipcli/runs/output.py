@@ -118,11 +118,12 @@ class FileOutput(RunOutput):
     def finish(self) -> None:
         """Make sure of what is written, then rename it."""
         self.stream.flush()
+        # A rename may reach the disk before the results do.
         os.fsync(self.stream.fileno())
         self.stream.close()
         part, file = self.files.part, self.files.file
         if self.written is None:
-            part.unlink()
+            part.unlink()  # empty: it only was the lock's
             return
         # Killed at any point from here on, a run finds all results in FILE.part or in FILE, and
         # FILE's size among those that are told of it.
@@ -156,6 +157,8 @@ class RetryOutput(FileOutput):
             if line is None or line.failed:
                 yield ref
             else:
+                # Not left out: in another place of its block, or in a shorter block, an image
+                # would get other last digits.
                 self.old[ref.index] = line
                 yield ImageRef(ref.index, ref.name, _HAS_RESULT)
 

@@ -68,6 +68,7 @@ class EarlierResults:
         pairs = self._pairs(refs)
         while len(block := list(islice(pairs, batch_size))) == batch_size:
             yield from block
+        # The last block of all is as long as its images are many, now as in the earlier run.
         following = next(refs, None)
         if following is None:
             yield from block
@@ -82,6 +83,7 @@ class EarlierResults:
         with self.file.open("rb") as stream:
             for number, line in enumerate(self._lines(stream), 1):
                 ref = next(refs, None)
+                # By index, too: a name may come more than once, and a shard's places differ.
                 if ref is None or (ref.index, ref.name) != (line.index, line.name):
                     raise UsageError(self._mismatch(number, line, ref))
                 yield line, ref
@@ -90,6 +92,7 @@ class EarlierResults:
         """The results; the last line is passed over if it is none: a kill or a crash tore it."""
         unreadable = 0
         for number, text in enumerate(stream, 1):
+            # Whether it was the last is known only when another comes.
             if unreadable:
                 raise UsageError(
                     f"line {unreadable} of {self.file} is no result: keep only the lines before"

@@ -20,6 +20,13 @@ PROVENANCE = "provenance"
 RESUMED = "resumed"
 """The provenance of each run that went on with the file."""
 
+ARITHMETIC = ("engine", "text_embeddings")
+"""What of the provenance moves the last digits of probabilities, and no more.
+
+A text's embedding depends on the texts that were encoded together with it, in its seventh digit:
+another cache of texts, another head.
+"""
+
 SIZES = "bytes"
 """The size of the finished file, and those that it had before it was continued."""
 
@@ -47,6 +54,18 @@ def differences(old: Settings, new: Settings) -> list[str]:
     keys = [key for key in dict.fromkeys([*new, *old]) if key not in _NOT_COMPARED]
     pairs = ((key, old.get(key, _MISSING), new.get(key, _MISSING)) for key in keys)
     return [f"{key}: {_contrast(then, now)}" for key, then, now in pairs if then != now]
+
+
+def moved_digits(old: Settings, new: Settings) -> list[str]:
+    """What may make two runs' numbers differ in their last digits, in the words of `differences`.
+
+    What only one of them has recorded does not count.
+    """
+    then, now = (settings.get(PROVENANCE) for settings in (old, new))
+    if not (isinstance(then, Mapping) and isinstance(now, Mapping)):
+        return []
+    keys = [key for key in ARITHMETIC if key in then and key in now]
+    return differences({key: then[key] for key in keys}, {key: now[key] for key in keys})
 
 
 def _contrast(then: object, now: object) -> str:
