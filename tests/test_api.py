@@ -10,7 +10,7 @@ from conftest import ROOT
 from PIL import Image
 
 import clipcli
-from clipcli import Classifier, ClipcliError, Failure, Prediction
+from clipcli import Classifier, ClipcliError, Failure, ModelRequest, Prediction
 from clipcli.errors import FailureCode, ModelError, UsageError
 
 LABELS = ["a photo of a cat", "a photo of a dog", "a photo of a mountain"]
@@ -131,6 +131,17 @@ def test_no_images_give_no_results(tiny: Classifier) -> None:
 def test_an_unknown_model_says_what_it_may_have_been() -> None:
     with pytest.raises(ModelError, match="tiny"):
         Classifier("tinny")
+
+
+def test_a_request_says_more_than_a_name(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    with pytest.raises(ModelError, match="offline is set"):
+        Classifier(ModelRequest("ViT-B/32", offline=True), engine="torch")
+    (tmp_path / "weights.bin").write_bytes(b"no pickle")
+    asked = ModelRequest("tiny", allow_pickle=True)
+    with pytest.raises(ModelError, match="is something else, and a state dict"):
+        Classifier(asked, checkpoint=tmp_path / "weights.bin", engine="torch")
+    assert Classifier(ModelRequest("tiny")).info == Classifier("tiny").info
 
 
 def test_the_model_tells_what_it_is(tiny: Classifier) -> None:

@@ -27,6 +27,7 @@ RANKS = {
     "network_errors": 1,
     "proxies": 1,
     "fetch": 1,
+    "files": 1,
     "sources": 1,
     "formats": 1,
     "images": 1,

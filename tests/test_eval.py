@@ -423,6 +423,7 @@ def test_headings_are_bold_on_a_terminal_only(evaluated, pictures, monkeypatch) 
         (["data", "--min-accuracy", "90"], "90.0 is not in the range 0<=x<=1"),
         (["data", "--compare-templates", "a photo"], "template 'a photo' has no {}"),
         (["data", "--plots", "labels.csv/figures"], "cannot write --plots labels.csv/figures"),
+        (["labels.csv", "--report", "labels.csv"], "--report labels.csv is no name of a page"),
         (["one"], "one label alone always has probability 1"),
         (["data", "--decode-timeout", "3"], "--decode-timeout goes with --isolate"),
     ],
@@ -442,11 +443,25 @@ def test_what_cannot_work_is_refused_before_a_model_is_loaded(
     assert fake_engines == []
 
 
-def test_figures_without_a_place_are_refused_at_once(evaluated, pictures, capfd) -> None:
-    code = run(["eval", str(pictures), *TINY, "--json", "no/figures.json"])
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ("--json no/x.json", "cannot write --json no/x.json (there is no folder no)"),
+        ("--json ./labels.csv", "--json ./labels.csv is the data itself"),
+        ("--json r.html --report ./r.html", "--json and --report name the same file"),
+    ],
+)
+def test_figures_without_a_place_of_their_own_are_refused_at_once(
+    tmp_path, monkeypatch, capfd, files: str, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "labels.csv").write_text("a.png,a\nb.png,b\n", encoding="utf-8")
+
+    code = run(["eval", "labels.csv", *TINY, *files.split()])
 
     assert code == 2
-    assert "cannot write --json no/figures.json (there is no folder no)" in capfd.readouterr().err
+    assert message in capfd.readouterr().err
+    assert [file.name for file in tmp_path.iterdir()] == ["labels.csv"]
 
 
 @pytest.mark.parametrize(
@@ -481,7 +496,8 @@ def test_the_report_shows_each_image_beside_its_true_label(evaluated, pictures, 
     broken = shutil.copytree(pictures, tmp_path / "pictures")
     (broken / "cat" / "zebra.png").write_bytes(b"no image")
 
-    code, record, _, _ = evaluated(broken, *TINY, "--report", tmp_path / "report.html")
+    line = (*TINY, "-t", "a photo of a {}.", "--report", tmp_path / "report.html")
+    code, record, _, _ = evaluated(broken, *line)
 
     page = Page(tmp_path / "report.html")
     labels = record["labels"]
@@ -491,3 +507,4 @@ def test_the_report_shows_each_image_beside_its_true_label(evaluated, pictures, 
     assert Counter(truths)["cat"] == 2
     assert len(page.thumbnails) == len(page.images)
     assert [bool(jpeg) for jpeg in page.thumbnails].count(False) == 1
+    assert f"data {broken} templates a photo of a {{}}." in page.text

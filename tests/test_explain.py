@@ -240,6 +240,7 @@ def test_a_terminal_gets_maps_as_it_can_show_them(photos, env, sign, other):
         (("gone.png", *LABELS), 4, "clipcli: gone.png: no such file"),
         (("*.png", *LABELS), 2, "explain one at a time"),
         (("*.gif", *LABELS), 4, "no file matches this pattern"),
+        ((".", *LABELS), 2, ". is a folder: name one image in it"),
         (("chelsea.png", "-l", CAT), 2, "one label alone"),
         (("chelsea.png", *LABELS, "--method", "gradient", "--engine", "onnx"), 2, "torch only"),
         (("chelsea.png", *LABELS, "--method", "gradient", "--precision", "int8"), 2, "int8"),

@@ -8,16 +8,15 @@ import shutil
 import subprocess
 from dataclasses import replace
 
-import numpy as np
 import onnxruntime
 import pytest
 import torch
 from conftest import clean_environment, installed_command
 from numpy.testing import assert_allclose
 from test_bundles import FILES, TINY, copy_of_tiny, prepare_copy
-from test_engines import CLIP, SIGMOID, TEXT, VISION, write_model
+from test_engines import CLIP, SIGMOID, TEXT, write_model
 
-from clipcli import export
+from clipcli import export, parity
 from clipcli.bundles import bundle_folder, bundles_folder, find_bundle, remove_abandoned
 from clipcli.checkset import check_images, check_prompts
 from clipcli.classifier import encode_prompts
@@ -28,15 +27,8 @@ from clipcli.errors import ModelError
 from clipcli.export import Preparation, prepare
 from clipcli.models import ModelRequest, resolve_model
 
-TIMM = {
-    "timm_model_name": "resnet10t",
-    "timm_model_pretrained": False,
-    "timm_pool": "avg",
-    "timm_proj": "linear",
-    "image_size": 64,
-}
 CUSTOM = {**CLIP, "custom_text": True}
-# Each with whether its prompts may be cut to the longest.
+# Each with whether its prompts may be cut to the longest. Other image towers are in test_kinds.
 ARCHITECTURES = {
     "clip": (CLIP, True),
     "short-context": ({**CLIP, "text_cfg": {**TEXT, "context_length": 6}}, True),
@@ -46,8 +38,6 @@ ARCHITECTURES = {
     "class-token": ({**CUSTOM, "text_cfg": {**TEXT, "embed_cls": True}}, False),
     "last-token": ({**CUSTOM, "text_cfg": {**TEXT, "pool_type": "last"}}, False),
     "sigmoid": (SIGMOID, False),
-    "resnet": ({**CLIP, "vision_cfg": {**VISION, "layers": [1, 1, 1, 1]}}, True),
-    "timm": ({**CLIP, "vision_cfg": TIMM}, True),
 }
 
 
@@ -134,8 +124,8 @@ def test_preparing_tells_its_steps_and_warns_of_nothing(spec):
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_one_that_disagrees_with_torch_is_refused_and_leaves_what_was(spec, precision, monkeypatch):
     before = prepare_copy(spec)
-    monkeypatch.setattr(export, "_LARGEST_DIFFERENCE", 1e-9)
-    monkeypatch.setattr(export, "_LEAST_COSINE", 1.1)
+    monkeypatch.setattr(parity, "_LARGEST_DIFFERENCE", 1e-9)
+    monkeypatch.setattr(parity, "_LEAST_COSINE", 1.1)
     message = r"does not agree with torch \(image_difference .*use torch"
     with pytest.raises(ModelError, match=message):
         prepared(spec, precision)
@@ -145,19 +135,10 @@ def test_one_that_disagrees_with_torch_is_refused_and_leaves_what_was(spec, prec
 
 @pytest.mark.usefixtures("shipped_graphs")
 def test_int8_that_answers_otherwise_is_refused(spec, monkeypatch):
-    monkeypatch.setattr(export, "_agreement", lambda *_: 0.97)
+    monkeypatch.setattr(parity, "_agreement", lambda *_: 0.97)
     with pytest.raises(ModelError, match=r"agreement 0\.97"):
         prepared(spec, "int8")
     assert left() == []
-
-
-def test_agreement_is_the_share_of_equal_best_labels_among_ten():
-    theirs = np.random.default_rng(0).normal(size=(40, 20))
-    assert export._agreement(theirs, theirs) == 1
-    ours = theirs.copy()
-    # Two questions of ten labels each, every second prompt; in one of them two images turn over.
-    ours[:2, ::2] *= -1
-    assert export._agreement(ours, theirs) == pytest.approx(1 - 2 / 80)
 
 
 class TestRefused:

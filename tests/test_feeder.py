@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from itertools import islice
 
 import pytest
 
-from clipcli.feeder import Signal, until, with_lulls
+from clipcli.feeder import Signal, with_lulls
 from clipcli.sources import ImageRef
 
 
@@ -74,14 +73,3 @@ def test_it_reads_a_bounded_number_ahead_and_its_thread_ends_when_nobody_takes_m
 
     assert ended.wait(10)
     assert len(taken) < 1000
-
-
-def test_a_stop_comes_in_place_of_the_next_image() -> None:
-    stop = threading.Event()
-    items = until(stop, refs(5))
-
-    before = list(islice(items, 2))
-    stop.set()
-
-    assert before == refs(5)[:2]
-    assert list(items) == [Signal.STOP]

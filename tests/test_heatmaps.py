@@ -10,6 +10,7 @@ from PIL import Image
 
 from clipcli import heatmaps
 from clipcli.classifier import LabelScore, Prediction
+from clipcli.errors import ClipcliWarning
 from clipcli.explanation import Explanation, HeatMap
 from clipcli.explanation.views import View
 from clipcli.terminal_heatmaps import terminal_maps
@@ -95,6 +96,11 @@ def test_labels_that_differ_only_in_signs_have_files_of_their_own(tmp_path):
     for file in files:
         with Image.open(file) as image:
             image.verify()
+
+
+def test_letters_that_the_captions_cannot_show_are_told(tmp_path):
+    with pytest.warns(ClipcliWarning, match="captions of explanation.png show boxes"):
+        heatmaps.write(tmp_path, explanation("Kätzchen, café", "кошка"))
 
 
 @pytest.mark.parametrize(("count", "rows"), [(1, 1), (3, 1), (4, 2), (8, 3)])

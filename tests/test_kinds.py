@@ -84,7 +84,7 @@ KINDS = [
         "ConvNeXt",
         "convnext_base",
         "laion400m_s13b_b51k",
-        {"image_size": 64, "timm_model_name": "convnext_atto"},
+        {"image_size": 64, "timm_model_name": "test_convnext"},
     ),
     Kind(
         "SigLIP",
@@ -112,7 +112,7 @@ KINDS = [
         "MobileCLIP",
         "MobileCLIP-S1",
         "datacompdr",
-        {"image_size": 64, "timm_model_name": "fastvit_mci0"},
+        {"image_size": 64, "timm_model_name": "fastvit_sa12"},
     ),
 ]
 FOREIGN_TEXT = "text tower of transformers"
@@ -213,6 +213,33 @@ def test_a_text_tower_of_transformers_is_refused_without_transformers(tmp_path, 
     spec = resolve_model(ModelRequest(str(foreign_folder(tmp_path))))
     with pytest.raises(ModelError, match=r"of the package transformers \(pip install transformers"):
         load_engine(spec, EngineOptions("cpu", engine="torch"))
+
+
+@pytest.mark.slow
+def test_a_text_tower_of_transformers_runs_in_torch_with_transformers(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1}
+    config = transformers.RobertaConfig(vocab_size=600, num_attention_heads=2, **sizes)
+    config.save_pretrained(tmp_path / "text")
+    content = {"model_cfg": catalogue.architecture_config("roberta-ViT-B-32")}
+    content["model_cfg"]["vision_cfg"].update(VIT)
+    names = dict.fromkeys(("hf_model_name", "hf_tokenizer_name"), str(tmp_path / "text"))
+    content["model_cfg"]["text_cfg"].update(names)
+    save_tokenizer(tmp_path, *siglip_tokenizer())
+    save_tokenizer(tmp_path / "text", *siglip_tokenizer())
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(content))
+    torch.manual_seed(0)
+    model = open_clip.create_model(
+        f"local-dir:{tmp_path}", load_weights=False, pretrained_text=False
+    ).eval()
+    save_file(dict(model.state_dict()), tmp_path / "open_clip_model.safetensors")
+    spec = resolve_model(ModelRequest(str(tmp_path)))
+    engine = load_engine(spec, EngineOptions("cpu", engine="torch"))
+    tokens = open_clip.get_tokenizer(f"local-dir:{tmp_path}")(list(LABELS))
+    with torch.inference_mode():
+        texts = model.encode_text(tokens, normalize=True).numpy()
+    assert_allclose(build_head(engine, LabelSet(LABELS)).embeddings, texts, rtol=0, atol=1e-5)
+    assert np.abs(texts[0] - texts[1]).max() > 1e-4
 
 
 def test_a_text_tower_of_transformers_is_never_prepared(tmp_path):

@@ -195,11 +195,10 @@ def test_lulls_leave_every_image_its_place_in_a_block_of_full_size(
     assert {len(block) for block in engine.seen} <= {batch_size, 11 % batch_size}
 
 
-def test_a_stop_gives_what_was_begun_and_leaves_out_the_rest(monkeypatch) -> None:
-    begun, go_on = threading.Event(), threading.Event()
-    drop_waiting = LookAhead.drop_waiting
-    # The first image is read on when the others have been left out, not before.
-    monkeypatch.setattr(LookAhead, "drop_waiting", lambda self: drop_waiting(self) or go_on.set())
+@pytest.mark.parametrize("ordered", [True, False])
+@pytest.mark.parametrize("has_ended", [True, False], ids=["list at its end", "list goes on"])
+def test_a_stop_gives_what_was_begun_and_leaves_out_the_rest(has_ended, ordered) -> None:
+    stop, begun, go_on = threading.Event(), threading.Event(), threading.Event()
 
     class Slow(io.BytesIO):
         def read(self, size: int | None = -1) -> bytes:
@@ -207,18 +206,36 @@ def test_a_stop_gives_what_was_begun_and_leaves_out_the_rest(monkeypatch) -> Non
             go_on.wait()
             return super().read(size)
 
-    def stopped() -> Iterator[ImageRef | Signal]:
-        yield from refs(Stream(Slow(grey_png(10))), grey_png(50), grey_png(90))
-        begun.wait()
-        yield Signal.STOP
-        raise AssertionError("nothing more is asked for")
+    def images() -> Iterator[ImageRef | Signal]:
+        yield from refs(Stream(Slow(grey_png(10))), *[grey_png(50)] * 9)
+        if not has_ended:
+            begun.wait()
+            stop.set()
+            yield Signal.LULL
+            raise AssertionError("nothing more is asked for")
 
-    results = run(stopped(), FakeEngine(), workers=1)
+    def wish_an_end() -> None:
+        begun.wait()
+        stop.set()
+
+    # The first image is read on when the others have been left out, not before.
+    class Watched(LookAhead):
+        def _drop_waiting(self) -> None:
+            super()._drop_waiting()
+            go_on.set()
+
+    options = PipelineOptions(workers=1, stop=stop, ordered=ordered)
+    engine = FakeEngine()
+    threading.Thread(target=wish_an_end).start()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("clipcli.pipeline.LookAhead", Watched)
+        results = list(classify(images(), engine, build_head(engine, LABELS), options))
 
     assert [result.name for result in results] == ["0.png"]
 
 
-def test_unordered_results_do_not_wait_for_a_slow_image() -> None:
+@pytest.mark.parametrize("others", [3, 20], ids=["less than a block", "several blocks"])
+def test_unordered_results_do_not_wait_for_a_slow_image(others: int) -> None:
     go_on = threading.Event()
 
     class Slow(io.BytesIO):
@@ -226,15 +243,15 @@ def test_unordered_results_do_not_wait_for_a_slow_image() -> None:
             go_on.wait()
             return super().read(size)
 
-    images = refs(Stream(Slow(grey_png(10))), *[grey_png(90)] * 20)
+    images = refs(Stream(Slow(grey_png(10))), *[grey_png(90)] * others)
     engine = FakeEngine()
-    options = PipelineOptions(batch_size=4, workers=2, ordered=False)
+    options = PipelineOptions(batch_size=8, workers=2, ordered=False)
     results = classify(images, engine, build_head(engine, LABELS), options)
-    first = [next(results).index for _ in range(8)]
+    first = [next(results).index for _ in range(others)]
     go_on.set()
 
-    assert 0 not in first
-    assert sorted([*first, *(result.index for result in results)]) == list(range(21))
+    assert sorted(first) == list(range(1, others + 1))
+    assert [result.index for result in results] == [0]
 
 
 def test_a_block_holds_embeddings_and_the_reasons_of_failures() -> None:

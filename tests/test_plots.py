@@ -150,17 +150,18 @@ def test_the_reliability_curve_has_a_point_for_each_bin_with_images() -> None:
 
 
 def test_a_label_is_text_and_no_formula_and_shows_no_control_characters(tmp_path: Path) -> None:
-    labels = ["from $5 to $9", "$\\frac{", "bell\x07", "<b>&", "a" * 60]
+    labels = ["from $5 to $9", "$\\frac{", "bell\x07", "<b>&", "a" * 60, "no\uffffcharacter"]
 
     figure = confusion_figure(made_evaluation(labels))
     save_plots(made_evaluation(labels), tmp_path)
 
     shown = ["from $5 to $9", "$\\frac{", "bell\\x07", "<b>&", "a" * 23 + "…"]
+    shown += ["no\N{REPLACEMENT CHARACTER}character"]
     assert tick_labels(figure) == tick_labels(figure, "x") == shown
     svg = ElementTree.parse(tmp_path / "confusion.svg")
     nodes = svg.iter("{http://www.w3.org/2000/svg}text")
     texts = ["".join(node.itertext()).strip() for node in nodes]
-    assert [texts.count(label) for label in shown] == [2] * 5
+    assert [texts.count(label) for label in shown] == [2] * 6
 
 
 def test_letters_without_a_font_are_told_once(tmp_path: Path) -> None:

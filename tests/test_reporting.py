@@ -123,7 +123,11 @@ def test_the_page_tells_what_the_run_was_made_with(clipcli, photos, tmp_path):
             "cannot write --report gone/report.html (No such file or directory)",
         ),
         (
-            ("--report", "r.jsonl", "-o", "./r.jsonl"),
+            ("--report", "a.jpg"),
+            "--report a.jpg is no name of a page: give one that ends in .html",
+        ),
+        (
+            ("--report", "r.html", "-o", "./r.html"),
             "--report and -o name the same file: name another for one of them",
         ),
         (

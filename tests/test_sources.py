@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from clipcli.errors import FailureCode, InputError, UsageError
+from clipcli.files import read_file, read_stream
 from clipcli.sources import (
     MAX_NAME_BYTES,
     ImageRef,
@@ -22,9 +23,7 @@ from clipcli.sources import (
     expand,
     is_url,
     public_name,
-    read_file,
     read_names,
-    read_stream,
 )
 
 
@@ -258,7 +257,7 @@ def test_a_pipe_is_read_when_something_comes(folder):
 
 
 def test_a_pipe_into_which_nobody_writes_is_not_waited_for_without_end(folder, monkeypatch):
-    monkeypatch.setattr("clipcli.sources._PIPE_SECONDS", 0.01)
+    monkeypatch.setattr("clipcli.files._PIPE_SECONDS", 0.01)
     os.mkfifo("pipe.png")
     with pytest.raises(InputError, match=r"nobody has written for 0\.01 s") as caught:
         read_file(Path("pipe.png"), 10)

@@ -329,6 +329,11 @@ class TestHub:
                 raise MissingFileError(f"no {filename}")
             return folder / filename
 
+        def hub_commit(name, _filename, revision, *, offline):
+            assert (name, offline) == ("org/name", True)
+            return revision
+
+        monkeypatch.setattr("clipcli.models.hub_commit", hub_commit)
         monkeypatch.setattr("clipcli.models.hub_file", hub_file)
         monkeypatch.setattr("clipcli.weights.hub_file", hub_file)
         return folder
@@ -363,7 +368,7 @@ class TestHub:
         write_folder(repository)
         torch.save({}, repository / "pytorch_model.bin")
         message = (
-            r"no model\.safetensors, or add --allow-pickle if there is only pytorch_model\.bin"
+            r"no model\.safetensors\. If there is only pytorch_model\.bin: --allow-pickle"
         )
         with pytest.raises(MissingFileError, match=message):
             fetch_model(self.resolve(), offline=True)

@@ -2,8 +2,9 @@
 
 import pytest
 
+from clipcli import weights
 from clipcli.errors import ModelError
-from clipcli.models import ModelRequest, resolve_model
+from clipcli.models import HubWeights, ModelRequest, ModelSpec, resolve_model
 from clipcli.weights import weights_file
 
 
@@ -27,3 +28,25 @@ def test_a_checkpoint_that_cannot_be_read_is_named(tmp_path, name, message):
     spec = resolve_model(ModelRequest("tiny", checkpoint=tmp_path / name))
     with pytest.raises(ModelError, match=message):
         weights_file(spec, offline=True)
+
+
+@pytest.mark.parametrize(
+    ("repository", "expected"), [("org/name", "a" * 40), ("org/tokenizers", None)]
+)
+def test_a_tokenizer_beside_the_weights_is_of_their_commit(
+    monkeypatch, tmp_path, repository, expected
+):
+    asked = []
+
+    def note(*names, revision, offline):
+        asked.append((*names, revision, offline))
+        return tmp_path / names[-1]
+
+    monkeypatch.setattr(weights, "hub_file", note)
+    (tmp_path / "tokenizer_config.json").write_text("{}")
+    text = {"hf_tokenizer_name": repository}
+    spec = ModelSpec("m", {"text_cfg": text}, {}, HubWeights("org/name", "x", "a" * 40))
+    assert weights.tokenizer_folder(spec, offline=True) == tmp_path
+    assert {wish[0] for wish in asked} == {repository}
+    assert {wish[2:] for wish in asked} == {(expected, True)}
+    assert asked[0][1] == "tokenizer.json"

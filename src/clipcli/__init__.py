@@ -11,10 +11,19 @@ if TYPE_CHECKING:
     from clipcli.api import Classifier
     from clipcli.classifier import Failure, LabelScore, Prediction
     from clipcli.errors import ClipcliError
+    from clipcli.specs import ModelRequest
 
 __version__ = "0.1.0"
 
-__all__ = ["Classifier", "ClipcliError", "Failure", "LabelScore", "Prediction", "__version__"]
+__all__ = [
+    "Classifier",
+    "ClipcliError",
+    "Failure",
+    "LabelScore",
+    "ModelRequest",
+    "Prediction",
+    "__version__",
+]
 
 # Where each public name lives; a name is imported when it is first asked for.
 _HOMES = {
@@ -22,6 +31,7 @@ _HOMES = {
     "ClipcliError": "clipcli.errors",
     "Failure": "clipcli.classifier",
     "LabelScore": "clipcli.classifier",
+    "ModelRequest": "clipcli.specs",
     "Prediction": "clipcli.classifier",
 }
 

@@ -29,7 +29,8 @@ class Classifier:
 
     Args:
         model: a model's name as on the command line: `ViT-B/32`, `ViT-B-32:laion2b_s34b_b79k`,
-            `hf-hub:org/name`, `./folder` or the bundled `tiny`.
+            `hf-hub:org/name`, `./folder` or the bundled `tiny`. Or a `ModelRequest`, which also
+            says its revision, whether it may be a pickle, and whether to stay offline.
         checkpoint: a safetensors file that replaces the weights of a named architecture.
         device: `auto`, `cpu`, `mps`, `cuda` or `cuda:N`.
         precision: `fp32`, `fp16`, `bf16`, or `int8` for a model that was prepared so.
@@ -37,7 +38,8 @@ class Classifier:
 
     Raises:
         ModelError: the model cannot be had.
-        UsageError: the device is not there, or cannot run the precision.
+        UsageError: the device is not there, or cannot run the precision; options that do not go
+            together.
 
     Example:
         >>> from clipcli import Classifier
@@ -49,16 +51,18 @@ class Classifier:
 
     def __init__(
         self,
-        model: str = DEFAULT_MODEL,
+        model: str | ModelRequest = DEFAULT_MODEL,
         *,
         checkpoint: str | Path | None = None,
         device: str = "auto",
         precision: Precision = "fp32",
         engine: EngineName = "auto",
     ) -> None:
-        request = ModelRequest(model, Path(checkpoint) if checkpoint is not None else None)
-        spec = resolve_model(request)
-        self._engine = load_engine(spec, EngineOptions(device, precision, engine=engine))
+        request = model if isinstance(model, ModelRequest) else ModelRequest(model)
+        if checkpoint is not None:
+            request = replace(request, checkpoint=Path(checkpoint))
+        options = EngineOptions(device, precision, engine=engine)
+        self._engine = load_engine(resolve_model(request), options, offline=request.offline)
         self._heads: dict[LabelSet, ZeroShotHead] = {}
 
     @property

@@ -72,6 +72,7 @@ def _write(state: Mapping[str, torch.Tensor], file: Path) -> None:
 
 
 def _plain(tensor: torch.Tensor) -> torch.Tensor:
+    # OpenAI's archives are in half precision, which the processor's arithmetic widens anyhow.
     tensor = tensor.detach().float() if tensor.is_floating_point() else tensor
     # A copy: safetensors writes no tensors that share their memory.
     return tensor.clone(memory_format=torch.contiguous_format)

@@ -13,10 +13,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 import torch
-from numpy.typing import NDArray
 
 from clipcli import __version__
 from clipcli.bundles import (
@@ -31,28 +29,21 @@ from clipcli.bundles import (
     remove_abandoned,
     temporary_folder,
 )
-from clipcli.checkset import check_images, check_prompts
-from clipcli.classifier import encode_prompts
 from clipcli.configurations import MANIFEST_FILE
 from clipcli.engines.base import EngineOptions, fingerprint
 from clipcli.engines.onnx import OnnxEngine
 from clipcli.engines.openclip import OpenClipEngine
-from clipcli.errors import ClipcliWarning, ModelError
+from clipcli.errors import ModelError
 from clipcli.hub_tokenizer import HubTokenizer
 from clipcli.manifests import FORMAT, Manifest, record_file
 from clipcli.models import ModelSpec
+from clipcli.parity import check_parity
 from clipcli.runtime import onnxruntime
 from clipcli.tokenizer import ClipTokenizer, write_tokenizer_file
 
-Float32 = NDArray[np.float32]
-
-_LARGEST_DIFFERENCE = 1e-4  # of fp32 embeddings' components
-_LEAST_COSINE = 0.99  # of int8 embeddings and torch's
-_LEAST_AGREEMENT = 0.98  # share of check images with torch's best prompt
 _INLINE_BYTES = 1024  # smaller tensors stay in the graph's own file
 _MOST_AT_ONCE = 1 << 16
 _PRODUCTS = ("MatMul", "Gemm")
-_LABELS_IN_A_QUESTION = 10
 
 
 @dataclass(frozen=True)
@@ -106,7 +97,8 @@ def _prepare(preparation: Preparation, folder: Path) -> None:
         _write_graphs(reference, temporary, preparation)
         manifest = _manifest(reference, temporary, preparation, parity={})
         preparation.tell("checking it against torch")
-        parity = _check(reference, Bundle(temporary, manifest))
+        prepared = OnnxEngine(Bundle(temporary, manifest), EngineOptions("cpu", image_count=1))
+        parity = check_parity(prepared, reference, preparation.precision)
         finished = replace(manifest, parity=parity)
         (temporary / MANIFEST_FILE).write_text(finished.to_json(), encoding="utf-8")
         install(temporary, folder)
@@ -131,6 +123,7 @@ def _write_graphs(engine: OpenClipEngine, folder: Path, preparation: Preparation
     height, width = engine.info.preprocess.size
     rows = torch.export.Dim("rows", min=1, max=_MOST_AT_ONCE)
     preparation.tell("exporting the image tower")
+    # Two rows: of one the exporter would make a constant.
     images = torch.zeros(2, 3, height, width)
     raw = _export(engine.image_tower(), images, {0: rows}, scratch / IMAGE_GRAPH)
     if preparation.precision == "int8":
@@ -244,59 +237,6 @@ def _quiet() -> Iterator[None]:
     finally:
         logging.disable(before)
         torch.backends.mha.set_fastpath_enabled(fast_path)
-
-
-def _check(reference: OpenClipEngine, bundle: Bundle) -> dict[str, float]:
-    """Compare the bundle with torch on the check set.
-
-    Raises:
-        ModelError: they differ by more than they may.
-    """
-    prepared = OnnxEngine(bundle, EngineOptions("cpu", image_count=1))
-    images = check_images(reference.info.preprocess)
-    ours, theirs = prepared.encode_images(images), reference.encode_images(images)
-    prompts = check_prompts()
-    with warnings.catch_warnings():
-        # Not the user's prompts: whether all of their tokens fit is no news.
-        warnings.simplefilter("ignore", ClipcliWarning)
-        our_text = encode_prompts(prepared, prompts)
-        their_text = encode_prompts(reference, prompts)
-    parity = {
-        "image_difference": float(np.abs(ours - theirs).max()),
-        "text_difference": float(np.abs(our_text - their_text).max()),
-        "image_cosine": float((ours * theirs).sum(1).min()),
-        "text_cosine": float((our_text * their_text).sum(1).min()),
-        "agreement": _agreement(ours @ our_text.T, theirs @ their_text.T),
-    }
-    _judge(parity, bundle.manifest.precision)
-    return parity
-
-
-def _agreement(ours: Float32, theirs: Float32) -> float:
-    """How often two engines name the same best label, asked with ten labels at a time.
-
-    Args:
-        ours: cosines, shape (images, prompts).
-        theirs: the same of the other engine.
-    """
-    questions = ours.shape[1] // _LABELS_IN_A_QUESTION
-    same = [
-        ours[:, first::questions].argmax(1) == theirs[:, first::questions].argmax(1)
-        for first in range(questions)
-    ]
-    return float(np.mean(same))
-
-
-def _judge(parity: dict[str, float], precision: str) -> None:
-    if precision == "fp32":
-        largest = max(parity["image_difference"], parity["text_difference"])
-        agrees = largest <= _LARGEST_DIFFERENCE
-    else:
-        least = min(parity["image_cosine"], parity["text_cosine"])
-        agrees = least >= _LEAST_COSINE and parity["agreement"] >= _LEAST_AGREEMENT
-    if not agrees:
-        figures = ", ".join(f"{name} {figure:.4g}" for name, figure in parity.items())
-        raise ModelError(f"the prepared model does not agree with torch ({figures}); use torch")
 
 
 def _manifest(

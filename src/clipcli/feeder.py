@@ -21,8 +21,6 @@ class Signal(Enum):
 
     # Nothing has come for a while: what is there already should not wait for more.
     LULL = auto()
-    # No more will be taken: what has not begun can be left out.
-    STOP = auto()
 
 
 Feed = Iterator["ImageRef | Signal"]
@@ -76,12 +74,3 @@ def _taken(
             raise item
         room.release()
         yield item
-
-
-def until(stop: threading.Event, refs: Iterable[ImageRef | Signal]) -> Feed:
-    """The same images up to an event, and then `STOP`."""
-    for ref in refs:
-        if stop.is_set():
-            yield Signal.STOP
-            return
-        yield ref

@@ -54,6 +54,7 @@ def _name(file: Path) -> str:
 def _stamp(file: Path) -> dict[str, object]:
     """How a file looks to the file system; whatever changes its content changes that, too."""
     status = file.stat()
+    # The inode tells a file that was moved into the place of another of the same size and time.
     return {
         "file": str(file),
         "size": status.st_size,

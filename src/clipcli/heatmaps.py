@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from clipcli.errors import ClipcliWarning
 from clipcli.explanation import Explanation, HeatMap
 from clipcli.explanation.views import View, on_picture
 from clipcli.printable import printable
@@ -44,6 +46,8 @@ _PANEL_WIDTH, _PANEL_HEIGHT = 300, 340
 _PANELS_IN_A_ROW = 4
 _GAP, _CAPTION, _LEGEND = 16, 46, 40
 _TEXT_SIZE = 18
+# No font has a letter for it: it is drawn as what stands for letters that a font has not.
+_NO_CHARACTER = "\U0010ffff"
 _INK: Color = (32, 32, 32)
 _PAPER: Color = (255, 255, 255)
 
@@ -126,6 +130,9 @@ def write(folder: Path, explanation: Explanation) -> list[Path]:
         overlay(explanation.picture, heat_map, explanation.view).save(files[-1])
     files.append(folder / FIGURE_FILE)
     figure(explanation).save(files[-1])
+    if not all(_has_letters(printable(heat_map.label)) for heat_map in explanation.maps):
+        text = f"captions of {FIGURE_FILE} show boxes for letters that the built-in font has not"
+        warnings.warn(f"{text}: the other files' names have them", ClipcliWarning, stacklevel=2)
     return files
 
 
@@ -179,6 +186,13 @@ def _fitting(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, widt
     while text and font.getlength(text + "...") > width:
         text = text[:-1]
     return text + "..."
+
+
+def _has_letters(text: str) -> bool:
+    """Whether Pillow's own font, which is Latin, can show all of a text."""
+    font = ImageFont.load_default(_TEXT_SIZE)
+    box = bytes(font.getmask(_NO_CHARACTER))
+    return not any(bytes(font.getmask(letter)) == box for letter in text if not letter.isspace())
 
 
 def _draw_legend(sheet: Image.Image) -> None:

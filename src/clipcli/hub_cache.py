@@ -131,6 +131,7 @@ def cached_file(wanted: HubFile, *, offline: bool) -> Path | None:
         sha256 = known_hash(file)
     except OSError as error:
         raise ModelError(f"{file} cannot be read ({error.strerror})") from error
+    # Of a small file that another tool downloaded nothing is known; what it is now is noted.
     if sha256 == (recorded or hash_in_name(file) or sha256):
         pin(
             wanted.repository,

@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipcli.errors import InputError
+from clipcli.files import read_file, read_stream
 from clipcli.images import PreprocessConfig, decode, load_image, preprocess
-from clipcli.sources import ImageRef, Stream, Url, read_file, read_stream
+from clipcli.sources import ImageRef, Stream, Url
 
 if TYPE_CHECKING:
     from clipcli.fetch import Fetcher
@@ -80,10 +81,13 @@ class LookAhead:
             future.add_done_callback(self._ready.put)
 
     def take(self, count: int) -> list[Decoded]:
-        """The next images, waited for; fewer where fewer were submitted."""
-        return [self._next() for _ in range(min(count, len(self)))]
+        """The next images, waited for; fewer where fewer are left or, as ready, others are late."""
+        taken: list[Decoded] = []
+        while len(taken) < count and (future := self._next(may_be_late=not taken)) is not None:
+            taken.append(future.result())
+        return taken
 
-    def drop_waiting(self) -> None:
+    def _drop_waiting(self) -> None:
         """Forget the images that no thread has begun with and, in input order, those behind."""
         submitted = list(self._submitted)
         # From the end, or a thread that becomes free would begin with the next.
@@ -91,21 +95,30 @@ class LookAhead:
         choose = takewhile if self._options.ordered else filter
         self._submitted = deque(choose(lambda future: future not in waiting, submitted))
 
-    def _next(self) -> Decoded:
-        if self._options.ordered:
-            future = self._submitted.popleft()
-            while not future.done():
-                wait([future], _LONGEST_WAIT_SECONDS)
-            return future.result()
-        while (future := self._next_ready()).cancelled():
-            pass
-        self._submitted.remove(future)
-        return future.result()
+    def _next(self, *, may_be_late: bool) -> Future[Decoded] | None:
+        """An image that is done; None where none is left or, unordered, the next one is late."""
+        while self._submitted:
+            future = self._done_by_now()
+            if future is not None:
+                self._submitted.remove(future)
+                return future
+            if self._options.stop.is_set():
+                self._drop_waiting()
+            if not (self._options.ordered or may_be_late):
+                return None  # what is ready does not wait for it
+        return None
 
-    def _next_ready(self) -> Future[Decoded]:
-        while True:
-            with suppress(Empty):
-                return self._ready.get(timeout=_LONGEST_WAIT_SECONDS)
+    def _done_by_now(self) -> Future[Decoded] | None:
+        """The next image after a short wait; None where it is not done by then."""
+        if self._options.ordered:
+            first = self._submitted[0]
+            if not first.done():
+                wait([first], _LONGEST_WAIT_SECONDS)
+            return first if first.done() else None
+        with suppress(Empty):
+            future = self._ready.get(timeout=_LONGEST_WAIT_SECONDS)
+            return None if future.cancelled() else future
+        return None
 
     def _decoded(self, ref: ImageRef) -> Decoded:
         try:

@@ -91,6 +91,7 @@ def _resolve_name(request: ModelRequest) -> ModelSpec:
         spec = _folder_spec(BUNDLED_MODEL, Path(__file__).parent / "assets" / BUNDLED_MODEL)
     elif name.startswith(HUB_PREFIX):
         spec = _hub_spec(name.removeprefix(HUB_PREFIX), request)
+    # Before folders: a script's model must not change because a folder of its name appears.
     elif architecture in catalogue.architectures():
         return _architecture_spec(architecture, tag, request)
     elif _names_a_folder(name):
@@ -245,6 +246,8 @@ def _folder_spec(name: str, folder: Path) -> ModelSpec:
     """A folder's model, recognised by what the folder holds."""
     # A folder has as many names as there are ways to it.
     canonical = name if name == BUNDLED_MODEL else str(folder)
+    # In this order: the bundled model's folder holds a manifest, too, and many a folder of
+    # open_clip's a config.json, for other tools.
     if (file := _find(folder, CONFIG_FILE)) is not None:
         found = read_open_clip(file)
         weights = _folder_weights(folder, _OPEN_CLIP_FILES)

@@ -49,6 +49,8 @@ def pin(repository: str, revision: str, commit: str, files: Mapping[str, str | N
         commit: of the repository, 40 hexadecimal digits.
         files: file name -> sha256, or None where the commit holds no such file.
     """
+    # Of two processes that note at once the later may undo the earlier's note, which is then noted
+    # at the file's next use; a lock would be every start's burden.
     known = read_pins(repository)
     commits = {} if revision == commit else {revision: commit}
     of_commit = {f"{commit}/{name}": sha256 for name, sha256 in files.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -42,6 +43,7 @@ class PipelineOptions:
             whatever is ready together.
         isolate_seconds: decode in processes of their own, each image within so many seconds;
             None decodes in this process.
+        stop: set when no more shall be begun; what waits for a thread is then forgotten.
         thumbnails: takes the thumbnail, a JPEG, of the image at a position in the input, whenever
             one has been decoded, in whatever thread; None makes none. An image that comes open
             has none.
@@ -54,6 +56,7 @@ class PipelineOptions:
     scores: ScoreOptions = field(default_factory=ScoreOptions)
     ordered: bool = True
     isolate_seconds: float | None = None
+    stop: threading.Event = field(default_factory=threading.Event)
     thumbnails: Callable[[int, bytes], None] | None = None
 
     @property
@@ -121,34 +124,41 @@ def encode(
     given before it is full, in a lull, is run in its full shape, empty places and all: an image's
     embedding does not depend on when its neighbours came, either.
 
+    Where images are given as they are ready, blocks are of what is ready, and have no empty places.
+
     Args:
         refs: the images; pulled at most three blocks ahead of what is given. A `LULL` among them
-            gives what is there, a `STOP` ends it, without the images that have not been begun.
+            gives what is there.
         engine: that runs in the caller's thread.
         options: how.
     """
     size = options.batch_size
-    begun = 0  # images of the current block that lulls have given already
+    begun = 0  # images of the current block that have been given already
+
+    def given(images: Sequence[Decoded], *, is_last: bool = False) -> Block:
+        nonlocal begun
+        is_whole = is_last and not begun
+        first, places = begun, len(images) if is_whole else size
+        if not options.ordered:
+            return _embed(images, engine, 0, len(images))
+        begun = (begun + len(images)) % size
+        return _embed(images, engine, first, places)
+
     with LookAhead(engine.info.preprocess, options) as ahead:
         for ref in refs:
-            if ref is Signal.STOP:
-                ahead.drop_waiting()
-                break
+            if options.stop.is_set():
+                break  # what has not been begun is left out when it is waited for
             if isinstance(ref, ImageRef):
                 ahead.submit(ref)
                 if len(ahead) < _BLOCKS_AHEAD * size:
                     continue
             # Everything in a lull, else one block.
-            blocks = 1 if isinstance(ref, ImageRef) else _BLOCKS_AHEAD
-            for _ in range(blocks):
-                images = ahead.take(size - begun)
-                if images:
-                    yield _embed(images, engine, begun, size)
-                    begun = (begun + len(images)) % size
+            for _ in range(1 if isinstance(ref, ImageRef) else _BLOCKS_AHEAD):
+                if images := ahead.take(size - begun):
+                    yield given(images)
         while images := ahead.take(size - begun):
-            # The last block of all has no empty places, unless a lull has seen it.
-            yield _embed(images, engine, begun, size if begun else len(images))
-            begun = 0
+            # The last block of all has no empty places, unless it is given in parts.
+            yield given(images, is_last=not len(ahead))
 
 
 def _embed(images: Sequence[Decoded], engine: Engine, first: int, size: int) -> Block:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from clipcli.evaluation.evaluation import Evaluation
 
 FORMATS = ("png", "svg")
+
+# Characters that XML 1.0 (section 2.2), and so an SVG, must not hold, beside those that
+# `printable` escapes.
+_NOT_IN_XML = re.compile("[\ufffe\uffff]")
 
 _DPI = 150
 _BLUE, _ORANGE, _GREY = "#2b6ca3", "#c8641e", "#8a8a8a"
@@ -225,7 +230,8 @@ def _title(text: str, shown: int, known: int) -> str:
 
 
 def _names(labels: Sequence[str], images: Sequence[int] | None = None) -> list[str]:
-    names = [shortened(printable(label), _LONGEST) for label in labels]
+    texts = [_NOT_IN_XML.sub("\N{REPLACEMENT CHARACTER}", printable(label)) for label in labels]
+    names = [shortened(text, _LONGEST) for text in texts]
     if images is None:
         return names
     return [f"{name} ({count:,})" for name, count in zip(names, images, strict=True)]

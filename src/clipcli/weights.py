@@ -6,6 +6,7 @@ import os
 import shlex
 import zipfile
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from clipcli.errors import ModelError
@@ -61,6 +62,7 @@ def check_format(file: Path, *, allow_pickle: bool) -> None:
 def is_torchscript(file: Path) -> bool:
     """Whether a file is a program that `torch.jit.save` wrote; it is not run."""
     # torch itself tells it from a saved state dict, which is a ZIP file, too, by this name.
+    # Only the list of names is read: to open an archive with torch is to run it.
     try:
         with zipfile.ZipFile(file) as archive:
             return any(name.rpartition("/")[2] == "constants.pkl" for name in archive.namelist())
@@ -121,9 +123,20 @@ def tokenizer_folder(spec: ModelSpec, *, offline: bool) -> Path:
     )
 
     assert spec.hub_tokenizer is not None
-    file = hub_file(spec.hub_tokenizer, TOKENIZER_FILE, offline=offline)
-    hub_file(spec.hub_tokenizer, SETTINGS_FILE, offline=offline)
+    fetch = partial(
+        hub_file, spec.hub_tokenizer, revision=_tokenizer_revision(spec), offline=offline
+    )
+    file = fetch(TOKENIZER_FILE)
+    fetch(SETTINGS_FILE)
     if not names_special_tokens(file.parent):
         with suppress(MissingFileError):  # not every repository has one
-            hub_file(spec.hub_tokenizer, SPECIAL_TOKENS_FILE, offline=offline)
+            fetch(SPECIAL_TOKENS_FILE)
     return file.parent
+
+
+def _tokenizer_revision(spec: ModelSpec) -> str | None:
+    """The weights' own, where both are in one repository; a revision means nothing in another."""
+    weights = spec.weights
+    if isinstance(weights, HubWeights) and weights.repository == spec.hub_tokenizer:
+        return weights.revision
+    return None

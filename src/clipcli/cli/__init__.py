@@ -13,19 +13,10 @@ import click
 from click.shell_completion import shell_complete
 
 from clipcli import __version__
-from clipcli.cli.cache import cache
-from clipcli.cli.classify import classify
-from clipcli.cli.completion import COMPLETE_VARIABLE, completion
+from clipcli.cli.completion import COMPLETE_VARIABLE
 from clipcli.cli.console import Console
-from clipcli.cli.convert import convert
-from clipcli.cli.doctor import doctor
-from clipcli.cli.embed import embed
-from clipcli.cli.eval import evaluate
-from clipcli.cli.explain import explain
-from clipcli.cli.group import DefaultCommandGroup
+from clipcli.cli.group import DefaultCommandGroup, LazyCommand
 from clipcli.cli.interruption import Terminated, terminate
-from clipcli.cli.models import models
-from clipcli.cli.pull import pull
 from clipcli.errors import DISK_FULL, ClipcliError, ModelError, UsageError
 
 
@@ -50,9 +41,44 @@ _EXIT_CODES: tuple[tuple[tuple[type[BaseException], ...], ExitCode], ...] = (
 )
 
 
+# The one that is meant where none is named comes first.
+_COMMANDS = (
+    LazyCommand(
+        "classify", "clipcli.cli.classify:classify", "Say which of some texts fits each IMAGE best."
+    ),
+    LazyCommand("embed", "clipcli.cli.embed:embed", "Embed each IMAGE once, to ask often."),
+    LazyCommand(
+        "eval",
+        "clipcli.cli.eval:evaluate",
+        "Measure how good the answers are on pictures of your own, whose labels you know.",
+    ),
+    LazyCommand(
+        "explain", "clipcli.cli.explain:explain", "Show where in an IMAGE the answer comes from."
+    ),
+    LazyCommand(
+        "pull", "clipcli.cli.pull:pull", "Download a model, or take a local one, and prepare it."
+    ),
+    LazyCommand("models", "clipcli.cli.models:models", "List the models that are at hand."),
+    LazyCommand(
+        "convert",
+        "clipcli.cli.convert:convert",
+        "Make safetensors of OpenAI's TorchScript archives and of pickled state dicts.",
+    ),
+    LazyCommand(
+        "doctor",
+        "clipcli.cli.doctor:doctor",
+        "Examine this installation, and exit with 0 only if all that ran agreed.",
+    ),
+    LazyCommand("cache", "clipcli.cli.cache:cache", "Show or clear the cache of text embeddings."),
+    LazyCommand(
+        "completion", "clipcli.cli.completion:completion", "Print the completion script of a shell."
+    ),
+)
+
+
 @click.group(
     cls=DefaultCommandGroup,
-    default=classify,
+    default=_COMMANDS[0],
     context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=False,
     options_metavar="",
@@ -72,7 +98,7 @@ def cli() -> None:
     """  # noqa: D301  click wants the character \b itself
 
 
-for command in (embed, evaluate, explain, pull, models, convert, doctor, cache, completion):
+for command in _COMMANDS[1:]:
     cli.add_command(command)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
+import threading
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,8 +142,10 @@ class RunArguments:
         shard = Shard() if self.shard is None else Shard.parse(self.shard)
         return SourceOptions(self.recursive, self.null_separated, shard)
 
-    def pipeline_options(self, scores: ScoreOptions | None = None) -> PipelineOptions:
-        """How images are read, prepared and scored."""
+    def pipeline_options(
+        self, scores: ScoreOptions | None = None, stop: threading.Event | None = None
+    ) -> PipelineOptions:
+        """How images are read, prepared and scored, and what ends it all."""
         from clipcli.classifier import ScoreOptions
         from clipcli.pipeline import PipelineOptions
 
@@ -155,6 +158,7 @@ class RunArguments:
             scores or ScoreOptions(),
             ordered=not self.unordered,
             isolate_seconds=seconds if self.isolate else None,
+            stop=stop or threading.Event(),
         )
 
     def _image_options(self) -> ImageOptions:

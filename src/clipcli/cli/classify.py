@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from clipcli.sources import ImageRef
 
 _EMBEDDINGS_AT_ONCE = 1024
+_MADE_WITH = ("precision", "preprocess", "fast_decode")
 
 
 @click.command(
@@ -124,16 +125,12 @@ def _run(arguments: ClassifyArguments, console: Console) -> int:
 
             check_model(file, engine.info)
         head = build_head(engine, labels, arguments.text_cache())
-        settings = _settings(arguments, engine.info, labels)
+        settings = _settings(arguments, engine.info, labels, head, file)
         run = stack.enter_context(_open_run(arguments, refs, settings))
-        report = None
-        if arguments.report is not None:
-            title = "Classification report"
-            page = open_report(arguments.report, title, labels.names, settings)
-            report = stack.enter_context(page)
+        report = _open_report(arguments, labels, settings, stack)
         watch = Watch(arguments, console, run, way_on=arguments.way_on())
         previews = open_previews(arguments)
-        options = arguments.pipeline_options(arguments.score_options())
+        options = arguments.pipeline_options(arguments.score_options(), watch.stop)
         options = with_previews(with_pictures(options, report), previews)
         if file is None:
             results = classify_images(watch.feed(run.refs), engine, head, options)
@@ -149,7 +146,13 @@ def _run(arguments: ClassifyArguments, console: Console) -> int:
         return watch.end(settings)
 
 
-def _settings(arguments: ClassifyArguments, info: ModelInfo, labels: LabelSet) -> dict[str, Any]:
+def _settings(
+    arguments: ClassifyArguments,
+    info: ModelInfo,
+    labels: LabelSet,
+    head: ZeroShotHead,
+    file: EmbeddingsFile | None,
+) -> dict[str, Any]:
     """What a run is made with; nothing where nobody keeps it: it costs a moment."""
     if (arguments.output, arguments.summary, arguments.report) == (None, None, None):
         return {}
@@ -162,8 +165,19 @@ def _settings(arguments: ClassifyArguments, info: ModelInfo, labels: LabelSet) -
         "templates": labels.templates,
         "min_probability": arguments.min_probability,
         "shown": arguments.top_k or ("all" if arguments.verbose else DEFAULT_TOP_K),
-        **run_settings(arguments, info),
+        **run_settings(arguments, info, head),
+        # How images became embeddings, their file knows, not the command line.
+        **({} if file is None else {name: getattr(file.description, name) for name in _MADE_WITH}),
     }
+
+
+def _open_report(
+    arguments: ClassifyArguments, labels: LabelSet, settings: dict[str, Any], stack: ExitStack
+) -> Report | None:
+    if arguments.report is None:
+        return None
+    report = open_report(arguments.report, "Classification report", labels.names, settings)
+    return stack.enter_context(report)
 
 
 def _open_run(
@@ -226,19 +240,13 @@ def _write(
     watch: Watch,
     report: Report | None,
 ) -> None:
-    """Write the results as they come, and tell of those that are not as they should be."""
-    from clipcli.classifier import Failure
-
+    """Write the results as they come; what is told and counted is the watch's matter."""
     with _written(writer):
         for result in run.new(results):
             writer.write(result)
-            run.tally.add(result)
             if report is not None:
                 report.add(result)
-            if isinstance(result, Failure):
-                watch.failed(result)
-            else:
-                watch.done(result)
+            watch.count(result)
             if watch.is_over:
                 break
 

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clipcli.cli.arguments import LabelArguments
+from clipcli.cli.reporting import check_report_name
 from clipcli.errors import UsageError
 from clipcli.labels import UNKNOWN, LabelSet, collect_labels, collect_templates
+from clipcli.sources import STDIN
 
 if TYPE_CHECKING:
     from clipcli.classifier import ScoreOptions
@@ -57,6 +59,8 @@ class ClassifyArguments(LabelArguments):
             raise UsageError("--shard goes with images: give it to clipcli embed")
 
     def _check_output(self) -> None:
+        if self.output == STDIN:
+            raise UsageError("-o names a file: leave it out for standard output, or write ./-")
         goes_on = "--resume" if self.resume else "--retry-failed" if self.retry_failed else None
         if goes_on is None:
             return
@@ -70,7 +74,10 @@ class ClassifyArguments(LabelArguments):
             raise UsageError(f"{goes_on} needs the input order: leave out --unordered")
 
     def _check_report(self) -> None:
-        if self.report is None or self.output is None:
+        if self.report is None:
+            return
+        check_report_name(self.report)
+        if self.output is None:
             return
         if Path(self.report).absolute() == Path(self.output).absolute():
             raise UsageError("--report and -o name the same file: name another for one of them")

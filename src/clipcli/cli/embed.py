@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from clipcli.embeddings import EmbeddingsWriter
     from clipcli.engines.base import ModelInfo
     from clipcli.pipeline import Block
-    from clipcli.runs.output import RunOutput
 
 
 @click.command(
@@ -86,16 +85,19 @@ def _run(arguments: RunArguments, console: Console) -> int:
         from clipcli.tally import Tally
 
         engine = open_engine(arguments, spec, console)
-        options = arguments.pipeline_options()
-        description = Description.of(engine.info, arguments.precision, options.images)
-        writer = stack.enter_context(create_embeddings(file, description))
         run = RunOutput(sys.stdout, refs, Tally())
         watch = Watch(
             arguments, console, run, way_on=f"{file} is not written; --shard I/N embeds a part"
         )
+        options = arguments.pipeline_options(stop=watch.stop)
+        description = Description.of(engine.info, arguments.precision, options.images)
+        writer = stack.enter_context(create_embeddings(file, description))
         with watch.going():
             blocks = encode(watch.feed(refs), engine, options)
-            _count(run, _written(blocks, writer), watch)
+            for result in _written(blocks, writer):
+                watch.count(result)
+                if watch.is_over:
+                    break
         if run.tally.done and not watch.is_cut:
             writer.finish()
         elif not watch.is_cut:
@@ -132,20 +134,6 @@ def _written(blocks: Iterable[Block], writer: EmbeddingsWriter) -> Iterator[Resu
                 yield Failure.of(ref, failures[place])
             else:
                 yield Prediction(ref.index, ref.name, scores=(), answer=None)
-
-
-def _count(run: RunOutput, results: Iterable[Result], watch: Watch) -> None:
-    """Tell of failures, as they come."""
-    from clipcli.classifier import Failure
-
-    for result in results:
-        run.tally.add(result)
-        if isinstance(result, Failure):
-            watch.failed(result)
-        else:
-            watch.done(result)
-        if watch.is_over:
-            break
 
 
 def _settings(arguments: RunArguments, info: ModelInfo) -> dict[str, Any]:

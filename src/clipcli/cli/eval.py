@@ -129,7 +129,7 @@ def _run(arguments: EvalArguments, console: Console) -> int:
     trial = Trial(arguments, console, data, len(specs))
     with ExitStack() as stack:
         stack.enter_context(trial)
-        models = [trial.through(spec, prompts.values()) for spec in specs]
+        models = [trial.through(spec, [*prompts.values()]) for spec in specs]
         trial.sum_up()
         if not trial.kept:
             return Outcome.NONE_SUCCEEDED

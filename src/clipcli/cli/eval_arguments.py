@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clipcli.cli.arguments import LabelArguments
+from clipcli.cli.reporting import check_report_name
 from clipcli.errors import UsageError
 from clipcli.labels import LabelSet, collect_labels, collect_templates
 from clipcli.models import ModelRequest
@@ -65,8 +66,10 @@ class EvalArguments(LabelArguments):
         if find_spec("sklearn") is None:
             raise UsageError("eval needs the package scikit-learn: pip install 'clipcli[eval]'")
         if self.json_file is not None:
+            self._check_json_name(self.json_file)
             _check_folder(Path(self.json_file).parent, f"--json {self.json_file}")
         if self.report is not None:
+            check_report_name(self.report)
             _check_folder(Path(self.report).parent, f"--report {self.report}")
         if self.plots is not None:
             from clipcli.plots import check_matplotlib
@@ -75,6 +78,12 @@ class EvalArguments(LabelArguments):
             # The folder itself is made when there are figures for it.
             there = next(filter(Path.exists, (Path(self.plots), *Path(self.plots).parents)))
             _check_folder(there, f"--plots {self.plots}")
+
+    def _check_json_name(self, file: str) -> None:
+        if _is_same(file, self.data):
+            raise UsageError(f"--json {file} is the data itself: name another file")
+        if self.report is not None and _is_same(file, self.report):
+            raise UsageError("--json and --report name the same file: name another for one of them")
 
     def prompt_sets(self, classes: tuple[str, ...]) -> dict[str, LabelSet]:
         """The labels in each set of templates that is compared, by the set's name for people.
@@ -113,6 +122,10 @@ class EvalArguments(LabelArguments):
         from clipcli.evaluation.dataset import read_dataset
 
         return read_dataset(self.data)
+
+
+def _is_same(file: str, other: str) -> bool:
+    return os.path.realpath(file) == os.path.realpath(other)
 
 
 def _check_folder(folder: Path, what: str) -> None:

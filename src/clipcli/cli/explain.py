@@ -34,7 +34,7 @@ _OF_MANY = frozenset(
     | {"decode_timeout", "fetch_concurrency", "fetch_per_host", "workers"}
 )
 
-# By default 101 runs of the model: with ViT-B/32 on two processors seven seconds.
+# By default 101 runs of the model: with ViT-B/32 on two processors eight seconds.
 _DEFAULT_GRID = 10
 
 

@@ -82,8 +82,11 @@ class ExplainArguments(LabelArguments):
         """The image.
 
         Raises:
-            UsageError: the pattern names several.
+            UsageError: it is a folder, or a pattern of several images.
         """
+        # What other commands say of a folder is the way out of theirs: -r.
+        if os.path.isdir(self.images[0]):
+            raise UsageError(f"{self.images[0]} is a folder: name one image in it")
         ref, *more = islice(self.image_refs(stack), 2)
         if more:
             raise UsageError(f"{self.images[0]} names several images: explain one at a time")

@@ -1,12 +1,35 @@
-"""A click group with a command that is meant where no command is named."""
+"""A click group of commands that are imported when they run, one of them where none is named."""
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
 from click_default_group import DefaultGroup
+
+
+class LazyCommand(click.Command):
+    """What the group's help says of a command, whose options another module has.
+
+    All commands together take longer to import than an answer of `clipcli --help` may.
+
+    Args:
+        name: of the command.
+        place: where it is, as `module:attribute`.
+        help: the first paragraph of its own help.
+    """
+
+    def __init__(self, name: str, place: str, help: str) -> None:  # noqa: A002  click's own word
+        super().__init__(name, help=help)
+        self._place = place
+
+    def load(self) -> click.Command:
+        """The command itself."""
+        module, _, attribute = self._place.partition(":")
+        command: click.Command = getattr(import_module(module), attribute)
+        return command
 
 
 class DefaultCommandGroup(DefaultGroup):  # type: ignore[misc]  # the library has no types
@@ -16,7 +39,7 @@ class DefaultCommandGroup(DefaultGroup):  # type: ignore[misc]  # the library ha
         default: the command that is meant where none is named.
     """
 
-    def __init__(self, *args: Any, default: click.Command, **kwargs: Any) -> None:  # noqa: ANN401
+    def __init__(self, *args: Any, default: LazyCommand, **kwargs: Any) -> None:  # noqa: ANN401
         super().__init__(*args, default=default.name, **kwargs)
         self.default_command = default
         self.add_command(default)
@@ -31,10 +54,17 @@ class DefaultCommandGroup(DefaultGroup):  # type: ignore[misc]  # the library ha
         parsed: list[str] = super().parse_args(ctx, args)
         return parsed
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that runs, imported: neither help nor completion of its name needs it."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, command.load() if isinstance(command, LazyCommand) else command, rest
+
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Commands and the group's options, and what the default command offers here."""
         items: list[CompletionItem] = super().shell_complete(ctx, incomplete)
-        command = self.default_command
+        command = self.default_command.load()
         default_ctx = command.make_context(command.name, [], parent=ctx, resilient_parsing=True)
         known = {item.value for item in items}
         offered = command.shell_complete(default_ctx, incomplete)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
@@ -76,7 +76,7 @@ class Trial:
         """Places of the images that no model has failed with: rows compare the same images."""
         return [place for place in range(len(self.data.refs)) if place not in self.failures]
 
-    def through(self, spec: ModelSpec, prompts: Iterable[LabelSet]) -> Tried:
+    def through(self, spec: ModelSpec, prompts: Sequence[LabelSet]) -> Tried:
         """Put labels and images through a model, which is then let go."""
         import numpy as np
 
@@ -88,19 +88,24 @@ class Trial:
         heads = [build_head(engine, labels, cache) for labels in prompts]
         places = self.kept
         refs = [self.data.refs[place] for place in places]
-        options = self._with_report(engine.info, heads[0])
+        options = self._with_report(engine.info, prompts[0])
         encoded = encode_images(refs, engine, options, self._tell)
         embeddings = np.zeros((len(self.data.refs), engine.info.embed_dim), np.float32)
         embeddings[places] = encoded.embeddings
         return Tried(engine.info, heads, embeddings)
 
-    def _with_report(self, info: ModelInfo, head: ZeroShotHead) -> PipelineOptions:
+    def _with_report(self, info: ModelInfo, labels: LabelSet) -> PipelineOptions:
         """How images are read; the first model's are shown on the page, if there is to be one."""
         options = self.arguments.pipeline_options()
         if self.arguments.report is None or self.report is not None:
             return options
-        settings = run_settings(self.arguments, info)
-        self.report = open_report(self.arguments.report, "Evaluation report", head.labels, settings)
+        settings = {
+            "data": self.arguments.data,
+            "templates": labels.templates,
+            **run_settings(self.arguments, info),
+        }
+        title = "Evaluation report"
+        self.report = open_report(self.arguments.report, title, labels.names, settings)
         return with_pictures(options, self.report)
 
     def _tell(self, ref: ImageRef, error: InputError | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
@@ -12,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from clipcli.cli.interruption import Interruption
 from clipcli.cli.progress import Progress
 from clipcli.errors import ClipcliError
-from clipcli.feeder import Feed, until, with_lulls
+from clipcli.feeder import Feed, with_lulls
 from clipcli.labels import UNKNOWN
 
 if TYPE_CHECKING:
-    from clipcli.classifier import Failure, Prediction
+    from clipcli.classifier import Result
     from clipcli.cli.arguments import RunArguments
     from clipcli.cli.console import Console
     from clipcli.runs.output import RunOutput
@@ -79,23 +80,27 @@ class Watch:
             self._progress.close()
 
     def feed(self, refs: Iterable[ImageRef]) -> Feed:
-        """The images as the pipeline takes them: until somebody wishes an end."""
-        is_slow = self._arguments.has_slow_list()
-        return until(self._interruption.stop, with_lulls(refs) if is_slow else refs)
+        """The images as the pipeline takes them: with a word where a slow list gives none."""
+        return with_lulls(refs) if self._arguments.has_slow_list() else iter(refs)
 
-    def failed(self, failure: Failure) -> None:
-        """One more image has failed."""
-        self._console.failure(failure)
-        self._progress.advance()
+    @property
+    def stop(self) -> threading.Event:
+        """Set when somebody wishes an end."""
+        return self._interruption.stop
 
-    def done(self, prediction: Prediction) -> None:
-        """One more image has its answer, which may be another than was expected."""
-        if not self._run.tally.expects(prediction.answer):
-            expected, best = self._run.tally.expected, prediction.best
-            answer = UNKNOWN if prediction.answer is None else prediction.answer
-            share = f"{best.label!r} has {best.probability:.4f}"
-            text = f"expected {expected!r}, got {answer!r} ({share})"
-            self._console.problem(prediction.name, text)
+    def count(self, result: Result) -> None:
+        """One more image has its result: a failure, or an answer that may not be the expected."""
+        from clipcli.classifier import Failure
+
+        tally = self._run.tally
+        tally.add(result)
+        if isinstance(result, Failure):
+            self._console.failure(result)
+        elif not tally.expects(result.answer):
+            answer = UNKNOWN if result.answer is None else result.answer
+            share = f"{result.best.label!r} has {result.best.probability:.4f}"
+            text = f"expected {tally.expected!r}, got {answer!r} ({share})"
+            self._console.problem(result.name, text)
         self._progress.advance()
 
     @property

@@ -73,6 +73,7 @@ def published_answers(loaded: Collection[str], folder: Path | None) -> list[Chec
 
 
 def _load(way: str, loaded: dict[str, Engine]) -> list[Check]:
+    # Asked before anything is imported: an installation may leave an engine out on purpose.
     library, engine, device = WAYS[way]
     if find_spec(library) is None:
         return [Check(way, Outcome.NOT_RUN, f"the package {library} is not installed")]

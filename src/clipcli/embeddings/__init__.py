@@ -79,7 +79,7 @@ def _extension(path: Path) -> str:
     extension = path.suffix.lower()
     if extension not in EXTENSIONS:
         raise UsageError(f"{path}: embeddings are in files named .npz or .parquet")
-    # Found, not imported: that takes a tenth of a second, and the name is looked at several times.
+    # Found, not imported: that takes tenths of a second.
     if extension == ".parquet" and find_spec("pyarrow") is None:
         way_out = "install the extra 'parquet' (pip install 'clipcli[parquet]'), or use .npz"
         raise UsageError(f"{path}: .parquet needs the package pyarrow: {way_out}")

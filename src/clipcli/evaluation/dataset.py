@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from clipcli.errors import ClipcliWarning, FailureCode, InputError, UsageError
 from clipcli.sources import (
@@ -21,6 +21,9 @@ from clipcli.sources import (
     is_url,
     public_name,
 )
+
+if TYPE_CHECKING:
+    from _csv import Reader as CsvReader
 
 # Headings of the two columns, as data sets have them; in any case.
 _PATH_HEADINGS = frozenset(
@@ -131,8 +134,6 @@ def _in_file(file: str) -> Iterator[tuple[ImageRef, str]]:
         raise UsageError(f"cannot read {file} ({error.strerror}): {_WANTED}") from error
     except UnicodeDecodeError as error:
         raise UsageError(f"{file}: not UTF-8 text: {_WANTED}") from error
-    except csv.Error as error:
-        raise UsageError(f"{file}: {error}") from error
 
 
 def _rows(file: str, stream: TextIO) -> Iterator[tuple[ImageRef, str]]:
@@ -142,7 +143,7 @@ def _rows(file: str, stream: TextIO) -> Iterator[tuple[ImageRef, str]]:
     folder = os.path.dirname(file)
     columns: tuple[int, int] | None = None
     seen: dict[str, tuple[str, int]] = {}
-    for row in rows:
+    for row in _parsed(rows, file):
         place = f"{file}: line {rows.line_num}"
         cells = [cell.strip() for cell in row]
         if not any(cells):
@@ -158,6 +159,14 @@ def _rows(file: str, stream: TextIO) -> Iterator[tuple[ImageRef, str]]:
         if earlier != label:
             raise UsageError(f"{place}: {path} is {label!r} here and {earlier!r} on line {line}")
         yield _ref(path, folder), label
+
+
+def _parsed(rows: CsvReader, file: str) -> Iterator[list[str]]:
+    try:
+        yield from rows
+    except csv.Error as error:
+        way_out = "quote whole cells, and double the quotes in them"
+        raise UsageError(f"{file}: line {rows.line_num}: {error}: {way_out}") from error
 
 
 def _headed_columns(cells: Sequence[str]) -> tuple[int, int] | None:

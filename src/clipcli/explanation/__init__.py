@@ -14,8 +14,9 @@ from clipcli.classifier import Failure, Prediction, ScoreOptions, ZeroShotHead
 from clipcli.errors import InputError, UsageError
 from clipcli.explanation.occlusion import occlusion_maps
 from clipcli.explanation.views import View
+from clipcli.files import read_file, read_stream
 from clipcli.images import ImageOptions, open_image, plain, preprocess
-from clipcli.sources import ImageRef, Stream, Url, read_file, read_stream
+from clipcli.sources import ImageRef, Stream, Url
 
 if TYPE_CHECKING:
     from clipcli.engines.base import Engine
