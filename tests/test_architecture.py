@@ -58,6 +58,8 @@ RANKS = {
     "checkpoints": 1,
     "conversion": 2,
     "bundles": 1,
+    "manifests": 1,
+    "parity": 3,
     "labels": 2,
     "cache": 2,
     "engines": 2,
@@ -184,6 +186,7 @@ def test_the_public_names_are_these_and_all_can_be_had():
         "ClipcliError",
         "Failure",
         "LabelScore",
+        "ModelRequest",
         "Prediction",
         "__version__",
     ]

@@ -16,7 +16,7 @@ from conftest import clean_environment, installed_command
 from clipcli.classifier import Failure
 from clipcli.cli import cli
 from clipcli.cli.console import Console
-from clipcli.cli.engine import _tell_choice
+from clipcli.cli.engine import _advise
 from clipcli.engines import EngineChoice
 from clipcli.errors import ClipcliWarning, FailureCode
 from clipcli.models import ModelRequest, resolve_model
@@ -144,7 +144,7 @@ def test_where_pulling_the_model_would_help_a_line_says_so(capsys, quiet, told):
     console = Console()
     console.quiet = quiet
     spec = resolve_model(ModelRequest("ViT-B/32"))
-    _tell_choice(EngineChoice(None, "it is not prepared", worth_preparing=True), spec, console)
+    _advise(EngineChoice(None, "it is not prepared", worth_preparing=True), spec, console)
     assert capsys.readouterr().err.count("clipcli: 'clipcli pull ViT-B/32' once makes") == told
 
 

@@ -364,6 +364,13 @@ def test_plots_are_drawn_where_asked(evaluated, pictures, tmp_path) -> None:
     )
 
 
+def test_a_folder_that_cannot_be_made_for_plots_is_told(pictures, capfd) -> None:
+    code = run(["eval", str(pictures), *TINY, "--plots", "a" * 300])
+
+    assert code == 1
+    assert f"cannot write --plots {'a' * 300} (File name too long)" in capfd.readouterr().err
+
+
 def test_many_classes_are_cut_to_the_worst_unless_all_are_asked_for(
     evaluated, tmp_path, fake_engines
 ) -> None:
@@ -385,6 +392,18 @@ def test_an_interval_is_shown_where_it_says_something(evaluated, tmp_path, fake_
 
     assert record["rows"][0]["top1"] == {"value": 1.0, "low": 1.0, "high": 1.0}
     assert "\ntop-1                    1.0000  -\n" in out
+
+
+def test_where_all_images_fail_the_report_says_why(evaluated, tmp_path, fake_engines) -> None:
+    for name in ("cat", "dog"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        (tmp_path / "data" / name / "broken.png").write_bytes(b"no image")
+
+    code, *_ = evaluated(tmp_path / "data", *TINY, "--report", tmp_path / "report.html")
+
+    assert code == 4
+    codes = [image["failure"]["code"] for image in Page(tmp_path / "report.html").images]
+    assert codes == ["not_an_image"] * 2
 
 
 def test_columns_are_aligned_and_hostile_names_tamed(evaluated, tmp_path, fake_engines) -> None:

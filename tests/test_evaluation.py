@@ -32,6 +32,8 @@ from clipcli.evaluation.encoding import encode_images
 from clipcli.evaluation.evaluation import evaluate
 from clipcli.evaluation.intervals import drawn_class_means, drawn_means, interval
 from clipcli.evaluation.judgements import judgements
+from clipcli.evaluation.record import record
+from clipcli.evaluation.table import TableOptions, table
 from clipcli.evaluation.thresholds import find_threshold, shortest_between
 from clipcli.pipeline import PipelineOptions
 from clipcli.sources import ImageRef
@@ -212,6 +214,22 @@ def test_the_temperature_that_made_the_labels_is_found(activation, temperature) 
     for factor in (0.98, 1.02):
         near = negative_log_likelihood(logits, truth, activation, fitted.value * factor)
         assert least < near
+
+
+def test_a_temperature_divides_the_bias_of_a_sigmoid_too() -> None:
+    embeddings, truth = random_images(60, 3)
+    info = FakeEngine("sigmoid").info
+    found = evaluate(made_head(3, "sigmoid"), embeddings, truth)
+    rows = compare([Contender(info, "{}", ("{}",), found)])
+    refs = tuple(ImageRef(place, f"{place}.png", b"") for place in range(60))
+    data = Dataset(refs, tuple(f"label {place}" for place in truth))
+
+    assert found.temperature is not None
+    value = found.temperature.value
+    told = record(rows, data, [])["rows"][0]["temperature"]
+    assert (told["logit_scale"], told["logit_bias"]) == (10 / value, -1 / value)
+    shown = f"a logit_scale of {10 / value:.2f} and a logit_bias of {-1 / value:.2f} in place of"
+    assert f"{shown} 10.00 and -1.00" in table(rows, data, TableOptions())
 
 
 def test_the_likelihood_is_scikit_learns_log_loss() -> None:

@@ -275,7 +275,9 @@ def test_a_wait_that_makes_no_sense_is_our_own(retry_after, waits):
 
 
 @pytest.mark.parametrize(
-    "retry_after", ["31", "9" * 5000, formatdate(time.time() + 900, usegmt=True)]
+    "retry_after",
+    ["31", "9" * 5000, formatdate(time.time() + 900, usegmt=True)],
+    ids=["seconds", "many digits", "a date"],
 )
 def test_a_server_that_asks_for_too_long_a_wait_is_not_waited_for(retry_after, waits):
     error, requests_made = refusal(answer(status=429, retry_after=retry_after))

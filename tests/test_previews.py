@@ -35,6 +35,12 @@ def test_a_picture_is_shown_once_beside_its_own_result():
     assert previews.beside(7, ["seven"]) == "seven\n"
 
 
+def test_a_picture_is_no_wider_than_its_terminal():
+    previews = Previews(Screen(Way.TRUE_COLOR, columns=10))
+    previews.add(0, jpeg("red"))
+    assert previews.beside(0, ["text"]).splitlines()[0].count("▀") == 10
+
+
 def test_each_image_stands_beside_its_bars(photos):
     images = ("chelsea.png", "gone.png", "coffee.png")
     text = Terminal().run(CLIPCLI, *images, *LINE, cwd=photos, code=3)

@@ -7,11 +7,18 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import Command
 from PIL import Image
 from test_report import Page
 from web_server import answer, serve
+
+from clipcli import lookahead
+from clipcli.cli.reporting import with_files_pictures
+from clipcli.pipeline import PipelineOptions
+from clipcli.preprocessing import PreprocessConfig
+from clipcli.sources import ImageRef
 
 LABELS = ("-l", "cat", "-l", "cup of coffee", "-l", "rocket", "--model", "tiny")
 PHOTO_NAMES = ("chelsea.png", "coffee.png", "rocket.jpg")
@@ -95,6 +102,22 @@ def test_embeddings_have_pictures_where_their_files_still_are(clipcli, photos, t
     page = Page(tmp_path / "report.html")
     assert [image["name"] for image in page.images] == [*PHOTO_NAMES]
     assert shapes(page) == [None, expected_shapes(photos)[1], None]
+
+
+def test_pictures_of_a_block_are_all_there_before_its_images_are_shown(tmp_path, monkeypatch):
+    # As if each image took long: without their order, none would be waited for.
+    monkeypatch.setattr(lookahead, "_LONGEST_WAIT_SECONDS", 0)
+    names = [str(tmp_path / f"{place}.png") for place in range(7)]
+    for name in names:
+        Image.effect_noise((500, 500), 50).save(name)
+    names.append("longer than any file's name" * 20)
+    refs = [ImageRef(place, name, Path(name)) for place, name in enumerate(names)]
+    config = PreprocessConfig((8, 8), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    kept: list[int] = []
+    options = PipelineOptions(ordered=False, thumbnails=lambda index, _jpeg: kept.append(index))
+    blocks = with_files_pictures([(refs, np.zeros((8, 2), np.float32))], config, options)
+    assert next(blocks)[0] == refs
+    assert sorted(kept) == list(range(7))
 
 
 def test_a_run_that_is_cut_reports_what_was_done(clipcli, photos, tmp_path):

@@ -367,9 +367,7 @@ class TestHub:
     ):
         write_folder(repository)
         torch.save({}, repository / "pytorch_model.bin")
-        message = (
-            r"no model\.safetensors\. If there is only pytorch_model\.bin: --allow-pickle"
-        )
+        message = r"no model\.safetensors\. If there is only pytorch_model\.bin: --allow-pickle"
         with pytest.raises(MissingFileError, match=message):
             fetch_model(self.resolve(), offline=True)
         allowed = self.resolve(allow_pickle=True)

@@ -23,7 +23,7 @@ class Previews:
 
     def __init__(self, screen: Screen) -> None:
         self._screen = screen
-        self._box = Box(_COLUMNS, _ROWS, screen.cell)
+        self._box = Box(min(_COLUMNS, screen.columns), _ROWS, screen.cell)
         self._waiting: dict[int, bytes] = {}
 
     def add(self, index: int, jpeg: bytes) -> None:

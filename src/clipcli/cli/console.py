@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import traceback
 import warnings
@@ -102,6 +103,8 @@ class Console:
                 warnings.simplefilter("ignore")
                 # Pillow logs what it then raises.
                 logging.getLogger("PIL").setLevel(logging.CRITICAL)
+            if self.quiet:
+                os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"  # before its client is imported
             warnings.simplefilter("ignore" if self.quiet else "always", ClipcliWarning)
             show = warnings.showwarning
 

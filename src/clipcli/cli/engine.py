@@ -21,14 +21,15 @@ def open_engine(arguments: RunArguments, spec: ModelSpec, console: Console) -> E
     lift_pillow_limit()
     options = arguments.engine_options()
     choice = choose_engine(spec, options)
-    _tell_choice(choice, spec, console)
+    console.note(f"{'torch' if choice.bundle is None else 'onnx'} runs, because {choice.reason}")
     engine = load_engine(spec, options, choice, offline=arguments.offline)
+    # Not before: of a model that cannot be had there is nothing to prepare.
+    _advise(choice, spec, console)
     info = engine.info
     console.note(f"{info.name} with {info.engine}, fingerprint {info.fingerprint}")
     return engine
 
 
-def _tell_choice(choice: EngineChoice, spec: ModelSpec, console: Console) -> None:
-    console.note(f"{'torch' if choice.bundle is None else 'onnx'} runs, because {choice.reason}")
+def _advise(choice: EngineChoice, spec: ModelSpec, console: Console) -> None:
     if choice.worth_preparing:
         console.hint(f"'{spec.pull_command}' once makes every later start of this model faster")

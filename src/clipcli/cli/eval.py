@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -123,20 +122,20 @@ def _run(arguments: EvalArguments, console: Console) -> int:
     data = arguments.dataset()
     prompts = arguments.prompt_sets(data.classes)
     specs = [resolve_model(request) for request in arguments.model_requests()]
+    # All sets have the same labels, but a later model may be the one of softmax.
     for spec in specs:
         next(iter(prompts.values())).check_alternatives(spec.activation)
 
-    trial = Trial(arguments, console, data, len(specs))
-    with ExitStack() as stack:
-        stack.enter_context(trial)
+    with Trial(arguments, console, data, len(specs)) as trial:
         models = [trial.through(spec, [*prompts.values()]) for spec in specs]
         trial.sum_up()
         if not trial.kept:
+            _finish_report(trial, models[0], {})
             return Outcome.NONE_SUCCEEDED
         rows = _compared(trial, models, prompts)
         code = _told(trial, rows, models[0].info)
-        if trial.report is not None:
-            _finish_report(trial, models[0], rows[0])
+        error = rows[0].contender.evaluation.calibration_error
+        _finish_report(trial, models[0], {"Calibration error": f"{error:.4f}"})
         return code
 
 
@@ -174,6 +173,7 @@ def _told(trial: Trial, rows: tuple[Row, ...], info: ModelInfo) -> int:
 
     arguments = trial.arguments
     images = trial.data.subset(trial.kept)
+    # Of the first row: what is compared with it may be worse, and is no reason to fail.
     best = rows[0].contender.evaluation.accuracy()
     is_below = best < arguments.min_accuracy
     failed = Outcome.SOME_FAILED if trial.failures else Outcome.ALL_DONE
@@ -194,19 +194,19 @@ def _told(trial: Trial, rows: tuple[Row, ...], info: ModelInfo) -> int:
     return code
 
 
-def _finish_report(trial: Trial, model: Tried, row: Row) -> None:
+def _finish_report(trial: Trial, model: Tried, figures: Mapping[str, str]) -> None:
     """Show each image with its answer and its true label, as the first row has them."""
+    if trial.report is None:
+        return
     from clipcli.classifier import ScoreOptions
     from clipcli.evaluation.judgements import judgements
     from clipcli.outputs import DEFAULT_TOP_K
 
-    assert trial.report is not None
     scores = ScoreOptions(DEFAULT_TOP_K)
     judged = judgements(trial.data, trial.failures, model.heads[0], model.embeddings, scores)
     for result, truth in judged:
         trial.report.add(result, truth)
-    error = row.contender.evaluation.calibration_error
-    trial.report.finish({"Calibration error": f"{error:.4f}"})
+    trial.report.finish(figures)
 
 
 def _write_json(trial: Trial, rows: tuple[Row, ...], info: ModelInfo, code: int) -> None:

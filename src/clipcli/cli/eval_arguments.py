@@ -76,7 +76,7 @@ class EvalArguments(LabelArguments):
 
             check_matplotlib()
             # The folder itself is made when there are figures for it.
-            there = next(filter(Path.exists, (Path(self.plots), *Path(self.plots).parents)))
+            there = next(filter(os.path.exists, (Path(self.plots), *Path(self.plots).parents)))
             _check_folder(there, f"--plots {self.plots}")
 
     def _check_json_name(self, file: str) -> None:

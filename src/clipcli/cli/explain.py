@@ -122,6 +122,7 @@ def _run(arguments: ExplainArguments, console: Console) -> int:
     arguments.engine_options()
     spec = resolve_model(arguments.model_request())
     labels.check_alternatives(spec.activation)
+    # Made now: minutes of work must not end with a folder that cannot be written to.
     folder = arguments.folder()
     with ExitStack() as stack:
         ref = arguments.image_ref(stack)

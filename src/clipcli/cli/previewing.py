@@ -19,6 +19,7 @@ def open_previews(arguments: ClassifyArguments) -> Previews | None:
     is_shown = arguments.output is None and wants_color(no_color=arguments.no_color)
     if not (arguments.preview and is_shown and arguments.format_name(on_terminal=True) == "human"):
         return None
+    # Not before: without `--preview` no terminal is asked anything, and nothing is imported.
     from clipcli.previews import Previews
     from clipcli.terminals import find_screen
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -71,12 +72,13 @@ def with_files_pictures(
     """
     from clipcli.lookahead import LookAhead
 
-    with LookAhead(config, options) as ahead:
+    # In order, whatever the run's is: a block is whole before its results are.
+    with LookAhead(config, replace(options, ordered=True)) as ahead:
         for refs, rows in blocks:
             for ref in refs:
-                path = Path(ref.name)
-                # Whoever made the embeddings may have named a pipe, for which reading would wait.
-                if path.is_file():
-                    ahead.submit(replace(ref, source=path))
+                # Whoever made the embeddings may have named a pipe, for which reading would wait,
+                # or what no file can be called, for which Path.is_file raises.
+                if os.path.isfile(ref.name):
+                    ahead.submit(replace(ref, source=Path(ref.name)))
             ahead.take(len(refs))
             yield refs, rows

@@ -86,6 +86,7 @@ class Trial:
         engine = open_engine(self.arguments, spec, self.console)
         cache = self.arguments.text_cache()
         heads = [build_head(engine, labels, cache) for labels in prompts]
+        # What one model could not take would be left out of the comparison anyway.
         places = self.kept
         refs = [self.data.refs[place] for place in places]
         options = self._with_report(engine.info, prompts[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -111,6 +112,11 @@ def load_engine(
     from clipcli.weights import fetch_model
 
     weights = fetch_model(spec, offline=offline)
+
+    if offline:
+        # transformers, which open_clip calls for some text towers, asks the hub by itself; its
+        # client reads this once, at its import.
+        os.environ["HF_HUB_OFFLINE"] = "1"
 
     from clipcli.engines.openclip import OpenClipEngine
 

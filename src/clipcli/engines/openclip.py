@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -113,7 +114,13 @@ class OpenClipEngine:
 
     def _describe(self, spec: ModelSpec, precision: Precision) -> ModelInfo:
         preprocess = PreprocessConfig.from_open_clip(spec.preprocess, self._model.visual.image_size)
-        bias = getattr(self._model, "logit_bias", None)
+        scale, bias = float(self._model.logit_scale.exp()), getattr(self._model, "logit_bias", None)
+        bias = 0.0 if bias is None else float(bias)
+        if not (math.isfinite(scale) and math.isfinite(bias)):
+            raise ModelError(
+                f"{spec.name} cannot score: its logit_scale or logit_bias is not a finite number;"
+                " the checkpoint is damaged, or its training went wrong"
+            )
         return ModelInfo(
             name=spec.name,
             fingerprint=fingerprint(self.weights_sha256, self.identity, preprocess, precision),
@@ -121,8 +128,8 @@ class OpenClipEngine:
             embed_dim=spec.config["embed_dim"],
             preprocess=preprocess,
             context_length=spec.context_length,
-            logit_scale=float(self._model.logit_scale.exp()),
-            logit_bias=0.0 if bias is None else float(bias),
+            logit_scale=scale,
+            logit_bias=bias,
             activation=spec.activation,
             short_context=spec.short_context,
         )

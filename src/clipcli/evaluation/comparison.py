@@ -68,6 +68,7 @@ def _rows(contenders: Sequence[Contender]) -> Iterator[Row]:
     top5 = drawn_means(np.stack([one.within(TOP) for one in answers], axis=1))
     recalls = drawn_class_means(correct, answers[0].truth)
     for place, contender in enumerate(contenders):
+        # The first has no row to be ahead of, and a difference of exactly 0 would look like news.
         ahead = contender.evaluation.accuracy() - contenders[0].evaluation.accuracy()
         yield Row(
             contender,

@@ -54,6 +54,7 @@ def encode_images(
         failures |= {start + place: error for place, error in block.failures.items()}
         if block.embeddings is not None:
             embeddings[start:end] = block.embeddings
+            # A row of zeros is a failure, which has its reason already.
             for place in np.flatnonzero(~unit_rows(block.embeddings)).tolist():
                 failures.setdefault(start + place, _not_finite())
         for place, ref in enumerate(block.refs, start):

@@ -36,6 +36,7 @@ def judgements(
     """
     for start in range(0, len(data.refs), _IMAGES_AT_ONCE):
         end = min(start + _IMAGES_AT_ONCE, len(data.refs))
+        # Failures' rows, too: their scores are dropped, and places stay the same.
         scored = head.score(data.refs[start:end], embeddings[start:end], options)
         for place, result in enumerate(scored, start):
             yield failures.get(place, result), data.labels[place]

@@ -34,8 +34,10 @@ class ClassMetrics:
 
 def class_metrics(labels: Sequence[str], answers: Answers) -> tuple[ClassMetrics, ...]:
     """Each label's metrics, in their order."""
+    # Here, as all of scikit-learn: it takes a second, and other commands have no use for it.
     from sklearn.metrics import precision_recall_fscore_support
 
+    # `labels` names those, too, that no image has; NaN tells what is undefined from what is 0.
     figures = precision_recall_fscore_support(
         answers.truth, answers.predicted, labels=range(len(labels)), zero_division=np.nan
     )

@@ -99,8 +99,13 @@ def _temperature(row: Row) -> dict[str, float] | None:
     fitted = row.contender.evaluation.temperature
     if fitted is None:
         return None
-    scale = row.contender.model.logit_scale / fitted.value
-    return {"value": fitted.value, "logit_scale": scale, "calibration_error": fitted.error}
+    model = row.contender.model
+    return {
+        "value": fitted.value,
+        "logit_scale": model.logit_scale / fitted.value,
+        "logit_bias": model.logit_bias / fitted.value,
+        "calibration_error": fitted.error,
+    }
 
 
 def _threshold(found: Threshold | None) -> dict[str, Any]:

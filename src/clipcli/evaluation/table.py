@@ -123,10 +123,15 @@ def _suggestions(row: Row, options: TableOptions) -> list[str]:
     if fitted is None:
         lines.append("no temperature is best for these images")
     else:
+        # Likelier truths may come with a larger ECE: the fit is to all labels' shares.
+        new, old = f"{model.logit_scale / fitted.value:.2f}", f"{model.logit_scale:.2f}"
+        if model.logit_bias:  # the temperature divides all of the logit
+            new += f" and a logit_bias of {model.logit_bias / fitted.value:.2f}"
+            old += f" and {model.logit_bias:.2f}"
         lines.append(
-            f"temperature {fitted.value:.4f}: with a logit_scale of"
-            f" {model.logit_scale / fitted.value:.2f} in place of {model.logit_scale:.2f}"
-            f" the ECE is {fitted.error:.4f}, not {evaluation.calibration_error:.4f}"
+            f"temperature {fitted.value:.4f} makes the true labels likeliest: with a logit_scale"
+            f" of {new} in place of {old} the ECE is {fitted.error:.4f},"
+            f" not {evaluation.calibration_error:.4f}"
         )
     for target, threshold in evaluation.thresholds.items():
         lines.append(_suggestion(target, threshold, evaluation.images))

@@ -138,6 +138,7 @@ def explain(
         maps = _gradient_maps(engine, pixels, rows)
     else:
         maps = occlusion_maps(engine, pixels, rows, options.grid, options.batch_size)
+    # The map is of what the model saw, which is upright unless the reference's transform is asked.
     shown = image if options.images.reference else plain(image)
     return Explanation(
         prediction,
@@ -160,6 +161,7 @@ def directions(head: ZeroShotHead) -> Float64:
     texts = head.logit_scale * head.embeddings.astype(np.float64)
     if head.activation == "sigmoid":
         return texts
+    # t - (sum - t) / (n - 1) is (t - mean) n / (n - 1).
     count = len(texts)
     contrasted: Float64 = (texts - texts.mean(axis=0)) * (count / (count - 1))
     return contrasted

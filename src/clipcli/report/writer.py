@@ -88,6 +88,7 @@ class Report:
             UsageError: the disk takes no more.
         """
         self._counts.add(result, truth)
+        # Pictures come as images are read, results in their order: this is where they meet.
         self._pictures.show(result.index)
         with self._writing():
             self._images.write(json_for_html(self._record(result, truth)) + "\n")
