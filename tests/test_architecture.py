@@ -73,6 +73,7 @@ RANKS = {
     "pipeline": 4,
     "tally": 4,
     "embeddings": 4,
+    "run_output": 4,
     "runs": 5,
     "evaluation": 5,
     "plots": 5,

@@ -69,7 +69,7 @@ def test_every_published_model_is_built_as_it_was_trained_or_refused_as_a_pickle
 
 def test_a_revision_goes_with_the_weights_and_into_the_command_that_prepares_them(monkeypatch):
     commit = "c" * 40
-    monkeypatch.setattr("clipcli.models.hub_commit", lambda *_names, **_options: commit)
+    monkeypatch.setattr("clipcli.hub.hub_commit", lambda *_names, **_options: commit)
     spec = resolve("ViT-B/32", revision="v1", allow_pickle=True)
     # The branch as it is now, for all files alike; the command says what the user said.
     assert spec.weights == replace(resolve("ViT-B/32").weights, revision=commit)

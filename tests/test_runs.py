@@ -24,7 +24,8 @@ from clipcli.errors import ClipcliWarning, FailureCode, InputError, UsageError
 from clipcli.labels import LabelSet
 from clipcli.outputs import JsonlWriter, OutputOptions, record
 from clipcli.pipeline import PipelineOptions, classify
-from clipcli.runs import Mode, RunOptions, RunOutput, open_run
+from clipcli.run_output import RunOutput
+from clipcli.runs import Mode, RunOptions, open_run
 from clipcli.sources import ImageRef
 from clipcli.tally import Tally
 

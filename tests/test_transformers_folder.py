@@ -333,8 +333,8 @@ class TestHub:
             assert (name, offline) == ("org/name", True)
             return revision
 
-        monkeypatch.setattr("clipcli.models.hub_commit", hub_commit)
-        monkeypatch.setattr("clipcli.models.hub_file", hub_file)
+        monkeypatch.setattr("clipcli.hub.hub_commit", hub_commit)
+        monkeypatch.setattr("clipcli.hub.hub_file", hub_file)
         monkeypatch.setattr("clipcli.weights.hub_file", hub_file)
         return folder
 

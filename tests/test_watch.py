@@ -15,7 +15,7 @@ from clipcli.cli.console import Console
 from clipcli.cli.interruption import Interruption, Terminated
 from clipcli.cli.progress import Progress
 from clipcli.cli.watch import Outcome, outcome
-from clipcli.runs.output import RunOutput
+from clipcli.run_output import RunOutput
 from clipcli.tally import Tally
 
 

@@ -20,7 +20,6 @@ from clipcli.configurations import (
     read_transformers,
 )
 from clipcli.errors import ModelError, UsageError
-from clipcli.hub import WAY_OUT, MissingFileError, hub_commit, hub_file
 from clipcli.specs import DEFAULT_MODEL, Activation, HubWeights, ModelRequest, ModelSpec
 
 __all__ = [
@@ -191,6 +190,8 @@ def _did_you_mean(names: list[str]) -> str:
 
 def _published_weights(weights: PretrainedTag, request: ModelRequest) -> HubWeights:
     if weights.repository is None or not weights.filename.endswith(".safetensors"):
+        from clipcli.hub import WAY_OUT
+
         raise ModelError(
             f"{weights.name} is published only as a pickle, which can run code when it is opened;"
             f" clipcli reads safetensors. {WAY_OUT}"
@@ -203,11 +204,16 @@ def _commit(repository: str, filename: str, request: ModelRequest) -> str | None
     """What a revision means now: a branch may move between one file and the next."""
     if request.revision is None:
         return None
+    from clipcli.hub import hub_commit
+
     return hub_commit(repository, filename, request.revision, offline=request.offline)
 
 
 def _hub_spec(repository: str, request: ModelRequest) -> ModelSpec:
     """A repository's model: open_clip's own files win over those of transformers."""
+    # The bundled model and prepared ones are spared the import.
+    from clipcli.hub import MissingFileError, hub_file
+
     revision, offline = _commit(repository, CONFIG_FILE, request), request.offline
 
     def fetch(*names: str) -> Path | None:

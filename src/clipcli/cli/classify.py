@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from clipcli.pipeline import PipelineOptions
     from clipcli.previews import Previews
     from clipcli.report import Report
-    from clipcli.runs.output import RunOutput
+    from clipcli.run_output import RunOutput
     from clipcli.sources import ImageRef
 
 _EMBEDDINGS_AT_ONCE = 1024
@@ -183,13 +183,14 @@ def _open_report(
 def _open_run(
     arguments: ClassifyArguments, refs: Iterator[ImageRef], settings: dict[str, Any]
 ) -> RunOutput:
-    from clipcli.runs import open_run
-    from clipcli.runs.output import RunOutput
-    from clipcli.tally import Tally
-
     options = arguments.run_options(settings)
     if options is not None:
+        from clipcli.runs import open_run
+
         return open_run(refs, options)
+    from clipcli.run_output import RunOutput
+    from clipcli.tally import Tally
+
     return RunOutput(results_stream(), refs, Tally(arguments.expect))
 
 

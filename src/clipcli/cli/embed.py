@@ -81,7 +81,7 @@ def _run(arguments: RunArguments, console: Console) -> int:
         refs = arguments.image_refs(stack)
 
         from clipcli.pipeline import encode
-        from clipcli.runs.output import RunOutput
+        from clipcli.run_output import RunOutput
         from clipcli.tally import Tally
 
         engine = open_engine(arguments, spec, console)

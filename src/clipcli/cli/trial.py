@@ -58,7 +58,7 @@ class Trial:
         self, arguments: EvalArguments, console: Console, data: Dataset, models: int
     ) -> None:
         from clipcli.cli.progress import Progress
-        from clipcli.runs.output import RunOutput
+        from clipcli.run_output import RunOutput
         from clipcli.tally import Tally
 
         self.arguments = arguments

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from clipcli.classifier import Result
     from clipcli.cli.arguments import RunArguments
     from clipcli.cli.console import Console
-    from clipcli.runs.output import RunOutput
+    from clipcli.run_output import RunOutput
     from clipcli.sources import ImageRef
     from clipcli.tally import Tally
 

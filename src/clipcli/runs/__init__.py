@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from clipcli.errors import ClipcliWarning, UsageError
+from clipcli.run_output import RunOutput
 from clipcli.runs.lock import Lock, writable
-from clipcli.runs.output import FileOutput, RetryOutput, RunFiles, RunOutput
+from clipcli.runs.output import FileOutput, RetryOutput, RunFiles
 from clipcli.runs.records import EarlierResults
 from clipcli.runs.settings import (
     AS_READY,

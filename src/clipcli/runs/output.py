@@ -15,15 +15,15 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self, TextIO
+from typing import Any
 
 from clipcli.classifier import Result
 from clipcli.errors import FailureCode, InputError
+from clipcli.run_output import RunOutput
 from clipcli.runs.lock import Lock, writable
 from clipcli.runs.records import Line
 from clipcli.runs.settings import SIZES, write_json
 from clipcli.sources import ImageRef
-from clipcli.tally import Tally
 
 _HAS_RESULT = InputError(FailureCode.UNREADABLE, "has its result from an earlier run")
 
@@ -51,43 +51,6 @@ class RunFiles:
 
     def _beside(self, ending: str) -> Path:
         return self.file.with_name(self.file.name + ending)
-
-
-@dataclass
-class RunOutput:
-    """Where a run's results go: here, a stream and nowhere else.
-
-    Attributes:
-        stream: what results are written to.
-        refs: the images that the pipeline shall run.
-        tally: counts of all results; the caller adds those that `new` gives it.
-        kept: how many of them are an earlier run's.
-    """
-
-    stream: TextIO
-    refs: Iterator[ImageRef]
-    tally: Tally
-    kept: int = 0
-
-    def new(self, results: Iterable[Result]) -> Iterator[Result]:
-        """Of the pipeline's results those of this run, to be written and counted, as they come."""
-        yield from results
-
-    def finish(self) -> None:
-        """Put the file in place: the run is at its end.
-
-        Raises:
-            OSError: the disk is full or gone; what is written stays where it is.
-        """
-
-    def close(self) -> None:
-        """Let go of all files; without `finish`, a later run can go on with what is written."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self.close()
 
 
 @dataclass(kw_only=True)

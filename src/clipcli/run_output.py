@@ -1,0 +1,49 @@
+"""Where a run's results go: here, a stream; `runs/` knows files that outlive a kill."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self, TextIO
+
+if TYPE_CHECKING:
+    from clipcli.classifier import Result
+    from clipcli.sources import ImageRef
+    from clipcli.tally import Tally
+
+
+@dataclass
+class RunOutput:
+    """Where a run's results go: here, a stream and nowhere else.
+
+    Attributes:
+        stream: what results are written to.
+        refs: the images that the pipeline shall run.
+        tally: counts of all results; the caller adds those that `new` gives it.
+        kept: how many of them are an earlier run's.
+    """
+
+    stream: TextIO
+    refs: Iterator[ImageRef]
+    tally: Tally
+    kept: int = 0
+
+    def new(self, results: Iterable[Result]) -> Iterator[Result]:
+        """Of the pipeline's results those of this run, to be written and counted, as they come."""
+        yield from results
+
+    def finish(self) -> None:
+        """Put the file in place: the run is at its end.
+
+        Raises:
+            OSError: the disk is full or gone; what is written stays where it is.
+        """
+
+    def close(self) -> None:
+        """Let go of all files; without `finish`, a later run can go on with what is written."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
