@@ -197,3 +197,15 @@ def test_a_folder_without_classes_is_refused(tmp_path: Path) -> None:
 def test_data_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"cannot read .*gone \(No such file or directory\)"):
         read_dataset(str(tmp_path / "gone"))
+
+
+def test_a_row_that_names_a_folder_says_what_to_name_instead(written, tmp_path: Path) -> None:
+    (tmp_path / "holiday").mkdir()
+
+    (ref,) = written("path,label\nholiday,cat\n").refs
+
+    assert isinstance(ref.source, InputError)
+    assert (ref.source.code, ref.source.message) == (
+        FailureCode.IS_A_FOLDER,
+        "a folder: name an image in it",
+    )

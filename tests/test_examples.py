@@ -15,6 +15,7 @@ EXAMPLES = ROOT / "examples"
 EXPECTED = {
     "one_picture.sh": "photos/chelsea.png\ta photo of a cat\t",
     "many_pictures.sh": f"{EXAMPLES}/photos/chelsea.png\n",
+    "resumable_run.sh": "3 results in ",
     "ci_smoke_test.sh": "photos/rocket.jpg\trocket\t",
     "python_surface.py": "chelsea.png: cat (",
 }

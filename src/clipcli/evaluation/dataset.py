@@ -180,7 +180,9 @@ def _headed_columns(cells: Sequence[str]) -> tuple[int, int] | None:
 def _check_first_row(cells: Sequence[str], folder: str, place: str) -> None:
     """See that a first row without known headings is an image's: others would be a class each."""
     path = cells[0]
-    is_named = is_url(path) or os.path.splitext(path)[1] or os.path.exists(_joined(folder, path))
+    is_named = (
+        is_url(path) or os.path.splitext(path)[1] or os.path.exists(os.path.join(folder, path))
+    )
     if not is_named:
         raise UsageError(f"{place}: {path!r} names no image: head the columns with path and label")
 
@@ -197,12 +199,12 @@ def _labelled(cells: Sequence[str], columns: tuple[int, int], place: str) -> tup
 def _ref(path: str, folder: str) -> ImageRef:
     if is_url(path):
         return ImageRef(0, public_name(path), Url(path))
-    joined = _joined(folder, path)
+    joined = os.path.join(folder, path)
+    if os.path.isdir(joined):
+        return ImageRef(
+            0, joined, InputError(FailureCode.IS_A_FOLDER, "a folder: name an image in it")
+        )
     return ImageRef(0, joined, Path(joined))
-
-
-def _joined(folder: str, path: str) -> str:
-    return os.path.join(folder, path)
 
 
 def _warn(text: str) -> None:

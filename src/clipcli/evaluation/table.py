@@ -82,10 +82,14 @@ def _overview(row: Row, images: Dataset, options: TableOptions) -> list[str]:
     figures.append(["calibration error (ECE)", _number(evaluation.calibration_error), "-"])
     what = (
         f"{_shown(contender.model.name)}, prompts {_shown(contender.prompts)}:"
-        f" {evaluation.images:,} images of {len(images.classes):,} classes,"
-        f" {len(evaluation.labels):,} labels"
+        f" {_count(evaluation.images, 'image', 'images')}"
+        f" of {_count(len(images.classes), 'class', 'classes')}, {len(evaluation.labels):,} labels"
     )
     return [what, *_aligned(("", "", "95 % interval"), figures, "lrl", options)]
+
+
+def _count(number: int, one: str, more: str) -> str:
+    return f"{number:,} {one if number == 1 else more}"
 
 
 def _classes(evaluation: Evaluation, options: TableOptions) -> list[str]:

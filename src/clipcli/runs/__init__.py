@@ -183,16 +183,21 @@ def _earlier(options: RunOptions) -> tuple[EarlierResults, dict[str, Any]]:
     way_out = f"delete {source} to start over" if from_part else f"leave {options.mode} out"
     if problem is not None:
         raise UsageError(f"{source} {problem}, or {way_out}")
-    if moved := moved_digits(settings, options.settings):
+    _note_going_on(source, settings, options.settings)
+    return EarlierResults(source, way_out), settings
+
+
+def _note_going_on(source: Path, settings: dict[str, Any], now: Settings) -> None:
+    """Keep the new run's provenance beside the earlier one's, and warn where it tells in digits."""
+    if moved := moved_digits(settings, now):
         warnings.warn(
             f"{source} was begun with another {'; '.join(moved)}: the last digits of its numbers"
             " may differ from those to come",
             ClipcliWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
-    if PROVENANCE in options.settings:
-        settings[RESUMED] = [*settings.get(RESUMED, []), options.settings[PROVENANCE]]
-    return EarlierResults(source, way_out), settings
+    if PROVENANCE in now:
+        settings[RESUMED] = [*settings.get(RESUMED, []), now[PROVENANCE]]
 
 
 def _recorded(file: Path) -> tuple[dict[str, Any], str | None]:
