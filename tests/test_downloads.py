@@ -101,7 +101,7 @@ def test_a_run_with_wrong_bytes_ends_before_a_model_is_loaded(hub, clipcli, phot
     run = clipcli(*arguments, env=environment(hub.url, tmp_path))
     assert (run.returncode, run.stdout) == (5, b"")
     wrong = "what was downloaded does not have the sha256 that it should have"
-    _hint, warning, error = run.stderr.decode().splitlines()
+    warning, error = run.stderr.decode().splitlines()
     assert warning == f"clipcli: warning: org/name: {weights}: {wrong}; trying again"
     url = f"{hub.url}/org/name/resolve/main/{weights}"
     assert error.startswith(f"clipcli: cannot get the model: {url}: {wrong}. Give the weights")
