@@ -289,3 +289,15 @@ def test_downloads_go_on_at_once_beside_files() -> None:
         results = classify(refs(*urls, grey_png(90)), engine, build_head(engine, LABELS), options)
 
         assert {result.answer for result in results} == {"12345"}
+
+
+def test_whole_blocks_are_the_same_whatever_lulls_there_are() -> None:
+    images = refs(*(grey_png(20 * level) for level in range(11)))
+    with_lulls = [item for image in images for item in (image, Signal.LULL)]
+    shapes = []
+    for stream in (images, with_lulls):
+        engine = FakeEngine()
+        run(stream, engine, batch_size=4, whole_blocks=True)
+        shapes.append(engine.batches)
+
+    assert shapes == [[4, 4, 3], [4, 4, 3]]

@@ -43,6 +43,8 @@ class PipelineOptions:
             whatever is ready together.
         isolate_seconds: decode in processes of their own, each image within so many seconds;
             None decodes in this process.
+        whole_blocks: nothing is given in a lull. The shape of the last block, and with it the last
+            digits of its numbers, then do not depend on how fast the images came.
         stop: set when no more shall be begun; what waits for a thread is then forgotten.
         thumbnails: takes the thumbnail, a JPEG, of the image at a position in the input, whenever
             one has been decoded, in whatever thread; None makes none. An image that comes open
@@ -56,6 +58,7 @@ class PipelineOptions:
     scores: ScoreOptions = field(default_factory=ScoreOptions)
     ordered: bool = True
     isolate_seconds: float | None = None
+    whole_blocks: bool = False
     stop: threading.Event = field(default_factory=threading.Event)
     thumbnails: Callable[[int, bytes], None] | None = None
 
@@ -133,6 +136,7 @@ def encode(
         options: how.
     """
     size = options.batch_size
+    in_a_lull = _BLOCKS_AHEAD * (not options.whole_blocks)
     begun = 0  # images of the current block that have been given already
 
     def given(images: Sequence[Decoded], *, is_last: bool = False) -> Block:
@@ -153,7 +157,7 @@ def encode(
                 if len(ahead) < _BLOCKS_AHEAD * size:
                     continue
             # Everything in a lull, else one block.
-            for _ in range(1 if isinstance(ref, ImageRef) else _BLOCKS_AHEAD):
+            for _ in range(1 if isinstance(ref, ImageRef) else in_a_lull):
                 if images := ahead.take(size - begun):
                     yield given(images)
         while images := ahead.take(size - begun):

@@ -99,6 +99,11 @@ class RunArguments:
             raise UsageError("standard input can be read only once: as one image or as one list")
 
     @property
+    def wants_whole_blocks(self) -> bool:
+        """Whether the last digits must not depend on how fast the images come."""
+        return False
+
+    @property
     def error_limit(self) -> int | None:
         """Failures after which the run ends."""
         return 1 if self.fail_fast else self.max_errors
@@ -158,6 +163,7 @@ class RunArguments:
             scores or ScoreOptions(),
             ordered=not self.unordered,
             isolate_seconds=seconds if self.isolate else None,
+            whole_blocks=self.wants_whole_blocks,
             stop=stop or threading.Event(),
         )
 

@@ -111,6 +111,11 @@ class ClassifyArguments(LabelArguments):
         mode = Mode.RETRY if self.retry_failed else Mode.RESUME if self.resume else Mode.NEW
         return RunOptions(Path(self.output), settings, self.batch_size, mode, self.expect)
 
+    @property
+    def wants_whole_blocks(self) -> bool:
+        """In a file: it is read later, and `--resume` promises the same bytes each time."""
+        return self.output is not None
+
     def way_on(self) -> str:
         """How a run that is cut goes on, for the user; empty where it cannot."""
         if self.output is None:
