@@ -14,9 +14,8 @@ import numpy as np
 from clipcli.errors import ClipcliWarning
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from clipcli.arrays import Float32
 
-    Float32 = NDArray[np.float32]
 
 _BUSY_SECONDS = 5.0
 _LOOKED_UP_AT_ONCE = 500  # SQLite allows 999 parameters in its oldest builds

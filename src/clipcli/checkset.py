@@ -5,8 +5,8 @@ from __future__ import annotations
 from importlib import resources
 
 import numpy as np
-from numpy.typing import NDArray
 
+from clipcli.arrays import Float32
 from clipcli.images import ImageOptions, PreprocessConfig, open_image, preprocess
 from clipcli.labels import collect_labels, collect_templates
 
@@ -15,7 +15,7 @@ _CROPS_A_SIDE = 4
 _PROMPTS = 80
 
 
-def check_images(config: PreprocessConfig) -> NDArray[np.float32]:
+def check_images(config: PreprocessConfig) -> Float32:
     """Three photos in 16 overlapping crops each, preprocessed: shape (48, 3, height, width)."""
     options = ImageOptions()
     pixels = []

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from clipcli.arrays import Float32, Float64
 from clipcli.errors import ClipcliWarning, FailureCode, InputError, UsageError
 from clipcli.labels import LabelSet
 
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from clipcli.models import Activation
     from clipcli.sources import ImageRef
 
-Float32 = NDArray[np.float32]
-Float64 = NDArray[np.float64]
 
 _PROMPTS_AT_ONCE = 64
 _PROMPTS_IN_MEMORY = 4096

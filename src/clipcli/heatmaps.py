@@ -10,15 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from clipcli.arrays import Float64
 from clipcli.errors import ClipcliWarning
 from clipcli.explanation import Explanation, HeatMap
 from clipcli.explanation.views import View, on_picture
 from clipcli.printable import printable
 
-Float64 = NDArray[np.float64]
 Color = tuple[int, int, int]
 
 FIGURE_FILE = "explanation.png"

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from clipcli.arrays import Float32
 from clipcli.errors import FailureCode, InputError, UsageError
 from clipcli.formats import EXTRA_FORMATS, allowed_formats, damaged, explain_unreadable
 from clipcli.preprocessing import (
-    Float32,
     PreprocessConfig,
     fit,
     normalised,
@@ -25,7 +25,6 @@ from clipcli.preprocessing import (
 __all__ = [
     "DEFAULT_MAX_BYTES",
     "DEFAULT_MAX_PIXELS",
-    "Float32",
     "ImageOptions",
     "PreprocessConfig",
     "decode",

@@ -16,8 +16,9 @@ from typing import IO
 
 import numpy as np
 
+from clipcli.arrays import Float32
 from clipcli.errors import ClipcliError, FailureCode, InputError
-from clipcli.images import Float32, ImageOptions, PreprocessConfig
+from clipcli.images import ImageOptions, PreprocessConfig
 from clipcli.thumbnails import MAX_BYTES
 from clipcli.worker import FAILURE, LENGTH_BYTES, MAX_FAILURE_BYTES, PIXELS, READY
 

@@ -13,9 +13,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
+from clipcli.arrays import Float32
 from clipcli.errors import InputError
 from clipcli.files import read_file, read_stream
 from clipcli.images import PreprocessConfig, decode, load_image, preprocess
@@ -26,7 +24,6 @@ if TYPE_CHECKING:
     from clipcli.isolation import DecoderPool
     from clipcli.pipeline import PipelineOptions
 
-Float32 = NDArray[np.float32]
 
 # A signal that comes at the very moment in which a wait begins is heeded only when the wait ends,
 # and a wait for a slow server is long.

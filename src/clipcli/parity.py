@@ -6,8 +6,8 @@ import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from clipcli.arrays import Float32
 from clipcli.checkset import check_images, check_prompts
 from clipcli.classifier import encode_prompts
 from clipcli.errors import ClipcliWarning, ModelError
@@ -15,7 +15,6 @@ from clipcli.errors import ClipcliWarning, ModelError
 if TYPE_CHECKING:
     from clipcli.engines.base import Engine
 
-Float32 = NDArray[np.float32]
 
 # A hundred times what rounding makes of it, and far below what changes a probability's third digit.
 _LARGEST_DIFFERENCE = 1e-4  # of fp32 embeddings' components

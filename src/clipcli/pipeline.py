@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from clipcli.arrays import Float32
 from clipcli.classifier import Failure, Result, ScoreOptions, ZeroShotHead
 from clipcli.cpu import available_cpus
 from clipcli.errors import InputError
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from clipcli.engines.base import Engine
     from clipcli.fetch import FetchOptions
 
-Float32 = NDArray[np.float32]
 
 # One block for the engine, and two to be decoded while it works: with one, the threads would
 # idle while the block's last image is waited for.

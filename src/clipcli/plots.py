@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from clipcli.arrays import Float64
 from clipcli.errors import ClipcliWarning, UsageError
 from clipcli.printable import printable, shortened
 
@@ -156,7 +157,7 @@ def _draw_lines(axes: Axes, count: int) -> None:
     axes.tick_params(which="minor", length=0)
 
 
-def _write_counts(axes: Axes, counts: NDArray[np.int64], shares: NDArray[np.float64]) -> None:
+def _write_counts(axes: Axes, counts: NDArray[np.int64], shares: Float64) -> None:
     for row, column in np.argwhere(counts).tolist():
         color = "white" if shares[row, column] > 0.5 else "black"
         text = f"{counts[row, column]:,}"

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
+from clipcli.arrays import Float32
 from clipcli.errors import FailureCode, InputError, ModelError
 from clipcli.formats import damaged
 
-Float32 = NDArray[np.float32]
 ResizeMode = Literal["shortest", "longest", "squash"]
 
 # OpenAI's own data set, as in the preprocessing of openai/CLIP.

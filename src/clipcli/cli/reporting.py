@@ -13,7 +13,7 @@ from clipcli.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from clipcli.embeddings.base import Float32
+    from clipcli.arrays import Float32
     from clipcli.images import PreprocessConfig
     from clipcli.pipeline import PipelineOptions
     from clipcli.report import Report

@@ -13,9 +13,7 @@ from clipcli.cli.reporting import open_report, with_pictures
 from clipcli.cli.settings import run_settings
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
+    from clipcli.arrays import Float32
     from clipcli.classifier import Failure, ZeroShotHead
     from clipcli.cli.console import Console
     from clipcli.cli.eval_arguments import EvalArguments
@@ -41,7 +39,7 @@ class Tried:
 
     info: ModelInfo
     heads: list[ZeroShotHead]
-    embeddings: NDArray[np.float32]
+    embeddings: Float32
 
 
 class Trial:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from clipcli.arrays import Float32
 from clipcli.embeddings.description import Description
 from clipcli.errors import ClipcliError, UsageError
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from clipcli.engines.base import ModelInfo
     from clipcli.sources import ImageRef
 
-Float32 = NDArray[np.float32]
 
 MAX_NAME_BYTES = 1 << 20
 """Longer ones are in no file system; a hostile file must not fill the memory with them."""

@@ -26,9 +26,9 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from clipcli.arrays import Float32
 from clipcli.embeddings.base import (
     MAX_NAME_BYTES,
-    Float32,
     PartFile,
     check_rows,
     reading,

@@ -18,8 +18,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from clipcli.arrays import Float32
 from clipcli.embeddings.base import (
-    Float32,
     PartFile,
     check_rows,
     reading,

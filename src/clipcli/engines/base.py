@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from clipcli.arrays import Float32
     from clipcli.images import PreprocessConfig
     from clipcli.models import Activation
     from clipcli.tokenizer import Tokens
@@ -129,11 +130,11 @@ class Engine(Protocol):
         """Token ids of prompts, cut and padded to the model's context length."""
         ...
 
-    def encode_images(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    def encode_images(self, pixels: Float32) -> Float32:
         """Embed preprocessed pixels: (n, 3, height, width) to (n, embed_dim), unit rows."""
         ...
 
-    def encode_tokens(self, tokens: NDArray[np.int64]) -> NDArray[np.float32]:
+    def encode_tokens(self, tokens: NDArray[np.int64]) -> Float32:
         """Embed token ids: (n, length) to (n, embed_dim), unit rows.
 
         The length is the model's context, or less where `info.short_context` is true.

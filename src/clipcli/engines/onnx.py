@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from clipcli.arrays import Float32
 from clipcli.bundles import IMAGE_GRAPH, TEXT_GRAPH, TOKENIZER_FILE, Bundle
 from clipcli.cpu import available_cpus
 from clipcli.engines.base import EngineOptions, ModelInfo
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from clipcli.hub_tokenizer import HubTokenizer
     from clipcli.tokenizer import ClipTokenizer, Tokens
 
-Float32 = NDArray[np.float32]
 
 _PROVIDERS = ["CPUExecutionProvider"]
 _HANDFUL = 8

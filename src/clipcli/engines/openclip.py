@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from open_clip.model import convert_to_custom_text_state_dict
 from torch.overrides import TorchFunctionMode
 
+from clipcli.arrays import Float32
 from clipcli.checkpoints import OPENAI_SETTINGS, StateDict, difference, read_checkpoint
 from clipcli.configurations import CONFIG_FILE
 from clipcli.cpu import available_cpus
@@ -68,7 +69,7 @@ class OpenClipEngine:
         """Token ids of prompts, cut and padded to the model's context length."""
         return self.tokenizer(prompts)
 
-    def encode_images(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    def encode_images(self, pixels: Float32) -> Float32:
         """Embed preprocessed pixels: (n, 3, height, width) to (n, embed_dim), unit rows.
 
         Raises:
@@ -77,14 +78,12 @@ class OpenClipEngine:
         batch = torch.from_numpy(pixels).to(self._device, self._dtype)
         return self._embed(self._model.encode_image, batch)
 
-    def encode_tokens(self, tokens: NDArray[np.int64]) -> NDArray[np.float32]:
+    def encode_tokens(self, tokens: NDArray[np.int64]) -> Float32:
         """Embed token ids: (n, length) to (n, embed_dim), unit rows."""
         ids = torch.from_numpy(tokens).to(self._device)
         return self._embed(lambda ids: _encode_text(self._model, ids), ids)
 
-    def gradient_maps(
-        self, pixels: NDArray[np.float32], directions: NDArray[np.float32]
-    ) -> NDArray[np.float32]:
+    def gradient_maps(self, pixels: Float32, directions: Float32) -> Float32:
         """Where one image's scores come from, as `engines.gradients` finds it.
 
         Args:
@@ -101,7 +100,7 @@ class OpenClipEngine:
 
         image = torch.from_numpy(pixels[None]).to(self._device, self._dtype)
         rows = torch.from_numpy(directions).to(self._device)
-        maps: NDArray[np.float32] = gradient_maps(self._model, image, rows).cpu().numpy()
+        maps: Float32 = gradient_maps(self._model, image, rows).cpu().numpy()
         return maps
 
     def image_tower(self) -> torch.nn.Module:
@@ -136,14 +135,14 @@ class OpenClipEngine:
 
     def _embed(
         self, encode: Callable[[torch.Tensor], torch.Tensor], batch: torch.Tensor
-    ) -> NDArray[np.float32]:
+    ) -> Float32:
         try:
             with torch.inference_mode():
                 embeddings = torch.nn.functional.normalize(encode(batch).float(), dim=-1)
         except torch.OutOfMemoryError as error:
             message = f"not enough memory on {self._device} for {len(batch)} at once"
             raise UsageError(f"{message}: use a smaller --batch-size") from error
-        array: NDArray[np.float32] = embeddings.cpu().numpy()
+        array: Float32 = embeddings.cpu().numpy()
         return array
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from clipcli.arrays import Float32, Float64
+
 if TYPE_CHECKING:
     from clipcli.classifier import ZeroShotHead
 
@@ -29,7 +31,7 @@ class Answers:
     truth: NDArray[np.int64]
     predicted: NDArray[np.int64]
     ranks: NDArray[np.int64]
-    confidence: NDArray[np.float64]
+    confidence: Float64
 
     @property
     def correct(self) -> NDArray[np.bool_]:
@@ -43,8 +45,8 @@ class Answers:
 
 
 def answer(
-    head: ZeroShotHead, embeddings: NDArray[np.float32], truth: NDArray[np.int64]
-) -> tuple[Answers, NDArray[np.float32]]:
+    head: ZeroShotHead, embeddings: Float32, truth: NDArray[np.int64]
+) -> tuple[Answers, Float32]:
     """Score images.
 
     Args:
@@ -69,7 +71,7 @@ def answer(
     return Answers(truth, predicted, ranks, confidence), logits
 
 
-def _ranks(cosines: NDArray[np.float64], truth: NDArray[np.int64]) -> NDArray[np.int64]:
+def _ranks(cosines: Float64, truth: NDArray[np.int64]) -> NDArray[np.int64]:
     own = np.take_along_axis(cosines, truth[:, None], axis=1)
     # Of equal labels the one named first is the better one, as `classify` shows them.
     is_earlier = np.arange(cosines.shape[1]) < truth[:, None]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from clipcli.arrays import Float32, Float64
 from clipcli.classifier import sigmoid, softmax
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class Temperature:
 
 
 def reliability_curve(
-    confidence: NDArray[np.float64], correct: NDArray[np.bool_], bins: int = BINS
+    confidence: Float64, correct: NDArray[np.bool_], bins: int = BINS
 ) -> tuple[Bin, ...]:
     """Accuracy by confidence, in bins of equal width that are open below and closed above.
 
@@ -100,7 +101,7 @@ def expected_calibration_error(curve: Sequence[Bin]) -> float:
 
 
 def fit_temperature(
-    logits: NDArray[np.float32], answers: Answers, activation: Activation
+    logits: Float32, answers: Answers, activation: Activation
 ) -> Temperature | None:
     """Find the temperature at which the true labels are likeliest.
 
@@ -131,7 +132,7 @@ def fit_temperature(
 
 
 def negative_log_likelihood(
-    logits: NDArray[np.float32],
+    logits: Float32,
     truth: NDArray[np.int64],
     activation: Activation,
     temperature: float,
@@ -156,9 +157,7 @@ def negative_log_likelihood(
     return total / len(logits)
 
 
-def _confidence(
-    logits: NDArray[np.float32], activation: Activation, temperature: float
-) -> NDArray[np.float64]:
+def _confidence(logits: Float32, activation: Activation, temperature: float) -> Float64:
     """The best label's probability at a temperature, shape (n,)."""
     shares = sigmoid if activation == "sigmoid" else softmax
     parts = [

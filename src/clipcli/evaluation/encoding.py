@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from clipcli.arrays import Float32
 from clipcli.embeddings import unit_rows
 from clipcli.errors import FailureCode, InputError
 from clipcli.pipeline import encode
@@ -28,7 +28,7 @@ class Encoded:
         failures: why an image has no embedding, by its place among the n.
     """
 
-    embeddings: NDArray[np.float32]
+    embeddings: Float32
     failures: Mapping[int, InputError]
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from clipcli.arrays import Float32
 from clipcli.evaluation.answers import Answers, answer
 from clipcli.evaluation.calibration import (
     Bin,
@@ -77,7 +78,7 @@ class Evaluation:
 
 def evaluate(
     head: ZeroShotHead,
-    embeddings: NDArray[np.float32],
+    embeddings: Float32,
     truth: NDArray[np.int64],
     precisions: Sequence[float] = (DEFAULT_PRECISION,),
 ) -> Evaluation:

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from clipcli.arrays import Float64
+
 LEVEL = 0.95
 DRAWS = 2000
 SEED = 0
@@ -32,15 +34,13 @@ class Interval:
     high: float
 
 
-def interval(figures: NDArray[np.float64]) -> Interval:
+def interval(figures: Float64) -> Interval:
     """The middle 95 % of a figure's values over all draws, shape (draws,)."""
     low, high = np.quantile(figures, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(float(low), float(high))
 
 
-def drawn_means(
-    values: NDArray[np.bool_] | NDArray[np.float64], draws: int = DRAWS
-) -> NDArray[np.float64]:
+def drawn_means(values: NDArray[np.bool_] | Float64, draws: int = DRAWS) -> Float64:
     """Means over images, for each draw.
 
     Args:
@@ -58,7 +58,7 @@ def drawn_means(
 
 def drawn_class_means(
     values: NDArray[np.bool_], classes: NDArray[np.int64], draws: int = DRAWS
-) -> NDArray[np.float64] | None:
+) -> Float64 | None:
     """Means over images of each class, averaged over classes, for each draw.
 
     Args:
@@ -84,7 +84,7 @@ def drawn_class_means(
     return np.concatenate(parts)
 
 
-def _counts(images: int, draws: int) -> Iterator[NDArray[np.float64]]:
+def _counts(images: int, draws: int) -> Iterator[Float64]:
     """How often each image is drawn: shape (draws, images), a part of the draws at a time."""
     random = np.random.default_rng(SEED)
     at_once = max(1, _NUMBERS_AT_ONCE // images)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
+from clipcli.arrays import Float32
 
 if TYPE_CHECKING:
     from clipcli.classifier import Failure, Result, ScoreOptions, ZeroShotHead
@@ -19,7 +18,7 @@ def judgements(
     data: Dataset,
     failures: Mapping[int, Failure],
     head: ZeroShotHead,
-    embeddings: NDArray[np.float32],
+    embeddings: Float32,
     options: ScoreOptions,
 ) -> Iterator[tuple[Result, str]]:
     """Go through a data set's images, in their order.

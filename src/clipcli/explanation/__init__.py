@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
+from clipcli.arrays import Float32, Float64
 from clipcli.classifier import Failure, Prediction, ScoreOptions, ZeroShotHead
 from clipcli.errors import InputError, UsageError
 from clipcli.explanation.occlusion import occlusion_maps
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from clipcli.engines.base import Engine
     from clipcli.fetch import FetchOptions
 
-Float32 = NDArray[np.float32]
-Float64 = NDArray[np.float64]
 Method = Literal["occlusion", "gradient"]
 
 

@@ -7,13 +7,12 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+
+from clipcli.arrays import Float32, Float64
 
 if TYPE_CHECKING:
     from clipcli.engines.base import Engine
 
-Float32 = NDArray[np.float32]
-Float64 = NDArray[np.float64]
 
 # A patch must hide a thing, not a part of it, or the model still knows it by the rest. Of patches
 # of a tenth, 0.3 and half of a side, on pictures made of two photos, 0.3 missed no half.

@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
+from clipcli.arrays import Float64
 from clipcli.preprocessing import PreprocessConfig, resized_size
-
-Float64 = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
