@@ -12,8 +12,7 @@ if TYPE_CHECKING:
     from clipcli.classifier import Failure, LabelScore, Prediction
     from clipcli.errors import ClipcliError
     from clipcli.specs import ModelRequest
-
-__version__ = "0.1.0"
+    from clipcli.version import __version__
 
 __all__ = [
     "Classifier",

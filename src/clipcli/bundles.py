@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from clipcli.assets import asset
 from clipcli.catalogue import DEFAULT_WEIGHTS_FILE
 from clipcli.configurations import MANIFEST_FILE
 from clipcli.errors import ModelError
@@ -28,8 +29,7 @@ IMAGE_GRAPH = "image.onnx"
 TEXT_GRAPH = "text.onnx"
 TOKENIZER_FILE = "tokenizer.json"
 
-_PACKAGE = Path(__file__).parent
-_BUNDLED_WEIGHTS = _PACKAGE / "assets" / BUNDLED_MODEL / DEFAULT_WEIGHTS_FILE
+_BUNDLED_WEIGHTS = asset(BUNDLED_MODEL, DEFAULT_WEIGHTS_FILE)
 _GRAPHS_AND_TOKENIZER = {IMAGE_GRAPH, TEXT_GRAPH, TOKENIZER_FILE}
 _LONGEST_SLUG = 80
 _NODE = re.sub(r"[^A-Za-z0-9-]+", "_", platform.node())[:40]
@@ -45,7 +45,7 @@ class Bundle:
     @property
     def is_bundled(self) -> bool:
         """Whether it came with clipcli; its installer took care of it."""
-        return self.folder.is_relative_to(_PACKAGE)
+        return self.folder.is_relative_to(asset())
 
     @property
     def size(self) -> int:

@@ -12,6 +12,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
+from clipcli.assets import asset
+
 QUICK_GELU_SUFFIX = "-quickgelu"
 DEFAULT_WEIGHTS_FILE = "open_clip_model.safetensors"
 
@@ -190,15 +192,15 @@ def _pretrained_tag(architecture: str, tag: str, entry: Mapping[str, Any]) -> Pr
 
 @cache
 def _registry() -> Mapping[str, Mapping[str, Mapping[str, Any]]]:
-    registry: dict[str, dict[str, dict[str, Any]]] = _asset("pretrained.json")
+    registry: dict[str, dict[str, dict[str, Any]]] = _read("pretrained.json")
     return registry
 
 
 @cache
 def _figures() -> Mapping[str, Mapping[str, Any]]:
-    figures: dict[str, dict[str, Any]] = _asset("figures.json")
+    figures: dict[str, dict[str, Any]] = _read("figures.json")
     return figures
 
 
-def _asset(name: str) -> Any:  # noqa: ANN401
-    return json.loads((Path(__file__).with_name("assets") / name).read_text(encoding="utf-8"))
+def _read(name: str) -> Any:  # noqa: ANN401
+    return json.loads(asset(name).read_text(encoding="utf-8"))

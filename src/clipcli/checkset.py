@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from importlib import resources
-
 import numpy as np
 
 from clipcli.arrays import Float32
+from clipcli.assets import asset, preset
 from clipcli.images import ImageOptions, PreprocessConfig, open_image, preprocess
-from clipcli.labels import collect_labels, collect_templates
 
 _PHOTOS = ("chelsea", "coffee", "rocket")
 _CROPS_A_SIDE = 4
@@ -20,8 +18,7 @@ def check_images(config: PreprocessConfig) -> Float32:
     options = ImageOptions()
     pixels = []
     for name in _PHOTOS:
-        file = resources.files("clipcli").joinpath("assets", "check", f"{name}.jpg")
-        photo = open_image(file.read_bytes(), options)
+        photo = open_image(asset("check", f"{name}.jpg").read_bytes(), options)
         # Crops of one photo are near each other: a harder test of the order than other photos.
         # Half the photo's size, moved in even steps over the whole of it.
         width, height = photo.width // 2, photo.height // 2
@@ -36,8 +33,7 @@ def check_images(config: PreprocessConfig) -> Float32:
 
 def check_prompts() -> list[str]:
     """80 prompts: each of OpenAI's 80 templates with another ImageNet label."""
-    labels = collect_labels([], ["imagenet"])
-    templates = collect_templates(["openai80"])
+    labels, templates = preset("labels", "imagenet"), preset("templates", "openai80")
     step = len(labels) // _PROMPTS
     return [
         template.replace("{}", labels[position * step])

@@ -16,7 +16,6 @@ from typing import Any
 import onnx
 import torch
 
-from clipcli import __version__
 from clipcli.bundles import (
     IMAGE_GRAPH,
     TEXT_GRAPH,
@@ -40,6 +39,7 @@ from clipcli.models import ModelSpec
 from clipcli.parity import check_parity
 from clipcli.runtime import onnxruntime
 from clipcli.tokenizer import ClipTokenizer, write_tokenizer_file
+from clipcli.version import __version__
 
 _INLINE_BYTES = 1024  # smaller tensors stay in the graph's own file
 _MOST_AT_ONCE = 1 << 16

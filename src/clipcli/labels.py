@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from clipcli.assets import preset
 from clipcli.errors import UsageError
 
 UNKNOWN = "unknown"
@@ -81,7 +82,7 @@ def collect_labels(inline: Iterable[str], files: Iterable[str]) -> tuple[str, ..
     """
     names = list(inline)
     for file in files:
-        names += _preset("labels", file) if file in LABEL_PRESETS else _label_file(file)
+        names += preset("labels", file) if file in LABEL_PRESETS else _label_file(file)
     return tuple(names)
 
 
@@ -89,7 +90,7 @@ def collect_templates(templates: Sequence[str]) -> tuple[str, ...]:
     """Templates as given, built-in sets replaced by what they hold; by default the label alone."""
     found: list[str] = []
     for template in templates:
-        found += _preset("templates", template) if template in TEMPLATE_SETS else [template]
+        found += preset("templates", template) if template in TEMPLATE_SETS else [template]
     return tuple(found) or (VERBATIM,)
 
 
@@ -99,11 +100,6 @@ def _is_text(name: str) -> bool:
     except UnicodeEncodeError:  # undecodable bytes of the command line, as lone surrogates
         return False
     return True
-
-
-def _preset(kind: str, name: str) -> list[str]:
-    file = Path(__file__).parent / "assets" / kind / f"{name}.txt"
-    return file.read_text(encoding="utf-8").splitlines()
 
 
 def _label_file(name: str) -> list[str]:

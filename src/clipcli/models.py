@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from clipcli import catalogue, transformers_folder
+from clipcli.assets import asset
 from clipcli.catalogue import QUICK_GELU_SUFFIX, PretrainedTag
 from clipcli.configurations import (
     CONFIG_FILE,
@@ -87,7 +88,7 @@ def _resolve_name(request: ModelRequest) -> ModelSpec:
     architecture, _, tag = name.partition(":")
     architecture = architecture.replace("/", "-")
     if name == BUNDLED_MODEL:
-        spec = _folder_spec(BUNDLED_MODEL, Path(__file__).parent / "assets" / BUNDLED_MODEL)
+        spec = _folder_spec(BUNDLED_MODEL, asset(BUNDLED_MODEL))
     elif name.startswith(HUB_PREFIX):
         spec = _hub_spec(name.removeprefix(HUB_PREFIX), request)
     # Before folders: a script's model must not change because a folder of its name appears.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterable
 
-from clipcli import __version__
+from clipcli.version import __version__
 
 # Decoding and resizing, splitting and encoding of texts, the towers, what runs them.
 _LIBRARIES = (

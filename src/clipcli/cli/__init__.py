@@ -12,12 +12,12 @@ from typing import NoReturn
 import click
 from click.shell_completion import shell_complete
 
-from clipcli import __version__
 from clipcli.cli.completion import COMPLETE_VARIABLE
 from clipcli.cli.console import Console
 from clipcli.cli.group import DefaultCommandGroup, LazyCommand
 from clipcli.cli.interruption import Terminated, terminate
 from clipcli.errors import DISK_FULL, ClipcliError, ModelError, UsageError
+from clipcli.version import __version__
 
 
 class ExitCode(IntEnum):

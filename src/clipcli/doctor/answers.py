@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from clipcli.assets import asset
 from clipcli.labels import LabelSet
 
 if TYPE_CHECKING:
     from clipcli.engines.base import Engine
 
-_ASSETS = Path(__file__).parents[1] / "assets"
-CHECK_PHOTOS = _ASSETS / "check"
+CHECK_PHOTOS = asset("check")
 """Where the bundled model's images are."""
 
 # Some were published from half precision, whose steps between 16 and 32 are 1/64.
@@ -51,7 +51,7 @@ class KnownAnswer:
 
 def known_answers() -> list[KnownAnswer]:
     """All that are on record: clipcli's own of the bundled model, and published ones."""
-    records = json.loads((_ASSETS / "known_answers.json").read_text(encoding="utf-8"))
+    records = json.loads(asset("known_answers.json").read_text(encoding="utf-8"))
     sequences = ("labels", "best", "probabilities", "logits")
     return [
         KnownAnswer(**{**record, **{name: tuple(record.get(name, ())) for name in sequences}})

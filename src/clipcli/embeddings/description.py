@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from clipcli import __version__
+from clipcli.version import __version__
 
 if TYPE_CHECKING:
     from clipcli.engines.base import ModelInfo
