@@ -30,17 +30,19 @@ from benchmarks.text_matrix import (
     ratio_to,
 )
 from clipcli.bundles import IMAGE_GRAPH, find_bundle
-from clipcli.classifier import Prediction, ZeroShotHead, build_head
+from clipcli.classifier import ZeroShotHead, build_head
 from clipcli.engines import load_engine
 from clipcli.engines.base import EngineOptions
 from clipcli.engines.onnx import OnnxEngine
 from clipcli.labels import LabelSet
-from clipcli.pipeline import PipelineOptions, classify
+from clipcli.pipeline import classify
+from clipcli.pipeline_options import PipelineOptions
+from clipcli.results import Prediction
 from clipcli.sources import ImageRef
 
 if TYPE_CHECKING:
     from clipcli.engines.base import Engine
-    from clipcli.models import ModelSpec
+    from clipcli.specs import ModelSpec
 
 PHOTOS = Path(__file__).parents[1] / "examples" / "photos"
 LABELS = LabelSet(("a photo of a cat", "a photo of a dog", "a photo of a mountain"))

@@ -27,9 +27,11 @@ from benchmarks.tiny_accuracy import TEMPLATE, read_labels
 from clipcli.classifier import build_head
 from clipcli.engines import load_engine
 from clipcli.engines.base import Engine, EngineOptions
-from clipcli.images import ImageOptions, decode
+from clipcli.image_options import ImageOptions
+from clipcli.images import decode
 from clipcli.labels import LabelSet, collect_labels
-from clipcli.models import ModelRequest, resolve_model
+from clipcli.models import resolve_model
+from clipcli.specs import ModelRequest
 
 Float32 = NDArray[np.float32]
 

@@ -27,7 +27,8 @@ from benchmarks.text_matrix import in_turn, prepared_model, ratio_to
 from clipcli.classifier import build_head
 from clipcli.engines import load_engine
 from clipcli.engines.base import EngineOptions
-from clipcli.images import ImageOptions, decode
+from clipcli.image_options import ImageOptions
+from clipcli.images import decode
 from clipcli.sources import ImageRef
 
 PHOTOS = Path(__file__).parents[1] / "examples" / "photos"

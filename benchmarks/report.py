@@ -24,9 +24,9 @@ from typing import Any
 import numpy as np
 from selenium import webdriver
 
-from clipcli.classifier import LabelScore, Prediction
-from clipcli.images import ImageOptions
-from clipcli.report import Report
+from clipcli.image_options import ImageOptions
+from clipcli.report.writer import Report
+from clipcli.results import LabelScore, Prediction
 from clipcli.thumbnails import thumbnail
 
 PHOTOS = Path(__file__).parents[1] / "examples" / "photos"

@@ -28,7 +28,8 @@ from clipcli.classifier import build_head
 from clipcli.engines import load_engine
 from clipcli.engines.base import EngineOptions, Precision
 from clipcli.labels import LabelSet, collect_labels
-from clipcli.models import ModelRequest, ModelSpec, resolve_model
+from clipcli.models import resolve_model
+from clipcli.specs import ModelRequest, ModelSpec
 
 if TYPE_CHECKING:
     from clipcli.engines.base import Engine

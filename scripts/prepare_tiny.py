@@ -13,7 +13,8 @@ from pathlib import Path
 
 from clipcli.configurations import MANIFEST_FILE
 from clipcli.export import Preparation, prepare
-from clipcli.models import BUNDLED_MODEL, ModelRequest, resolve_model
+from clipcli.models import BUNDLED_MODEL, resolve_model
+from clipcli.specs import ModelRequest
 from clipcli.weights import weights_file
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from clipcli.engines.base import ModelInfo
-from clipcli.images import PreprocessConfig
+from clipcli.preprocessing import PreprocessConfig
 from clipcli.tokenizer import Tokens
 
 

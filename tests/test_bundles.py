@@ -30,8 +30,9 @@ from clipcli.bundles import (
 from clipcli.configurations import MANIFEST_FILE
 from clipcli.errors import ModelError, UsageError
 from clipcli.manifests import record_file
-from clipcli.models import ModelRequest, resolve_model
+from clipcli.models import resolve_model
 from clipcli.pins import pin
+from clipcli.specs import ModelRequest
 
 TINY = Path(__file__).parents[1] / "src" / "clipcli" / "assets" / "tiny"
 MODEL_FILES = ("open_clip_config.json", "open_clip_model.safetensors")

@@ -11,7 +11,8 @@ import pytest
 from open_clip.pretrained import get_pretrained_cfg
 
 from clipcli import catalogue
-from clipcli.models import ModelRequest, resolve_model
+from clipcli.models import resolve_model
+from clipcli.specs import ModelRequest
 
 ROOT = Path(__file__).parents[1]
 ASSETS = ROOT / "src" / "clipcli" / "assets"

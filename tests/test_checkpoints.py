@@ -27,7 +27,8 @@ from clipcli.engines.base import EngineOptions
 from clipcli.engines.onnx import OnnxEngine
 from clipcli.errors import ModelError
 from clipcli.export import Preparation, prepare
-from clipcli.models import ModelRequest, resolve_model
+from clipcli.models import resolve_model
+from clipcli.specs import ModelRequest
 from clipcli.weights import fetch_model, weights_file
 
 ARCHITECTURE = "small"

@@ -8,18 +8,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from clipcli.cache import TextCache
-from clipcli.classifier import (
-    Failure,
-    Prediction,
-    ScoreOptions,
-    ZeroShotHead,
-    build_head,
-    normalise,
-    sigmoid,
-    softmax,
-)
+from clipcli.classifier import ZeroShotHead, build_head, normalise, sigmoid, softmax
 from clipcli.errors import ClipcliWarning, FailureCode, UsageError
 from clipcli.labels import LabelSet
+from clipcli.results import Failure, Prediction, ScoreOptions
 from clipcli.sources import ImageRef
 
 LOGITS = arrays(np.float64, (2, 4), elements=st.floats(-1e4, 1e4))

@@ -13,13 +13,14 @@ from importlib.resources import files
 import pytest
 from conftest import clean_environment, installed_command
 
-from clipcli.classifier import Failure
 from clipcli.cli import cli
 from clipcli.cli.console import Console
 from clipcli.cli.engine import _advise
 from clipcli.engines import EngineChoice
 from clipcli.errors import ClipcliWarning, FailureCode
-from clipcli.models import ModelRequest, resolve_model
+from clipcli.models import resolve_model
+from clipcli.results import Failure
+from clipcli.specs import ModelRequest
 from clipcli.tally import Tally
 
 TWO = ("-l", "cat", "-l", "dog")

@@ -23,14 +23,16 @@ from clipcli import doctor
 from clipcli.bundles import open_bundle
 from clipcli.cli.console import Console
 from clipcli.cli.doctor import doctor as command
-from clipcli.doctor import Check, Fact, Outcome, Report, Section, environment, inventory, selftest
+from clipcli.doctor import environment, inventory, selftest
 from clipcli.doctor.answers import CHECK_PHOTOS, known_answers
+from clipcli.doctor.report import Check, Fact, Outcome, Report, Section
 from clipcli.engines import load_engine
 from clipcli.engines.base import EngineOptions
-from clipcli.models import ModelRequest, resolve_model
+from clipcli.models import resolve_model
 from clipcli.paths import bundles_folder
 from clipcli.pins import pin
 from clipcli.provenance import library_versions, provenance
+from clipcli.specs import ModelRequest
 
 TINY = Path(clipcli.__file__).parent / "assets" / "tiny"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -18,7 +18,8 @@ from conftest import Command, clean_environment, installed_command
 from fake_engine import FakeEngine, grey_png
 
 from clipcli.cli import run
-from clipcli.embeddings import Description, create_embeddings, open_embeddings
+from clipcli.embeddings import create_embeddings, open_embeddings
+from clipcli.embeddings.description import Description
 from clipcli.runs.lock import Lock
 
 TINY = ("--model", "tiny")

@@ -25,17 +25,11 @@ from fake_engine import FakeEngine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clipcli.embeddings import (
-    Description,
-    EmbeddingsFile,
-    check_model,
-    check_target,
-    create_embeddings,
-    open_embeddings,
-    unit_rows,
-)
+from clipcli.embeddings import check_target, create_embeddings, open_embeddings
+from clipcli.embeddings.base import EmbeddingsFile, check_model, unit_rows
+from clipcli.embeddings.description import Description
 from clipcli.errors import UsageError
-from clipcli.images import ImageOptions
+from clipcli.image_options import ImageOptions
 from clipcli.sources import ImageRef
 
 DESCRIPTION = Description("tiny", "0" * 32, 4, "fake on paper")

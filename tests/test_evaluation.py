@@ -16,7 +16,7 @@ from sklearn.metrics import (
     top_k_accuracy_score,
 )
 
-from clipcli.classifier import Failure, Prediction, ScoreOptions, ZeroShotHead, sigmoid, softmax
+from clipcli.classifier import ZeroShotHead, sigmoid, softmax
 from clipcli.errors import FailureCode, InputError
 from clipcli.evaluation import intervals as intervals_room
 from clipcli.evaluation.answers import Answers, answer
@@ -35,7 +35,8 @@ from clipcli.evaluation.judgements import judgements
 from clipcli.evaluation.record import record
 from clipcli.evaluation.table import TableOptions, table
 from clipcli.evaluation.thresholds import find_threshold, shortest_between
-from clipcli.pipeline import PipelineOptions
+from clipcli.pipeline_options import PipelineOptions
+from clipcli.results import Failure, Prediction, ScoreOptions
 from clipcli.sources import ImageRef
 
 

@@ -17,15 +17,17 @@ from test_bundles import FILES, TINY, copy_of_tiny, prepare_copy
 from test_engines import CLIP, SIGMOID, TEXT, write_model
 
 from clipcli import export, parity
-from clipcli.bundles import bundle_folder, bundles_folder, find_bundle, remove_abandoned
+from clipcli.bundles import bundle_folder, find_bundle, remove_abandoned
 from clipcli.checkset import check_images, check_prompts
-from clipcli.classifier import encode_prompts
 from clipcli.engines import load_engine
 from clipcli.engines.base import EngineOptions
 from clipcli.engines.onnx import OnnxEngine
 from clipcli.errors import ModelError
 from clipcli.export import Preparation, prepare
-from clipcli.models import ModelRequest, resolve_model
+from clipcli.models import resolve_model
+from clipcli.paths import bundles_folder
+from clipcli.prompts import encode_prompts
+from clipcli.specs import ModelRequest
 
 CUSTOM = {**CLIP, "custom_text": True}
 # Each with whether its prompts may be cut to the longest. Other image towers are in test_kinds.

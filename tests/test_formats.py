@@ -13,7 +13,8 @@ from PIL import Image
 from clipcli import formats
 from clipcli.errors import FailureCode, InputError
 from clipcli.formats import EXTRA_FORMATS, allowed_formats, explain_unreadable, is_heif
-from clipcli.images import ImageOptions, open_image
+from clipcli.image_options import ImageOptions
+from clipcli.images import open_image
 
 EVERYTHING = ImageOptions(extra_formats=list(EXTRA_FORMATS))
 

@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from clipcli import heatmaps
-from clipcli.classifier import LabelScore, Prediction
 from clipcli.errors import ClipcliWarning
 from clipcli.explanation import Explanation, HeatMap
 from clipcli.explanation.views import View
+from clipcli.results import LabelScore, Prediction
 from clipcli.terminal_heatmaps import terminal_maps
 from clipcli.terminal_images import Way
 from clipcli.terminals import Screen

@@ -19,8 +19,8 @@ from PIL import Image
 
 from clipcli import Classifier, Failure, Prediction, isolation
 from clipcli.errors import FailureCode
-from clipcli.images import ImageOptions
-from clipcli.pipeline import PipelineOptions
+from clipcli.image_options import ImageOptions
+from clipcli.pipeline_options import PipelineOptions
 from tests.test_isolation import ABORT, HANG, OBEDIENT
 
 # In a run these are warnings that nobody is shown; as errors they would be other failures.

@@ -12,8 +12,8 @@ from conftest import clean_environment
 from fake_hub import COMMIT, Answer, ask, environment, serve
 
 from clipcli.errors import ModelError
-from clipcli.hub import MissingFileError, hub_file
-from clipcli.hub_cache import HubFile, cache_root
+from clipcli.hub import hub_file
+from clipcli.hub_cache import HubFile, MissingFileError, cache_root
 
 TINY = Path(__file__).parents[1] / "src" / "clipcli" / "assets" / "tiny"
 REPOSITORY = "test-org/tiny"

@@ -18,8 +18,10 @@ from PIL import Image
 
 from clipcli import isolation
 from clipcli.errors import ClipcliError, FailureCode, InputError
-from clipcli.images import ImageOptions, PreprocessConfig, decode
+from clipcli.image_options import ImageOptions
+from clipcli.images import decode
 from clipcli.isolation import DecoderPool
+from clipcli.preprocessing import PreprocessConfig
 
 CONFIG = PreprocessConfig.from_open_clip({}, (64, 32))
 OPTIONS = ImageOptions()

@@ -30,10 +30,12 @@ from clipcli.engines.onnx import OnnxEngine
 from clipcli.errors import ModelError
 from clipcli.export import Preparation, prepare
 from clipcli.labels import LabelSet
-from clipcli.models import ModelRequest, resolve_model
-from clipcli.pipeline import PipelineOptions, classify
+from clipcli.models import resolve_model
+from clipcli.pipeline import classify
+from clipcli.pipeline_options import PipelineOptions
 from clipcli.preprocessing import PreprocessConfig
 from clipcli.sources import ImageRef
+from clipcli.specs import ModelRequest
 
 HEADER = "| kind | torch | onnx |"
 LABELS = ("a cat", "a cup of coffee", "a rocket on its launch pad")

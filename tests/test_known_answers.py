@@ -13,11 +13,13 @@ from clipcli.classifier import build_head
 from clipcli.engines import load_engine
 from clipcli.engines.base import EngineOptions
 from clipcli.errors import ModelError
-from clipcli.images import ImageOptions
+from clipcli.image_options import ImageOptions
 from clipcli.labels import LabelSet, collect_labels
-from clipcli.models import ModelRequest, resolve_model
-from clipcli.pipeline import PipelineOptions, classify
+from clipcli.models import resolve_model
+from clipcli.pipeline import classify
+from clipcli.pipeline_options import PipelineOptions
 from clipcli.sources import ImageRef
+from clipcli.specs import ModelRequest
 from clipcli.weights import weights_file
 
 FOLDER = "CLIPCLI_KNOWN_ANSWERS"

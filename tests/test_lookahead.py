@@ -10,7 +10,7 @@ import pytest
 from fake_engine import FakeEngine, grey_png
 
 from clipcli.lookahead import LookAhead
-from clipcli.pipeline import PipelineOptions
+from clipcli.pipeline_options import PipelineOptions
 from clipcli.sources import ImageRef, Stream
 
 

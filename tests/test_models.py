@@ -11,7 +11,8 @@ import pytest
 
 from clipcli.bundles import bundle_folder
 from clipcli.errors import ModelError, UsageError
-from clipcli.models import HubWeights, ModelRequest, resolve_model
+from clipcli.models import resolve_model
+from clipcli.specs import HubWeights, ModelRequest
 
 TINY = Path(__file__).parents[1] / "src" / "clipcli" / "assets" / "tiny"
 CONFIG = {

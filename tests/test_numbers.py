@@ -12,17 +12,21 @@ from numpy.testing import assert_allclose
 from PIL import Image
 from safetensors.torch import save_file
 
-from clipcli.classifier import Failure, build_head
+from clipcli.classifier import build_head
 from clipcli.engines import load_engine
 from clipcli.engines.base import EngineOptions
 from clipcli.engines.onnx import OnnxEngine
 from clipcli.errors import InputError, UsageError
 from clipcli.export import Preparation, prepare
-from clipcli.images import ImageOptions, preprocess
+from clipcli.image_options import ImageOptions
+from clipcli.images import preprocess
 from clipcli.labels import LabelSet, collect_labels, collect_templates
-from clipcli.models import ModelRequest, resolve_model
-from clipcli.pipeline import PipelineOptions, classify
+from clipcli.models import resolve_model
+from clipcli.pipeline import classify
+from clipcli.pipeline_options import PipelineOptions
+from clipcli.results import Failure
 from clipcli.sources import ImageRef
+from clipcli.specs import ModelRequest
 
 LABELS = ("a photo of a cat", "a cup of coffee", "a rocket on its launch pad", "text", "a coin")
 # Of many sizes, plain RGB or grey: what else there is, clipcli prepares better on purpose.

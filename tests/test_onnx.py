@@ -19,7 +19,7 @@ from test_engines import CLIP, write_model
 from clipcli.bundles import Bundle, open_bundle
 from clipcli.cache import TextCache
 from clipcli.checkset import check_images
-from clipcli.classifier import Failure, build_head, encode_prompts
+from clipcli.classifier import build_head
 from clipcli.engines import load_engine
 from clipcli.engines import onnx as onnx_engine
 from clipcli.engines.base import EngineOptions
@@ -27,9 +27,13 @@ from clipcli.engines.onnx import OnnxEngine
 from clipcli.errors import ClipcliWarning, ModelError
 from clipcli.export import Preparation, prepare
 from clipcli.labels import LabelSet
-from clipcli.models import ModelRequest, resolve_model
-from clipcli.pipeline import PipelineOptions, classify
+from clipcli.models import resolve_model
+from clipcli.pipeline import classify
+from clipcli.pipeline_options import PipelineOptions
+from clipcli.prompts import encode_prompts
+from clipcli.results import Failure
 from clipcli.sources import ImageRef
+from clipcli.specs import ModelRequest
 
 HEAVY = "torch torchvision open_clip timm transformers onnx onnxscript requests huggingface_hub"
 LABELS = LabelSet(("a cat", "a cup of coffee", "a rocket", "a dog"))

@@ -12,13 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from web_server import answer, serve
 
-from clipcli.classifier import Failure, Prediction, build_head
+from clipcli.classifier import build_head
 from clipcli.errors import FailureCode, InputError
 from clipcli.feeder import Signal
-from clipcli.fetch import FetchOptions
+from clipcli.fetch_options import FetchOptions
 from clipcli.labels import LabelSet
 from clipcli.lookahead import LookAhead
-from clipcli.pipeline import PipelineOptions, classify, encode
+from clipcli.pipeline import classify, encode
+from clipcli.pipeline_options import PipelineOptions
+from clipcli.results import Failure, Prediction
 from clipcli.sources import ImageRef, Source, Stream, Url
 
 LABELS = LabelSet(("1", "12345", "123456789"))

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from web_server import FAR_HOST, answer, dripping, resetting, serve, silence, tunnel
 
 from clipcli.errors import FailureCode, InputError, UsageError
-from clipcli.fetch import FetchOptions, fetch
+from clipcli.fetch import fetch
+from clipcli.fetch_options import FetchOptions
 from clipcli.proxies import proxy_authorization, public_proxy
 
 BODY = b"\x89PNG the bytes of an image"

@@ -15,10 +15,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from clipcli.classifier import Failure, LabelScore, Prediction, Result
 from clipcli.errors import FailureCode, UsageError
 from clipcli.printable import printable
-from clipcli.report import Report
+from clipcli.report.writer import Report
+from clipcli.results import Failure, LabelScore, Prediction, Result
 
 LABELS = ("cat", "dog", "cup of coffee")
 HOSTILE = (

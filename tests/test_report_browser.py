@@ -23,10 +23,10 @@ from selenium.webdriver.support.select import Select
 from selenium.webdriver.support.wait import WebDriverWait
 from web_server import serve
 
-from clipcli.classifier import Failure, LabelScore, Prediction, Result
 from clipcli.errors import FailureCode
-from clipcli.images import ImageOptions
-from clipcli.report import Report
+from clipcli.image_options import ImageOptions
+from clipcli.report.writer import Report
+from clipcli.results import Failure, LabelScore, Prediction, Result
 from clipcli.thumbnails import thumbnail
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

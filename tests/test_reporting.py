@@ -16,7 +16,7 @@ from web_server import answer, serve
 
 from clipcli import lookahead
 from clipcli.cli.reporting import with_files_pictures
-from clipcli.pipeline import PipelineOptions
+from clipcli.pipeline_options import PipelineOptions
 from clipcli.preprocessing import PreprocessConfig
 from clipcli.sources import ImageRef
 

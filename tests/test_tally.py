@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from clipcli.classifier import Failure, LabelScore, Prediction, Result
 from clipcli.errors import FailureCode
 from clipcli.outputs import OutputOptions, record
+from clipcli.results import Failure, LabelScore, Prediction, Result
 from clipcli.tally import Ending, Tally, summary
 
 OPTIONS = OutputOptions(("cat", "dog"), "tiny", "0123", 128)

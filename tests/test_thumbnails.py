@@ -14,8 +14,10 @@ from PIL import Image
 
 from clipcli import isolation
 from clipcli.errors import FailureCode, InputError
-from clipcli.images import ImageOptions, PreprocessConfig, decode
+from clipcli.image_options import ImageOptions
+from clipcli.images import decode
 from clipcli.isolation import DecoderPool
+from clipcli.preprocessing import PreprocessConfig
 from clipcli.thumbnails import MAX_BYTES, SIDE, thumbnail
 from tests.test_isolation import TALKATIVE
 

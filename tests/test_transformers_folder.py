@@ -16,8 +16,9 @@ from clipcli import transformers_folder
 from clipcli.engines import load_engine
 from clipcli.engines.base import EngineOptions
 from clipcli.errors import ModelError
-from clipcli.hub import MissingFileError
-from clipcli.models import ModelRequest, resolve_model
+from clipcli.hub_cache import MissingFileError
+from clipcli.models import resolve_model
+from clipcli.specs import ModelRequest
 from clipcli.weights import fetch_model
 
 CONFIG = {

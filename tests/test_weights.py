@@ -4,7 +4,8 @@ import pytest
 
 from clipcli import weights
 from clipcli.errors import ModelError
-from clipcli.models import HubWeights, ModelRequest, ModelSpec, resolve_model
+from clipcli.models import resolve_model
+from clipcli.specs import HubWeights, ModelRequest, ModelSpec
 from clipcli.weights import weights_file
 
 

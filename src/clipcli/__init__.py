@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from clipcli.api import Classifier
-    from clipcli.classifier import Failure, LabelScore, Prediction
     from clipcli.errors import ClipcliError
+    from clipcli.results import Failure, LabelScore, Prediction
     from clipcli.specs import ModelRequest
     from clipcli.version import __version__
 
@@ -28,10 +28,11 @@ __all__ = [
 _HOMES = {
     "Classifier": "clipcli.api",
     "ClipcliError": "clipcli.errors",
-    "Failure": "clipcli.classifier",
-    "LabelScore": "clipcli.classifier",
+    "Failure": "clipcli.results",
+    "LabelScore": "clipcli.results",
     "ModelRequest": "clipcli.specs",
-    "Prediction": "clipcli.classifier",
+    "Prediction": "clipcli.results",
+    "__version__": "clipcli.version",
 }
 
 

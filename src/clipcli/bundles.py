@@ -20,9 +20,10 @@ from clipcli.configurations import MANIFEST_FILE
 from clipcli.errors import ModelError
 from clipcli.hub_cache import HubFile
 from clipcli.manifests import FileRecord, Manifest, record_file
-from clipcli.models import BUNDLED_MODEL, HubWeights, ModelSpec
+from clipcli.models import BUNDLED_MODEL
 from clipcli.paths import bundles_folder
 from clipcli.pins import read_pins
+from clipcli.specs import HubWeights, ModelSpec
 
 STAMP_FILE = "stamp.json"
 IMAGE_GRAPH = "image.onnx"

@@ -6,7 +6,9 @@ import numpy as np
 
 from clipcli.arrays import Float32
 from clipcli.assets import asset, preset
-from clipcli.images import ImageOptions, PreprocessConfig, open_image, preprocess
+from clipcli.image_options import ImageOptions
+from clipcli.images import open_image, preprocess
+from clipcli.preprocessing import PreprocessConfig
 
 _PHOTOS = ("chelsea", "coffee", "rocket")
 _CROPS_A_SIDE = 4

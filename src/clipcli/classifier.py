@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,93 +9,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clipcli.arrays import Float32, Float64
-from clipcli.errors import ClipcliWarning, FailureCode, InputError, UsageError
+from clipcli.errors import FailureCode, InputError
 from clipcli.labels import LabelSet
+from clipcli.prompts import encode_truncating
+from clipcli.results import Failure, LabelScore, Prediction, Result, ScoreOptions
 
 if TYPE_CHECKING:
     from clipcli.cache import TextCache
     from clipcli.engines.base import Engine
-    from clipcli.models import Activation
     from clipcli.sources import ImageRef
+    from clipcli.specs import Activation
 
 
-_PROMPTS_AT_ONCE = 64
 _PROMPTS_IN_MEMORY = 4096
-
-
-@dataclass(frozen=True)
-class LabelScore:
-    """How well one label fits one image.
-
-    Attributes:
-        label: as the user gave it.
-        probability: in 0..1; over all labels they add up to 1 under softmax, not under sigmoid.
-        similarity: cosine of the image's and the label's embeddings, in -1..1.
-    """
-
-    label: str
-    probability: float
-    similarity: float
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """One image, scored.
-
-    Attributes:
-        index: position in the input order, from 0.
-        name: the input as the user gave it.
-        scores: best first; of equal labels the one named first comes first.
-        answer: the best label, or None where its probability is below the wanted minimum.
-    """
-
-    index: int
-    name: str
-    scores: tuple[LabelScore, ...]
-    answer: str | None
-
-    @property
-    def best(self) -> LabelScore:
-        """The best label with its score, whether or not it is the answer."""
-        return self.scores[0]
-
-
-@dataclass(frozen=True)
-class Failure:
-    """One image that could not be classified.
-
-    Attributes:
-        index: position in the input order, from 0.
-        name: the input as the user gave it.
-        code: what kind of failure it is.
-        message: the reason and, where there is one, the way out.
-    """
-
-    index: int
-    name: str
-    code: FailureCode
-    message: str
-
-    @classmethod
-    def of(cls, ref: ImageRef, error: InputError) -> Failure:
-        """The failure of one image to be read or used."""
-        return cls(ref.index, ref.name, error.code, error.message)
-
-
-Result = Prediction | Failure
-
-
-@dataclass(frozen=True)
-class ScoreOptions:
-    """What of the scores is kept, and when the answer is `unknown`.
-
-    Attributes:
-        top_k: how many labels a prediction holds; None for all.
-        min_probability: below it the answer is unknown.
-    """
-
-    top_k: int | None = None
-    min_probability: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,7 +131,7 @@ def _embed(engine: Engine, prompts: Sequence[str], cache: TextCache | None) -> F
     known = cache.read(info.fingerprint, prompts, info.embed_dim) if cache else {}
     missing = [prompt for prompt in dict.fromkeys(prompts) if prompt not in known]
     if missing:
-        embeddings, cut = _encode(engine, missing)
+        embeddings, cut = encode_truncating(engine, missing)
         new = dict(zip(missing, embeddings, strict=True))
         if cache:
             # A prompt that was cut is encoded anew each time, so that each run warns of it.
@@ -214,41 +139,6 @@ def _embed(engine: Engine, prompts: Sequence[str], cache: TextCache | None) -> F
             cache.write(info.fingerprint, kept)
         known |= new
     return np.stack([known[prompt] for prompt in prompts])
-
-
-def encode_prompts(engine: Engine, prompts: Sequence[str]) -> Float32:
-    """Embed texts: unit rows of shape (n, embed_dim).
-
-    Where a model's text tower is causal and takes the embedding at the end-of-text token,
-    positions after it change nothing: prompts are sorted by length, and each batch is cut to its
-    longest. Other models get their whole context.
-
-    Raises:
-        UsageError: a text cannot be tokenised.
-    """
-    return _encode(engine, prompts)[0]
-
-
-def _encode(engine: Engine, prompts: Sequence[str]) -> tuple[Float32, set[str]]:
-    """Embeddings of prompts, and those prompts of which only a part counts."""
-    try:
-        tokens = engine.tokenize(prompts)
-    except ValueError as error:
-        raise UsageError(f"a label cannot be read: {error}") from error
-    for position in tokens.truncated:
-        length = engine.info.context_length
-        message = f"only the first {length} tokens of this prompt count: {prompts[position]!r}"
-        warnings.warn(message, ClipcliWarning, stacklevel=2)
-    # Sorted, so that a long prompt makes few short ones wait.
-    order = np.argsort(tokens.lengths, kind="stable")
-    embeddings = np.empty((len(prompts), engine.info.embed_dim), np.float32)
-    for start in range(0, len(order), _PROMPTS_AT_ONCE):
-        batch = order[start : start + _PROMPTS_AT_ONCE]
-        ids = tokens.ids[batch]
-        if engine.info.short_context:
-            ids = ids[:, : tokens.lengths[batch].max()]
-        embeddings[batch] = engine.encode_tokens(np.ascontiguousarray(ids))
-    return embeddings, {prompts[position] for position in tokens.truncated}
 
 
 def normalise(embeddings: Float32) -> Float32:

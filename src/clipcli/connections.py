@@ -22,7 +22,7 @@ from clipcli.errors import FailureCode, InputError
 from clipcli.proxies import proxy_authorization, public_proxy
 
 if TYPE_CHECKING:
-    from clipcli.fetch import FetchOptions
+    from clipcli.fetch_options import FetchOptions
 
 # One of getaddrinfo's: family, kind, protocol, canonical name, address.
 _Found = tuple[Any, Any, int, str, tuple[Any, ...]]

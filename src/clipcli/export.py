@@ -35,9 +35,9 @@ from clipcli.engines.openclip import OpenClipEngine
 from clipcli.errors import ModelError
 from clipcli.hub_tokenizer import HubTokenizer
 from clipcli.manifests import FORMAT, Manifest, record_file
-from clipcli.models import ModelSpec
 from clipcli.parity import check_parity
 from clipcli.runtime import onnxruntime
+from clipcli.specs import ModelSpec
 from clipcli.tokenizer import ClipTokenizer, write_tokenizer_file
 from clipcli.version import __version__
 

@@ -5,15 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from clipcli.hub_cache import (
-    WAY_OUT,
     HubFile,
     MissingFileError,
     cached_file,
     told_to_stay_offline,
 )
 from clipcli.pins import pin, read_pins
-
-__all__ = ["WAY_OUT", "MissingFileError", "hub_commit", "hub_file"]
 
 _NOT_HERE = "it is not in the cache, and offline is set: get it once without"
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from clipcli.arrays import Float32
-from clipcli.errors import FailureCode, InputError, UsageError
-from clipcli.formats import EXTRA_FORMATS, allowed_formats, damaged, explain_unreadable
+from clipcli.errors import FailureCode, InputError
+from clipcli.formats import allowed_formats, damaged, explain_unreadable
+from clipcli.image_options import ImageOptions
 from clipcli.preprocessing import (
     PreprocessConfig,
     fit,
@@ -21,23 +22,6 @@ from clipcli.preprocessing import (
     resampling,
     resized_size,
 )
-
-__all__ = [
-    "DEFAULT_MAX_BYTES",
-    "DEFAULT_MAX_PIXELS",
-    "ImageOptions",
-    "PreprocessConfig",
-    "decode",
-    "lift_pillow_limit",
-    "load_image",
-    "open_image",
-    "plain",
-    "preprocess",
-]
-
-# The largest camera sensors have 200 million pixels; decoded as RGB that is 600 MB.
-DEFAULT_MAX_PIXELS = 200_000_000
-DEFAULT_MAX_BYTES = 256 * 1024 * 1024
 
 # Fast decoding leaves an image's sides at least so many times what the resize makes of them. At
 # 224 pixels a 12-megapixel photo's values then move by 0.2 of 255 on average, and by 0.5 at 1,
@@ -58,39 +42,6 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _SIDEWAYS = (_UPRIGHT[5], _UPRIGHT[6], _UPRIGHT[7], _UPRIGHT[8])
-
-
-@dataclass(frozen=True)
-class ImageOptions:
-    """What is accepted as an image, and how it is prepared.
-
-    Attributes:
-        max_bytes: of one encoded image.
-        max_pixels: of the decoded image, and of the resized one.
-        extra_formats: formats beyond the usual ones: `tiff`, `avif`, `jpeg2000`.
-        reference: do exactly what open_clip's transform does to an opened image, instead of
-            turning it upright, laying it on white and scaling 16-bit values.
-        fast_decode: decode large JPEG photos at a half, a quarter or an eighth of their size;
-            their pixels change a little.
-
-    Raises:
-        UsageError: no such extra format, or `fast_decode` together with `reference`.
-    """
-
-    max_bytes: int = DEFAULT_MAX_BYTES
-    max_pixels: int = DEFAULT_MAX_PIXELS
-    extra_formats: Sequence[str] = ()
-    reference: bool = False
-    fast_decode: bool = False
-
-    def __post_init__(self) -> None:
-        for name in self.extra_formats:
-            if name not in EXTRA_FORMATS:
-                known = ", ".join(EXTRA_FORMATS)
-                raise UsageError(f"{name!r} is no format that can be allowed: use {known}")
-        if self.fast_decode and self.reference:
-            message = "fast decoding changes pixels, which the reference's preprocessing rules out"
-            raise UsageError(f"{message}: leave out one of the two")
 
 
 def decode(data: bytes, config: PreprocessConfig, options: ImageOptions) -> Float32:

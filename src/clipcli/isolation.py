@@ -18,7 +18,8 @@ import numpy as np
 
 from clipcli.arrays import Float32
 from clipcli.errors import ClipcliError, FailureCode, InputError
-from clipcli.images import ImageOptions, PreprocessConfig
+from clipcli.image_options import ImageOptions
+from clipcli.preprocessing import PreprocessConfig
 from clipcli.thumbnails import MAX_BYTES
 from clipcli.worker import FAILURE, LENGTH_BYTES, MAX_FAILURE_BYTES, PIXELS, READY
 

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING
 from clipcli.arrays import Float32
 from clipcli.errors import InputError
 from clipcli.files import read_file, read_stream
-from clipcli.images import PreprocessConfig, decode, load_image, preprocess
+from clipcli.images import decode, load_image, preprocess
+from clipcli.preprocessing import PreprocessConfig
 from clipcli.sources import ImageRef, Stream, Url
 
 if TYPE_CHECKING:
     from clipcli.fetch import Fetcher
     from clipcli.isolation import DecoderPool
-    from clipcli.pipeline import PipelineOptions
+    from clipcli.pipeline_options import PipelineOptions
 
 
 # A signal that comes at the very moment in which a wait begins is heeded only when the wait ends,
@@ -159,7 +160,8 @@ class LookAhead:
     @cached_property
     def _downloads(self) -> _Downloads:
         # A start without a URL is spared the import: six milliseconds.
-        from clipcli.fetch import Fetcher, FetchOptions
+        from clipcli.fetch import Fetcher
+        from clipcli.fetch_options import FetchOptions
 
         options = self._options.fetch or FetchOptions()
         return _Downloads(

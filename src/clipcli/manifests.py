@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from clipcli.hashes import hash_file
 
 if TYPE_CHECKING:
-    from clipcli.models import Activation
+    from clipcli.specs import Activation
     from clipcli.tokenizer import CleanMode
 
 FORMAT = 1

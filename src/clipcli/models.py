@@ -21,19 +21,7 @@ from clipcli.configurations import (
     read_transformers,
 )
 from clipcli.errors import ModelError, UsageError
-from clipcli.specs import DEFAULT_MODEL, Activation, HubWeights, ModelRequest, ModelSpec
-
-__all__ = [
-    "BUNDLED_MODEL",
-    "DEFAULT_MODEL",
-    "HUB_PREFIX",
-    "SAFE_NAMES",
-    "Activation",
-    "HubWeights",
-    "ModelRequest",
-    "ModelSpec",
-    "resolve_model",
-]
+from clipcli.specs import HubWeights, ModelRequest, ModelSpec
 
 DEFAULT_TAG = "openai"
 BUNDLED_MODEL = "tiny"
@@ -191,7 +179,7 @@ def _did_you_mean(names: list[str]) -> str:
 
 def _published_weights(weights: PretrainedTag, request: ModelRequest) -> HubWeights:
     if weights.repository is None or not weights.filename.endswith(".safetensors"):
-        from clipcli.hub import WAY_OUT
+        from clipcli.hub_cache import WAY_OUT
 
         raise ModelError(
             f"{weights.name} is published only as a pickle, which can run code when it is opened;"
@@ -213,7 +201,8 @@ def _commit(repository: str, filename: str, request: ModelRequest) -> str | None
 def _hub_spec(repository: str, request: ModelRequest) -> ModelSpec:
     """A repository's model: open_clip's own files win over those of transformers."""
     # The bundled model and prepared ones are spared the import.
-    from clipcli.hub import MissingFileError, hub_file
+    from clipcli.hub import hub_file
+    from clipcli.hub_cache import MissingFileError
 
     revision, offline = _commit(repository, CONFIG_FILE, request), request.offline
 

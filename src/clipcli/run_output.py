@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self, TextIO
 
 if TYPE_CHECKING:
-    from clipcli.classifier import Result
+    from clipcli.results import Result
     from clipcli.sources import ImageRef
     from clipcli.tally import Tally
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from clipcli.classifier import Failure, Result
 from clipcli.labels import UNKNOWN
+from clipcli.results import Failure, Result
 
 
 @dataclass

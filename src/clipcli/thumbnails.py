@@ -7,7 +7,8 @@ import io
 from PIL import Image
 
 from clipcli.formats import allowed_formats
-from clipcli.images import ImageOptions, plain
+from clipcli.image_options import ImageOptions
+from clipcli.images import plain
 
 SIDE = 256
 """The longest side in pixels."""

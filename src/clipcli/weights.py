@@ -10,8 +10,10 @@ from functools import partial
 from pathlib import Path
 
 from clipcli.errors import ModelError
-from clipcli.hub import MissingFileError, hub_file
-from clipcli.models import SAFE_NAMES, HubWeights, ModelSpec
+from clipcli.hub import hub_file
+from clipcli.hub_cache import MissingFileError
+from clipcli.models import SAFE_NAMES
+from clipcli.specs import HubWeights, ModelSpec
 
 _PICKLES = (".pt", ".pth", ".bin")
 

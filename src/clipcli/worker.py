@@ -20,7 +20,9 @@ from math import ceil
 from PIL import Image
 
 from clipcli.errors import InputError
-from clipcli.images import ImageOptions, PreprocessConfig, decode, lift_pillow_limit
+from clipcli.image_options import ImageOptions
+from clipcli.images import decode, lift_pillow_limit
+from clipcli.preprocessing import PreprocessConfig
 from clipcli.thumbnails import thumbnail
 
 READY, PIXELS, FAILURE = b"R", b"P", b"F"

@@ -12,18 +12,18 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from clipcli.errors import UsageError
-from clipcli.models import ModelRequest
 from clipcli.sources import STDIN, ImageRef, Shard, SourceOptions, expand, is_pattern, read_names
+from clipcli.specs import ModelRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from clipcli.cache import TextCache
-    from clipcli.classifier import ScoreOptions
     from clipcli.engines.base import EngineOptions
-    from clipcli.fetch import FetchOptions
-    from clipcli.images import ImageOptions
-    from clipcli.pipeline import PipelineOptions
+    from clipcli.fetch_options import FetchOptions
+    from clipcli.image_options import ImageOptions
+    from clipcli.pipeline_options import PipelineOptions
+    from clipcli.results import ScoreOptions
 
 DEFAULT_DECODE_SECONDS = 20.0
 
@@ -151,8 +151,8 @@ class RunArguments:
         self, scores: ScoreOptions | None = None, stop: threading.Event | None = None
     ) -> PipelineOptions:
         """How images are read, prepared and scored, and what ends it all."""
-        from clipcli.classifier import ScoreOptions
-        from clipcli.pipeline import PipelineOptions
+        from clipcli.pipeline_options import PipelineOptions
+        from clipcli.results import ScoreOptions
 
         seconds = self.decode_timeout or DEFAULT_DECODE_SECONDS
         return PipelineOptions(
@@ -168,7 +168,7 @@ class RunArguments:
         )
 
     def _image_options(self) -> ImageOptions:
-        from clipcli.images import DEFAULT_MAX_BYTES, DEFAULT_MAX_PIXELS, ImageOptions
+        from clipcli.image_options import DEFAULT_MAX_BYTES, DEFAULT_MAX_PIXELS, ImageOptions
 
         return ImageOptions(
             max_bytes=self.max_bytes or DEFAULT_MAX_BYTES,
@@ -192,7 +192,7 @@ class RunArguments:
             chosen["proxy"] = self.proxy
         if not chosen:
             return None
-        from clipcli.fetch import FetchOptions
+        from clipcli.fetch_options import FetchOptions
 
         return FetchOptions(**chosen)
 

@@ -26,14 +26,15 @@ from clipcli.errors import UsageError
 from clipcli.models import BUNDLED_MODEL, resolve_model
 
 if TYPE_CHECKING:
-    from clipcli.classifier import Result, ZeroShotHead
-    from clipcli.embeddings import EmbeddingsFile
+    from clipcli.classifier import ZeroShotHead
+    from clipcli.embeddings.base import EmbeddingsFile
     from clipcli.engines.base import ModelInfo
     from clipcli.labels import LabelSet
     from clipcli.outputs import Writer
-    from clipcli.pipeline import PipelineOptions
+    from clipcli.pipeline_options import PipelineOptions
     from clipcli.previews import Previews
-    from clipcli.report import Report
+    from clipcli.report.writer import Report
+    from clipcli.results import Result
     from clipcli.run_output import RunOutput
     from clipcli.sources import ImageRef
 
@@ -121,7 +122,7 @@ def _run(arguments: ClassifyArguments, console: Console) -> int:
 
         engine = open_engine(arguments, spec, console)
         if file is not None:
-            from clipcli.embeddings import check_model
+            from clipcli.embeddings.base import check_model
 
             check_model(file, engine.info)
         head = build_head(engine, labels, arguments.text_cache())

@@ -14,8 +14,8 @@ from clipcli.labels import UNKNOWN, LabelSet, collect_labels, collect_templates
 from clipcli.sources import STDIN
 
 if TYPE_CHECKING:
-    from clipcli.classifier import ScoreOptions
-    from clipcli.embeddings import EmbeddingsFile
+    from clipcli.embeddings.base import EmbeddingsFile
+    from clipcli.results import ScoreOptions
     from clipcli.runs import RunOptions
     from clipcli.runs.settings import Settings
 
@@ -143,8 +143,8 @@ class ClassifyArguments(LabelArguments):
 
     def score_options(self) -> ScoreOptions:
         """What of the scores is kept."""
-        from clipcli.classifier import ScoreOptions
         from clipcli.outputs import DEFAULT_TOP_K
+        from clipcli.results import ScoreOptions
 
         # What no writer shows is not kept: of a thousand labels, five.
         shown = None if self.verbose else max(DEFAULT_TOP_K, self.top_k or 0)

@@ -20,10 +20,10 @@ from clipcli.cli.watch import Watch
 from clipcli.models import resolve_model
 
 if TYPE_CHECKING:
-    from clipcli.classifier import Result
-    from clipcli.embeddings import EmbeddingsWriter
+    from clipcli.embeddings.base import EmbeddingsWriter
     from clipcli.engines.base import ModelInfo
     from clipcli.pipeline import Block
+    from clipcli.results import Result
 
 
 @click.command(
@@ -67,7 +67,9 @@ def embed(console: Console, /, **values: Any) -> int:  # noqa: ANN401
 
 def _run(arguments: RunArguments, console: Console) -> int:
     """Check everything that is cheap to check, then load the model, then go through the images."""
-    from clipcli.embeddings import Description, PartFile, check_target, create_embeddings
+    from clipcli.embeddings import check_target, create_embeddings
+    from clipcli.embeddings.base import PartFile
+    from clipcli.embeddings.description import Description
     from clipcli.runs.lock import Lock
 
     file = Path(str(arguments.output))
@@ -114,9 +116,9 @@ def _written(blocks: Iterable[Block], writer: EmbeddingsWriter) -> Iterator[Resu
     """
     import numpy as np
 
-    from clipcli.classifier import Failure, Prediction
-    from clipcli.embeddings import unit_rows
+    from clipcli.embeddings.base import unit_rows
     from clipcli.errors import FailureCode, InputError
+    from clipcli.results import Failure, Prediction
 
     not_finite = InputError(
         FailureCode.NOT_FINITE, "the model's embedding of this image is not finite"

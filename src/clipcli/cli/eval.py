@@ -198,9 +198,9 @@ def _finish_report(trial: Trial, model: Tried, figures: Mapping[str, str]) -> No
     """Show each image with its answer and its true label, as the first row has them."""
     if trial.report is None:
         return
-    from clipcli.classifier import ScoreOptions
     from clipcli.evaluation.judgements import judgements
     from clipcli.outputs import DEFAULT_TOP_K
+    from clipcli.results import ScoreOptions
 
     scores = ScoreOptions(DEFAULT_TOP_K)
     judged = judgements(trial.data, trial.failures, model.heads[0], model.embeddings, scores)

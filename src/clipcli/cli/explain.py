@@ -21,11 +21,12 @@ from clipcli.errors import InputError, UsageError
 from clipcli.models import resolve_model
 
 if TYPE_CHECKING:
-    from clipcli.classifier import Failure, ZeroShotHead
+    from clipcli.classifier import ZeroShotHead
     from clipcli.engines.base import Engine, ModelInfo
     from clipcli.explanation import Explanation
     from clipcli.labels import LabelSet
     from clipcli.outputs import OutputOptions
+    from clipcli.results import Failure
     from clipcli.sources import ImageRef
 
 # What means nothing where there is one image.
@@ -127,7 +128,8 @@ def _run(arguments: ExplainArguments, console: Console) -> int:
     with ExitStack() as stack:
         ref = arguments.image_ref(stack)
 
-        from clipcli.classifier import Failure, build_head
+        from clipcli.classifier import build_head
+        from clipcli.results import Failure
 
         engine = open_engine(arguments, spec, console)
         head = build_head(engine, labels, arguments.text_cache())

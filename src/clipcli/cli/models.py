@@ -13,7 +13,8 @@ import click
 from clipcli import catalogue
 from clipcli.cli.options import console_options
 from clipcli.errors import UsageError
-from clipcli.models import BUNDLED_MODEL, DEFAULT_MODEL, ModelRequest, resolve_model
+from clipcli.models import BUNDLED_MODEL, resolve_model
+from clipcli.specs import DEFAULT_MODEL, ModelRequest
 
 if TYPE_CHECKING:
     from clipcli.bundles import Bundle, Damaged

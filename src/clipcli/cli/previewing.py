@@ -10,7 +10,7 @@ from clipcli.cli.streams import wants_color
 
 if TYPE_CHECKING:
     from clipcli.cli.classify_arguments import ClassifyArguments
-    from clipcli.pipeline import PipelineOptions
+    from clipcli.pipeline_options import PipelineOptions
     from clipcli.previews import Previews
 
 

@@ -9,7 +9,8 @@ import click
 
 from clipcli.cli.console import Console
 from clipcli.cli.options import console_options, weights_options
-from clipcli.models import ModelRequest, resolve_model
+from clipcli.models import resolve_model
+from clipcli.specs import ModelRequest
 
 if TYPE_CHECKING:
     from clipcli.bundles import Bundle

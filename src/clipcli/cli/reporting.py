@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from clipcli.arrays import Float32
-    from clipcli.images import PreprocessConfig
-    from clipcli.pipeline import PipelineOptions
-    from clipcli.report import Report
+    from clipcli.pipeline_options import PipelineOptions
+    from clipcli.preprocessing import PreprocessConfig
+    from clipcli.report.writer import Report
     from clipcli.sources import ImageRef
 
 Rows = tuple[list["ImageRef"], "Float32"]
@@ -46,7 +46,7 @@ def open_report(
     Raises:
         UsageError: nothing can be written there.
     """
-    from clipcli.report import Report
+    from clipcli.report.writer import Report
 
     # The format is that of other results: the page has its own.
     made = {name: value for name, value in settings.items() if name != "format"}

@@ -14,17 +14,18 @@ from clipcli.cli.settings import run_settings
 
 if TYPE_CHECKING:
     from clipcli.arrays import Float32
-    from clipcli.classifier import Failure, ZeroShotHead
+    from clipcli.classifier import ZeroShotHead
     from clipcli.cli.console import Console
     from clipcli.cli.eval_arguments import EvalArguments
     from clipcli.engines.base import ModelInfo
     from clipcli.errors import InputError
     from clipcli.evaluation.dataset import Dataset
     from clipcli.labels import LabelSet
-    from clipcli.models import ModelSpec
-    from clipcli.pipeline import PipelineOptions
-    from clipcli.report import Report
+    from clipcli.pipeline_options import PipelineOptions
+    from clipcli.report.writer import Report
+    from clipcli.results import Failure
     from clipcli.sources import ImageRef
+    from clipcli.specs import ModelSpec
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +109,7 @@ class Trial:
         return with_pictures(options, self.report)
 
     def _tell(self, ref: ImageRef, error: InputError | None) -> None:
-        from clipcli.classifier import Failure
+        from clipcli.results import Failure
 
         if error is None:
             self._tally.done += 1

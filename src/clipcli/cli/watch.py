@@ -17,9 +17,9 @@ from clipcli.feeder import Feed, with_lulls
 from clipcli.labels import UNKNOWN
 
 if TYPE_CHECKING:
-    from clipcli.classifier import Result
     from clipcli.cli.arguments import RunArguments
     from clipcli.cli.console import Console
+    from clipcli.results import Result
     from clipcli.run_output import RunOutput
     from clipcli.sources import ImageRef
     from clipcli.tally import Tally
@@ -90,7 +90,7 @@ class Watch:
 
     def count(self, result: Result) -> None:
         """One more image has its result: a failure, or an answer that may not be the expected."""
-        from clipcli.classifier import Failure
+        from clipcli.results import Failure
 
         tally = self._run.tally
         tally.add(result)

@@ -17,8 +17,9 @@ from clipcli.hub_cache import (
     hash_in_name,
     is_repository,
 )
-from clipcli.models import BUNDLED_MODEL, HUB_PREFIX, SAFE_NAMES, ModelRequest, resolve_model
+from clipcli.models import BUNDLED_MODEL, HUB_PREFIX, SAFE_NAMES, resolve_model
 from clipcli.pins import Pins, read_pins
+from clipcli.specs import ModelRequest
 
 if TYPE_CHECKING:
     from clipcli.bundles import Bundle
@@ -153,7 +154,7 @@ def _weights(name: str, wanted: HubFile) -> list[Check]:
 
 def _fingerprint(name: str, sha256: str) -> str | None:
     """The fingerprint with which torch would run the weights, where it needs no other file."""
-    from clipcli.images import PreprocessConfig
+    from clipcli.preprocessing import PreprocessConfig
 
     try:
         spec = resolve_model(ModelRequest(name, offline=True))

@@ -13,7 +13,8 @@ from clipcli.doctor.answers import CHECK_PHOTOS, KnownAnswer, disagreements, kno
 from clipcli.doctor.report import Check, Outcome, attempt
 from clipcli.engines.base import EngineOptions
 from clipcli.errors import ModelError
-from clipcli.models import BUNDLED_MODEL, ModelRequest, resolve_model
+from clipcli.models import BUNDLED_MODEL, resolve_model
+from clipcli.specs import ModelRequest
 
 if TYPE_CHECKING:
     from clipcli.engines.base import Engine, EngineName

@@ -12,7 +12,7 @@ from clipcli.errors import ModelError
 if TYPE_CHECKING:
     from clipcli.bundles import Bundle
     from clipcli.engines.base import Engine, EngineOptions
-    from clipcli.models import ModelSpec
+    from clipcli.specs import ModelSpec
 
 FEW_IMAGES = 32
 """Up to so many, torch's import takes longer than the answer takes without a GPU."""

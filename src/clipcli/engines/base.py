@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from clipcli.arrays import Float32
-    from clipcli.images import PreprocessConfig
-    from clipcli.models import Activation
+    from clipcli.preprocessing import PreprocessConfig
+    from clipcli.specs import Activation
     from clipcli.tokenizer import Tokens
 
 Precision = Literal["fp32", "fp16", "bf16", "int8"]

@@ -27,10 +27,10 @@ from clipcli.cpu import available_cpus
 from clipcli.engines.base import EngineOptions, ModelInfo, Precision, check_precision, fingerprint
 from clipcli.errors import ModelError, UsageError
 from clipcli.hashes import known_hash
-from clipcli.hub import MissingFileError
+from clipcli.hub_cache import MissingFileError
 from clipcli.hub_tokenizer import TOKENIZER_FILE, HubTokenizer, read_config
-from clipcli.images import PreprocessConfig
-from clipcli.models import ModelSpec
+from clipcli.preprocessing import PreprocessConfig
+from clipcli.specs import ModelSpec
 from clipcli.tokenizer import ClipTokenizer, TokenizerConfig, Tokens
 from clipcli.transformers_folder import check_vocabulary
 from clipcli.weights import tokenizer_folder

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clipcli.arrays import Float32
-from clipcli.embeddings import unit_rows
+from clipcli.embeddings.base import unit_rows
 from clipcli.errors import FailureCode, InputError
 from clipcli.pipeline import encode
 
 if TYPE_CHECKING:
     from clipcli.engines.base import Engine
-    from clipcli.pipeline import PipelineOptions
+    from clipcli.pipeline_options import PipelineOptions
     from clipcli.sources import ImageRef
 
 

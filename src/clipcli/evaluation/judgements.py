@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from clipcli.arrays import Float32
 
 if TYPE_CHECKING:
-    from clipcli.classifier import Failure, Result, ScoreOptions, ZeroShotHead
+    from clipcli.classifier import ZeroShotHead
     from clipcli.evaluation.dataset import Dataset
+    from clipcli.results import Failure, Result, ScoreOptions
 
 _IMAGES_AT_ONCE = 1024
 

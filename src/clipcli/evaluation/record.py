@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from clipcli.classifier import Failure
 from clipcli.evaluation.comparison import TOP, Row
 from clipcli.evaluation.dataset import Dataset
 from clipcli.evaluation.evaluation import Evaluation
 from clipcli.evaluation.intervals import DRAWS, LEVEL, SEED, Interval
 from clipcli.evaluation.thresholds import Threshold
 from clipcli.printable import valid_unicode
+from clipcli.results import Failure
 
 
 def record(rows: Sequence[Row], images: Dataset, failures: Sequence[Failure]) -> dict[str, Any]:

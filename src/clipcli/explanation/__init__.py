@@ -10,17 +10,19 @@ import numpy as np
 from PIL import Image
 
 from clipcli.arrays import Float32, Float64
-from clipcli.classifier import Failure, Prediction, ScoreOptions, ZeroShotHead
+from clipcli.classifier import ZeroShotHead
 from clipcli.errors import InputError, UsageError
 from clipcli.explanation.occlusion import occlusion_maps
 from clipcli.explanation.views import View
 from clipcli.files import read_file, read_stream
-from clipcli.images import ImageOptions, open_image, plain, preprocess
+from clipcli.image_options import ImageOptions
+from clipcli.images import open_image, plain, preprocess
+from clipcli.results import Failure, Prediction, ScoreOptions
 from clipcli.sources import ImageRef, Stream, Url
 
 if TYPE_CHECKING:
     from clipcli.engines.base import Engine
-    from clipcli.fetch import FetchOptions
+    from clipcli.fetch_options import FetchOptions
 
 Method = Literal["occlusion", "gradient"]
 
@@ -102,7 +104,8 @@ def read_picture(
 
 
 def _fetched(address: str, options: FetchOptions | None) -> bytes:
-    from clipcli.fetch import Fetcher, FetchOptions
+    from clipcli.fetch import Fetcher
+    from clipcli.fetch_options import FetchOptions
 
     fetcher = Fetcher(options or FetchOptions())
     try:

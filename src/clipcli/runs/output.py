@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from clipcli.classifier import Result
 from clipcli.errors import FailureCode, InputError
+from clipcli.results import Result
 from clipcli.run_output import RunOutput
 from clipcli.runs.lock import Lock, writable
 from clipcli.runs.records import Line

@@ -1,0 +1,46 @@
+"""What is accepted as an image, and how it is prepared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from clipcli.errors import UsageError
+from clipcli.formats import EXTRA_FORMATS
+
+# The largest camera sensors have 200 million pixels; decoded as RGB that is 600 MB.
+DEFAULT_MAX_PIXELS = 200_000_000
+DEFAULT_MAX_BYTES = 256 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class ImageOptions:
+    """What is accepted as an image, and how it is prepared.
+
+    Attributes:
+        max_bytes: of one encoded image.
+        max_pixels: of the decoded image, and of the resized one.
+        extra_formats: formats beyond the usual ones: `tiff`, `avif`, `jpeg2000`.
+        reference: do exactly what open_clip's transform does to an opened image, instead of
+            turning it upright, laying it on white and scaling 16-bit values.
+        fast_decode: decode large JPEG photos at a half, a quarter or an eighth of their size;
+            their pixels change a little.
+
+    Raises:
+        UsageError: no such extra format, or `fast_decode` together with `reference`.
+    """
+
+    max_bytes: int = DEFAULT_MAX_BYTES
+    max_pixels: int = DEFAULT_MAX_PIXELS
+    extra_formats: Sequence[str] = ()
+    reference: bool = False
+    fast_decode: bool = False
+
+    def __post_init__(self) -> None:
+        for name in self.extra_formats:
+            if name not in EXTRA_FORMATS:
+                known = ", ".join(EXTRA_FORMATS)
+                raise UsageError(f"{name!r} is no format that can be allowed: use {known}")
+        if self.fast_decode and self.reference:
+            message = "fast decoding changes pixels, which the reference's preprocessing rules out"
+            raise UsageError(f"{message}: leave out one of the two")

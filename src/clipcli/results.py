@@ -1,0 +1,86 @@
+"""What becomes of one image: `Prediction` or `Failure`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from clipcli.errors import FailureCode, InputError
+
+if TYPE_CHECKING:
+    from clipcli.sources import ImageRef
+
+
+@dataclass(frozen=True)
+class LabelScore:
+    """How well one label fits one image.
+
+    Attributes:
+        label: as the user gave it.
+        probability: in 0..1; over all labels they add up to 1 under softmax, not under sigmoid.
+        similarity: cosine of the image's and the label's embeddings, in -1..1.
+    """
+
+    label: str
+    probability: float
+    similarity: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One image, scored.
+
+    Attributes:
+        index: position in the input order, from 0.
+        name: the input as the user gave it.
+        scores: best first; of equal labels the one named first comes first.
+        answer: the best label, or None where its probability is below the wanted minimum.
+    """
+
+    index: int
+    name: str
+    scores: tuple[LabelScore, ...]
+    answer: str | None
+
+    @property
+    def best(self) -> LabelScore:
+        """The best label with its score, whether or not it is the answer."""
+        return self.scores[0]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One image that could not be classified.
+
+    Attributes:
+        index: position in the input order, from 0.
+        name: the input as the user gave it.
+        code: what kind of failure it is.
+        message: the reason and, where there is one, the way out.
+    """
+
+    index: int
+    name: str
+    code: FailureCode
+    message: str
+
+    @classmethod
+    def of(cls, ref: ImageRef, error: InputError) -> Failure:
+        """The failure of one image to be read or used."""
+        return cls(ref.index, ref.name, error.code, error.message)
+
+
+Result = Prediction | Failure
+
+
+@dataclass(frozen=True)
+class ScoreOptions:
+    """What of the scores is kept, and when the answer is `unknown`.
+
+    Attributes:
+        top_k: how many labels a prediction holds; None for all.
+        min_probability: below it the answer is unknown.
+    """
+
+    top_k: int | None = None
+    min_probability: float = 0.0
