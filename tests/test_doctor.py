@@ -23,13 +23,13 @@ from clipcli import doctor
 from clipcli.bundles import open_bundle
 from clipcli.cli.console import Console
 from clipcli.cli.doctor import doctor as command
+from clipcli.disk.paths import bundles_folder
 from clipcli.doctor import environment, inventory, selftest
 from clipcli.doctor.answers import CHECK_PHOTOS, known_answers
 from clipcli.doctor.report import Check, Fact, Outcome, Report, Section
 from clipcli.engines import load_engine
 from clipcli.engines.base import EngineOptions
 from clipcli.models import resolve_model
-from clipcli.paths import bundles_folder
 from clipcli.pins import pin
 from clipcli.provenance import library_versions, provenance
 from clipcli.specs import ModelRequest

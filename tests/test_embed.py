@@ -18,9 +18,9 @@ from conftest import Command, clean_environment, installed_command
 from fake_engine import FakeEngine, grey_png
 
 from clipcli.cli import run
+from clipcli.disk.lock import Lock
 from clipcli.embeddings import create_embeddings, open_embeddings
 from clipcli.embeddings.description import Description
-from clipcli.runs.lock import Lock
 
 TINY = ("--model", "tiny")
 LABELS = ("-l", "cat", "-l", "cup", "-l", "rocket")

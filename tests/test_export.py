@@ -19,13 +19,13 @@ from test_engines import CLIP, SIGMOID, TEXT, write_model
 from clipcli import export, parity
 from clipcli.bundles import bundle_folder, find_bundle, remove_abandoned
 from clipcli.checkset import check_images, check_prompts
+from clipcli.disk.paths import bundles_folder
 from clipcli.engines import load_engine
 from clipcli.engines.base import EngineOptions
 from clipcli.engines.onnx import OnnxEngine
 from clipcli.errors import ModelError
 from clipcli.export import Preparation, prepare
 from clipcli.models import resolve_model
-from clipcli.paths import bundles_folder
 from clipcli.prompts import encode_prompts
 from clipcli.specs import ModelRequest
 

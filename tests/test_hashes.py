@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from clipcli import hashes
-from clipcli.hashes import hash_file, known_hash
+from clipcli.disk import hashes
+from clipcli.disk.hashes import hash_file, known_hash
 
 
 @pytest.fixture(autouse=True)

@@ -9,8 +9,8 @@ import pytest
 from test_bundles import TINY, copy_of_tiny, cut, prepare_copy
 
 from clipcli.configurations import MANIFEST_FILE
+from clipcli.disk.paths import bundles_folder
 from clipcli.models import resolve_model
-from clipcli.paths import bundles_folder
 from clipcli.specs import ModelRequest
 
 LABELS = ("-l", "a cat", "-l", "a dog")

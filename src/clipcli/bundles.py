@@ -17,11 +17,11 @@ from pathlib import Path
 from clipcli.assets import asset
 from clipcli.catalogue import DEFAULT_WEIGHTS_FILE
 from clipcli.configurations import MANIFEST_FILE
+from clipcli.disk.paths import bundles_folder
 from clipcli.errors import ModelError
 from clipcli.hub_cache import HubFile
 from clipcli.manifests import FileRecord, Manifest, record_file
 from clipcli.models import BUNDLED_MODEL
-from clipcli.paths import bundles_folder
 from clipcli.pins import read_pins
 from clipcli.specs import HubWeights, ModelSpec
 

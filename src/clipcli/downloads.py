@@ -23,8 +23,8 @@ from huggingface_hub import (
 from huggingface_hub.errors import RemoteEntryNotFoundError
 from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]
 
+from clipcli.disk.hashes import known_hash
 from clipcli.errors import ClipcliWarning, ModelError
-from clipcli.hashes import known_hash
 from clipcli.hub_cache import (
     DEFAULT_REVISION,
     HubFile,

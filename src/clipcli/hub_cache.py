@@ -7,8 +7,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from clipcli.disk.hashes import known_hash
 from clipcli.errors import ModelError
-from clipcli.hashes import known_hash
 from clipcli.pins import COMMIT, SHA256, Pins, pin, read_pins
 
 WAY_OUT = (

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clipcli.hashes import hash_file
+from clipcli.disk.hashes import hash_file
 
 if TYPE_CHECKING:
     from clipcli.specs import Activation

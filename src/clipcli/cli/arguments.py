@@ -257,6 +257,6 @@ class LabelArguments(RunArguments):
         if self.no_cache:
             return None
         from clipcli.cache import TextCache
-        from clipcli.paths import text_cache_file
+        from clipcli.disk.paths import text_cache_file
 
         return TextCache(text_cache_file())

@@ -23,7 +23,7 @@ def cache(console: Console, /, clear: bool) -> None:
     clipcli cache --clear
     """  # noqa: D301  click wants the character \b itself
     from clipcli.cache import TextCache
-    from clipcli.paths import text_cache_file
+    from clipcli.disk.paths import text_cache_file
 
     texts = TextCache(text_cache_file())
     if clear:

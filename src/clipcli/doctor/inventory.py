@@ -7,9 +7,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from clipcli import catalogue
+from clipcli.disk.hashes import hash_file
 from clipcli.doctor.report import Check, Outcome, attempt
 from clipcli.engines.base import fingerprint
-from clipcli.hashes import hash_file
 from clipcli.hub_cache import (
     HubFile,
     MissingFileError,

@@ -24,9 +24,9 @@ from clipcli.arrays import Float32
 from clipcli.checkpoints import OPENAI_SETTINGS, StateDict, difference, read_checkpoint
 from clipcli.configurations import CONFIG_FILE
 from clipcli.cpu import available_cpus
+from clipcli.disk.hashes import known_hash
 from clipcli.engines.base import EngineOptions, ModelInfo, Precision, check_precision, fingerprint
 from clipcli.errors import ModelError, UsageError
-from clipcli.hashes import known_hash
 from clipcli.hub_cache import MissingFileError
 from clipcli.hub_tokenizer import TOKENIZER_FILE, HubTokenizer, read_config
 from clipcli.preprocessing import PreprocessConfig

@@ -11,9 +11,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
+from clipcli.disk.lock import Lock, writable
 from clipcli.errors import ClipcliWarning, UsageError
 from clipcli.run_output import RunOutput
-from clipcli.runs.lock import Lock, writable
 from clipcli.runs.output import FileOutput, RetryOutput, RunFiles
 from clipcli.runs.records import EarlierResults
 from clipcli.runs.settings import (

@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from clipcli.disk.lock import Lock, writable
 from clipcli.errors import FailureCode, InputError
 from clipcli.results import Result
 from clipcli.run_output import RunOutput
-from clipcli.runs.lock import Lock, writable
 from clipcli.runs.records import Line
 from clipcli.runs.settings import SIZES, write_json
 from clipcli.sources import ImageRef

@@ -7,7 +7,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from clipcli.paths import hashes_folder, write_whole
+from clipcli.disk.paths import hashes_folder, write_whole
 
 
 def hash_file(path: Path) -> str:

@@ -1,0 +1,1 @@
+"""Files and folders that clipcli keeps: where they are, how they are written, who holds them."""
