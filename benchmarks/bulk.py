@@ -34,11 +34,11 @@ from clipcli.classifier import ZeroShotHead, build_head
 from clipcli.engines import load_engine
 from clipcli.engines.base import EngineOptions
 from clipcli.engines.onnx import OnnxEngine
+from clipcli.images.sources import ImageRef
 from clipcli.labels import LabelSet
 from clipcli.pipeline import classify
 from clipcli.pipeline_options import PipelineOptions
 from clipcli.results import Prediction
-from clipcli.sources import ImageRef
 
 if TYPE_CHECKING:
     from clipcli.engines.base import Engine

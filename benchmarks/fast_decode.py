@@ -27,8 +27,8 @@ from benchmarks.tiny_accuracy import TEMPLATE, read_labels
 from clipcli.classifier import build_head
 from clipcli.engines import load_engine
 from clipcli.engines.base import Engine, EngineOptions
-from clipcli.image_options import ImageOptions
-from clipcli.images import decode
+from clipcli.images.decoding import decode
+from clipcli.images.options import ImageOptions
 from clipcli.labels import LabelSet, collect_labels
 from clipcli.models import resolve_model
 from clipcli.specs import ModelRequest

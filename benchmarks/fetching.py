@@ -21,8 +21,8 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.text_matrix import in_turn, ratio_to
-from clipcli.fetch import Fetcher
-from clipcli.fetch_options import FetchOptions
+from clipcli.images.web.fetch import Fetcher
+from clipcli.images.web.options import FetchOptions
 
 PHOTO = Path(__file__).parents[1] / "examples" / "photos" / "rocket.jpg"
 HOST = "127.0.0.1"

@@ -27,9 +27,9 @@ from benchmarks.text_matrix import in_turn, prepared_model, ratio_to
 from clipcli.classifier import build_head
 from clipcli.engines import load_engine
 from clipcli.engines.base import EngineOptions
-from clipcli.image_options import ImageOptions
-from clipcli.images import decode
-from clipcli.sources import ImageRef
+from clipcli.images.decoding import decode
+from clipcli.images.options import ImageOptions
+from clipcli.images.sources import ImageRef
 
 PHOTOS = Path(__file__).parents[1] / "examples" / "photos"
 SIZES = ((500, 375), (640, 480), (1600, 1200), (4000, 3000))

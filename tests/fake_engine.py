@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from clipcli.engines.base import ModelInfo
-from clipcli.preprocessing import PreprocessConfig
+from clipcli.images.preprocessing import PreprocessConfig
 from clipcli.tokenizer import Tokens
 
 

@@ -12,8 +12,8 @@ import requests.adapters
 from web_server import WebServer, authority
 
 from clipcli.errors import InputError
-from clipcli.fetch import fetch
-from clipcli.fetch_options import FetchOptions
+from clipcli.images.web.fetch import fetch
+from clipcli.images.web.options import FetchOptions
 
 
 def options_for(*servers: WebServer, **changes: Any) -> FetchOptions:

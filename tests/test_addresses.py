@@ -1,6 +1,6 @@
 import pytest
 
-from clipcli.addresses import is_public, names_private_host
+from clipcli.images.web.addresses import is_public, names_private_host
 
 PRIVATE = {
     "unspecified": ["0.0.0.0", "0.1.2.3", "::"],

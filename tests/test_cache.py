@@ -20,8 +20,8 @@ from clipcli.cache import TextCache
 from clipcli.classifier import build_head
 from clipcli.engines.base import fingerprint
 from clipcli.errors import ClipcliWarning
+from clipcli.images.preprocessing import PreprocessConfig
 from clipcli.labels import LabelSet
-from clipcli.preprocessing import PreprocessConfig
 
 LABELS = LabelSet(("a", "abc", "nul\0in it"))
 UNIT = np.array([0.6, 0.8], np.float32)

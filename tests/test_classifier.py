@@ -10,9 +10,9 @@ from hypothesis.extra.numpy import arrays
 from clipcli.cache import TextCache
 from clipcli.classifier import ZeroShotHead, build_head, normalise, sigmoid, softmax
 from clipcli.errors import ClipcliWarning, FailureCode, UsageError
+from clipcli.images.sources import ImageRef
 from clipcli.labels import LabelSet
 from clipcli.results import Failure, Prediction, ScoreOptions
-from clipcli.sources import ImageRef
 
 LOGITS = arrays(np.float64, (2, 4), elements=st.floats(-1e4, 1e4))
 AXES = np.eye(3, dtype=np.float32)

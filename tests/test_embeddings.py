@@ -29,8 +29,8 @@ from clipcli.embeddings import check_target, create_embeddings, open_embeddings
 from clipcli.embeddings.base import EmbeddingsFile, check_model, unit_rows
 from clipcli.embeddings.description import Description
 from clipcli.errors import UsageError
-from clipcli.image_options import ImageOptions
-from clipcli.sources import ImageRef
+from clipcli.images.options import ImageOptions
+from clipcli.images.sources import ImageRef
 
 DESCRIPTION = Description("tiny", "0" * 32, 4, "fake on paper")
 NAMES = [
@@ -294,7 +294,7 @@ import os, signal, sys
 from pathlib import Path
 import numpy as np
 from clipcli.embeddings import Description, create_embeddings
-from clipcli.sources import ImageRef
+from clipcli.images.sources import ImageRef
 with create_embeddings(Path(sys.argv[1]), Description("tiny", "0" * 32, 2, "fake")) as writer:
     for index in range(1000):
         writer.write([ImageRef(index, "x", b"")], np.array([[1, 0]], np.float32))

@@ -19,12 +19,12 @@ from clipcli.classifier import build_head
 from clipcli.engines import choose_engine, load_engine, openclip
 from clipcli.engines.base import EngineOptions, fingerprint
 from clipcli.errors import ModelError, UsageError
+from clipcli.images.preprocessing import PreprocessConfig
+from clipcli.images.sources import ImageRef
 from clipcli.labels import LabelSet
 from clipcli.models import resolve_model
 from clipcli.pipeline import classify
 from clipcli.pipeline_options import PipelineOptions
-from clipcli.preprocessing import PreprocessConfig
-from clipcli.sources import ImageRef
 from clipcli.specs import ModelRequest
 
 TEXT = {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1}

@@ -27,7 +27,6 @@ from clipcli.evaluation.calibration import (
     reliability_curve,
 )
 from clipcli.evaluation.comparison import Contender, compare
-from clipcli.evaluation.dataset import Dataset
 from clipcli.evaluation.encoding import encode_images
 from clipcli.evaluation.evaluation import evaluate
 from clipcli.evaluation.intervals import drawn_class_means, drawn_means, interval
@@ -35,9 +34,10 @@ from clipcli.evaluation.judgements import judgements
 from clipcli.evaluation.record import record
 from clipcli.evaluation.table import TableOptions, table
 from clipcli.evaluation.thresholds import find_threshold, shortest_between
+from clipcli.images.dataset import Dataset
+from clipcli.images.sources import ImageRef
 from clipcli.pipeline_options import PipelineOptions
 from clipcli.results import Failure, Prediction, ScoreOptions
-from clipcli.sources import ImageRef
 
 
 def made_head(labels: int, activation: str = "softmax", scale: float = 10.0) -> ZeroShotHead:

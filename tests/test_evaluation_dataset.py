@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from clipcli.errors import ClipcliWarning, FailureCode, InputError, UsageError
-from clipcli.evaluation.dataset import Dataset, read_dataset
-from clipcli.sources import Url
+from clipcli.images.dataset import Dataset, read_dataset
+from clipcli.images.sources import Url
 
 
 def make(root: Path, *names: str) -> None:

@@ -20,12 +20,12 @@ from clipcli.errors import UsageError
 from clipcli.explanation import ExplainOptions, directions, explain
 from clipcli.explanation.occlusion import occlusion_maps
 from clipcli.explanation.views import View, on_picture
-from clipcli.image_options import ImageOptions
-from clipcli.images import preprocess
+from clipcli.images.decoding import preprocess
+from clipcli.images.options import ImageOptions
+from clipcli.images.preprocessing import PreprocessConfig
+from clipcli.images.sources import ImageRef
 from clipcli.labels import LabelSet
 from clipcli.models import resolve_model
-from clipcli.preprocessing import PreprocessConfig
-from clipcli.sources import ImageRef
 from clipcli.specs import ModelRequest
 
 CAT, COFFEE, ROCKET = "a photo of a cat", "a cup of coffee", "a rocket"

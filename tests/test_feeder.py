@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from clipcli.feeder import Signal, with_lulls
-from clipcli.sources import ImageRef
+from clipcli.images.feeder import Signal, with_lulls
+from clipcli.images.sources import ImageRef
 
 
 def refs(count: int) -> list[ImageRef]:

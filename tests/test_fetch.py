@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from web_server import answer, dripping, endless, resetting, serve, silence
 
 from clipcli.errors import FailureCode, InputError, UsageError
-from clipcli.fetch import fetch
-from clipcli.fetch_options import FetchOptions
-from clipcli.image_options import ImageOptions
-from clipcli.images import open_image
+from clipcli.images.decoding import open_image
+from clipcli.images.options import ImageOptions
+from clipcli.images.web.fetch import fetch
+from clipcli.images.web.options import FetchOptions
 
 PHOTO = (PHOTOS / "rocket.jpg").read_bytes()
 BODY = b"\x89PNG the bytes of an image"

@@ -10,7 +10,7 @@ from fetching import options_for
 from web_server import answer, serve, silence
 
 from clipcli.errors import FailureCode, InputError
-from clipcli.fetch import Fetcher
+from clipcli.images.web.fetch import Fetcher
 
 BODY = b"\x89PNG the bytes of an image"
 HOSTS = ("a.example", "b.example", "c.example", "d.example")

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from clipcli import formats
 from clipcli.errors import FailureCode, InputError
-from clipcli.formats import EXTRA_FORMATS, allowed_formats, explain_unreadable, is_heif
-from clipcli.image_options import ImageOptions
-from clipcli.images import open_image
+from clipcli.images import formats
+from clipcli.images.decoding import open_image
+from clipcli.images.formats import EXTRA_FORMATS, allowed_formats, explain_unreadable, is_heif
+from clipcli.images.options import ImageOptions
 
 EVERYTHING = ImageOptions(extra_formats=list(EXTRA_FORMATS))
 

@@ -17,9 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from clipcli import Classifier, Failure, Prediction, isolation
+from clipcli import Classifier, Failure, Prediction
 from clipcli.errors import FailureCode
-from clipcli.image_options import ImageOptions
+from clipcli.images import isolation
+from clipcli.images.options import ImageOptions
 from clipcli.pipeline_options import PipelineOptions
 from tests.test_isolation import ABORT, HANG, OBEDIENT
 

@@ -20,9 +20,9 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image, ImageFile
 
 from clipcli.errors import FailureCode, InputError, UsageError
-from clipcli.image_options import ImageOptions
-from clipcli.images import decode, lift_pillow_limit, open_image, plain, preprocess
-from clipcli.preprocessing import PreprocessConfig
+from clipcli.images.decoding import decode, lift_pillow_limit, open_image, plain, preprocess
+from clipcli.images.options import ImageOptions
+from clipcli.images.preprocessing import PreprocessConfig
 
 PHOTOS = Path(__file__).parents[1] / "examples" / "photos"
 

@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clipcli import isolation
 from clipcli.errors import ClipcliError, FailureCode, InputError
-from clipcli.image_options import ImageOptions
-from clipcli.images import decode
-from clipcli.isolation import DecoderPool
-from clipcli.preprocessing import PreprocessConfig
+from clipcli.images import isolation
+from clipcli.images.decoding import decode
+from clipcli.images.isolation import DecoderPool
+from clipcli.images.options import ImageOptions
+from clipcli.images.preprocessing import PreprocessConfig
 
 CONFIG = PreprocessConfig.from_open_clip({}, (64, 32))
 OPTIONS = ImageOptions()
@@ -31,21 +31,21 @@ PATIENT = 120.0
 OBEDIENT = """
 import os, sys, time
 sys.path[:] = sys.argv[1:]
-from clipcli import images
 from clipcli.errors import FailureCode, InputError
+from clipcli.images import decoding
 
 def say(text):
     raise InputError(FailureCode.DAMAGED, str(text))
 
-decode = images.decode
+decode = decoding.decode
 
 def obey(data, config, options):
     if data.startswith(b"do:"):
         exec(data[3:], globals())
     return decode(data, config, options)
 
-images.decode = obey
-from clipcli.worker import serve
+decoding.decode = obey
+from clipcli.images.worker import serve
 serve()
 """
 # One that takes settings and an image as it should, and answers as it should not.
@@ -318,7 +318,7 @@ def test_workers_are_out_of_reach_of_the_terminals_signals(pool):
 def test_a_script_without_a_guard_is_not_run_again_by_its_workers(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
-        "from clipcli.isolation import *\n"
+        "from clipcli.images.isolation import *\n"
         "print('once')\n"
         "config = PreprocessConfig.from_open_clip({}, 8)\n"
         "with DecoderPool(config, ImageOptions(), 60, 1) as pool:\n"
@@ -354,8 +354,9 @@ def test_closing_ends_a_decoder_at_work(pool, signal_pipe):
 
 ORPHANS_PARENT = """
 import os, sys
-from clipcli import isolation
-from clipcli.images import ImageOptions, PreprocessConfig
+from clipcli.images import isolation
+from clipcli.images.options import ImageOptions
+from clipcli.images.preprocessing import PreprocessConfig
 isolation._START = sys.argv[1]
 config = PreprocessConfig.from_open_clip({}, 8)
 pool = isolation.DecoderPool(config, ImageOptions(), 1, 1)
@@ -367,7 +368,7 @@ pool.pixels(sys.argv[2].encode())
 def test_a_worker_whose_parent_was_killed_ends(signal_pipe, then):
     """The second by its own alarm, a moment after its parent would have ended it."""
     start = OBEDIENT.replace("serve()", "worker._ORPHAN_SECONDS = 0; serve()").replace(
-        "import serve", "import serve; from clipcli import worker"
+        "import serve", "import serve; from clipcli.images import worker"
     )
     open_pipe = f"do:pipe = open({str(signal_pipe)!r}, 'w'); pipe.write('there')"
     command = [sys.executable, "-c", ORPHANS_PARENT, start, f"{open_pipe}; pipe.flush(); {then}"]

@@ -29,12 +29,12 @@ from clipcli.engines.base import EngineOptions
 from clipcli.engines.onnx import OnnxEngine
 from clipcli.errors import ModelError
 from clipcli.export import Preparation, prepare
+from clipcli.images.preprocessing import PreprocessConfig
+from clipcli.images.sources import ImageRef
 from clipcli.labels import LabelSet
 from clipcli.models import resolve_model
 from clipcli.pipeline import classify
 from clipcli.pipeline_options import PipelineOptions
-from clipcli.preprocessing import PreprocessConfig
-from clipcli.sources import ImageRef
 from clipcli.specs import ModelRequest
 
 HEADER = "| kind | torch | onnx |"

@@ -13,12 +13,12 @@ from clipcli.classifier import build_head
 from clipcli.engines import load_engine
 from clipcli.engines.base import EngineOptions
 from clipcli.errors import ModelError
-from clipcli.image_options import ImageOptions
+from clipcli.images.options import ImageOptions
+from clipcli.images.sources import ImageRef
 from clipcli.labels import LabelSet, collect_labels
 from clipcli.models import resolve_model
 from clipcli.pipeline import classify
 from clipcli.pipeline_options import PipelineOptions
-from clipcli.sources import ImageRef
 from clipcli.specs import ModelRequest
 from clipcli.weights import weights_file
 

@@ -9,9 +9,9 @@ import time
 import pytest
 from fake_engine import FakeEngine, grey_png
 
+from clipcli.images.sources import ImageRef, Stream
 from clipcli.lookahead import LookAhead
 from clipcli.pipeline_options import PipelineOptions
-from clipcli.sources import ImageRef, Stream
 
 
 class SlowFile:

@@ -18,14 +18,14 @@ from clipcli.engines.base import EngineOptions
 from clipcli.engines.onnx import OnnxEngine
 from clipcli.errors import InputError, UsageError
 from clipcli.export import Preparation, prepare
-from clipcli.image_options import ImageOptions
-from clipcli.images import preprocess
+from clipcli.images.decoding import preprocess
+from clipcli.images.options import ImageOptions
+from clipcli.images.sources import ImageRef
 from clipcli.labels import LabelSet, collect_labels, collect_templates
 from clipcli.models import resolve_model
 from clipcli.pipeline import classify
 from clipcli.pipeline_options import PipelineOptions
 from clipcli.results import Failure
-from clipcli.sources import ImageRef
 from clipcli.specs import ModelRequest
 
 LABELS = ("a photo of a cat", "a cup of coffee", "a rocket on its launch pad", "text", "a coin")

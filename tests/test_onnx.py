@@ -26,13 +26,13 @@ from clipcli.engines.base import EngineOptions
 from clipcli.engines.onnx import OnnxEngine
 from clipcli.errors import ClipcliWarning, ModelError
 from clipcli.export import Preparation, prepare
+from clipcli.images.sources import ImageRef
 from clipcli.labels import LabelSet
 from clipcli.models import resolve_model
 from clipcli.pipeline import classify
 from clipcli.pipeline_options import PipelineOptions
 from clipcli.prompts import encode_prompts
 from clipcli.results import Failure
-from clipcli.sources import ImageRef
 from clipcli.specs import ModelRequest
 
 HEAVY = "torch torchvision open_clip timm transformers onnx onnxscript requests huggingface_hub"

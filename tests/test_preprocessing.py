@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clipcli.errors import ModelError
-from clipcli.preprocessing import PreprocessConfig, resized_size
+from clipcli.images.preprocessing import PreprocessConfig, resized_size
 
 SIDES = st.integers(1, 3000)
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from web_server import FAR_HOST, answer, dripping, resetting, serve, silence, tunnel
 
 from clipcli.errors import FailureCode, InputError, UsageError
-from clipcli.fetch import fetch
-from clipcli.fetch_options import FetchOptions
-from clipcli.proxies import proxy_authorization, public_proxy
+from clipcli.images.web.fetch import fetch
+from clipcli.images.web.options import FetchOptions
+from clipcli.images.web.proxies import proxy_authorization, public_proxy
 
 BODY = b"\x89PNG the bytes of an image"
 HTTP_URL, HTTPS_URL = f"http://{FAR_HOST}/cat.png", f"https://{FAR_HOST}/cat.png"

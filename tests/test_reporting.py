@@ -16,9 +16,9 @@ from web_server import answer, serve
 
 from clipcli import lookahead
 from clipcli.cli.reporting import with_files_pictures
+from clipcli.images.preprocessing import PreprocessConfig
+from clipcli.images.sources import ImageRef
 from clipcli.pipeline_options import PipelineOptions
-from clipcli.preprocessing import PreprocessConfig
-from clipcli.sources import ImageRef
 
 LABELS = ("-l", "cat", "-l", "cup of coffee", "-l", "rocket", "--model", "tiny")
 PHOTO_NAMES = ("chelsea.png", "coffee.png", "rocket.jpg")

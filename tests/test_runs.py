@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from clipcli.classifier import build_head
 from clipcli.errors import ClipcliWarning, FailureCode, InputError, UsageError
+from clipcli.images.sources import ImageRef
 from clipcli.labels import LabelSet
 from clipcli.outputs import JsonlWriter, OutputOptions, record
 from clipcli.pipeline import classify
@@ -28,7 +29,6 @@ from clipcli.pipeline_options import PipelineOptions
 from clipcli.results import Failure, LabelScore, Prediction
 from clipcli.run_output import RunOutput
 from clipcli.runs import Mode, RunOptions, open_run
-from clipcli.sources import ImageRef
 from clipcli.tally import Tally
 
 LABELS = LabelSet(("1", "12345", "123456789"))

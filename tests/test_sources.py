@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from clipcli.errors import FailureCode, InputError, UsageError
-from clipcli.files import read_file, read_stream
-from clipcli.sources import (
+from clipcli.images.files import read_file, read_stream
+from clipcli.images.sources import (
     MAX_NAME_BYTES,
     ImageRef,
     SourceOptions,
@@ -257,7 +257,7 @@ def test_a_pipe_is_read_when_something_comes(folder):
 
 
 def test_a_pipe_into_which_nobody_writes_is_not_waited_for_without_end(folder, monkeypatch):
-    monkeypatch.setattr("clipcli.files._PIPE_SECONDS", 0.01)
+    monkeypatch.setattr("clipcli.images.files._PIPE_SECONDS", 0.01)
     os.mkfifo("pipe.png")
     with pytest.raises(InputError, match=r"nobody has written for 0\.01 s") as caught:
         read_file(Path("pipe.png"), 10)

@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from clipcli import isolation
 from clipcli.errors import FailureCode, InputError
-from clipcli.image_options import ImageOptions
-from clipcli.images import decode
-from clipcli.isolation import DecoderPool
-from clipcli.preprocessing import PreprocessConfig
-from clipcli.thumbnails import MAX_BYTES, SIDE, thumbnail
+from clipcli.images import isolation
+from clipcli.images.decoding import decode
+from clipcli.images.isolation import DecoderPool
+from clipcli.images.options import ImageOptions
+from clipcli.images.preprocessing import PreprocessConfig
+from clipcli.images.thumbnails import MAX_BYTES, SIDE, thumbnail
 from tests.test_isolation import TALKATIVE
 
 PHOTOS = Path(__file__).parents[1] / "examples" / "photos"

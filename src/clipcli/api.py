@@ -11,12 +11,12 @@ from clipcli.classifier import ZeroShotHead, build_head
 from clipcli.engines import load_engine
 from clipcli.engines.base import EngineName, EngineOptions, Precision
 from clipcli.errors import UsageError
+from clipcli.images.sources import ImageRef, Url, is_url, public_name
 from clipcli.labels import LabelSet, collect_templates
 from clipcli.models import resolve_model
 from clipcli.pipeline import classify
 from clipcli.pipeline_options import PipelineOptions
 from clipcli.results import Result, ScoreOptions
-from clipcli.sources import ImageRef, Url, is_url, public_name
 from clipcli.specs import DEFAULT_MODEL, ModelRequest
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ import numpy as np
 
 from clipcli.arrays import Float32
 from clipcli.assets import asset, preset
-from clipcli.image_options import ImageOptions
-from clipcli.images import open_image, preprocess
-from clipcli.preprocessing import PreprocessConfig
+from clipcli.images.decoding import open_image, preprocess
+from clipcli.images.options import ImageOptions
+from clipcli.images.preprocessing import PreprocessConfig
 
 _PHOTOS = ("chelsea", "coffee", "rocket")
 _CROPS_A_SIDE = 4

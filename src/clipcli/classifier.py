@@ -17,7 +17,7 @@ from clipcli.results import Failure, LabelScore, Prediction, Result, ScoreOption
 if TYPE_CHECKING:
     from clipcli.cache import TextCache
     from clipcli.engines.base import Engine
-    from clipcli.sources import ImageRef
+    from clipcli.images.sources import ImageRef
     from clipcli.specs import Activation
 
 

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 
 from clipcli.arrays import Float32
 from clipcli.errors import InputError
-from clipcli.files import read_file, read_stream
-from clipcli.images import decode, load_image, preprocess
-from clipcli.preprocessing import PreprocessConfig
-from clipcli.sources import ImageRef, Stream, Url
+from clipcli.images.decoding import decode, load_image, preprocess
+from clipcli.images.files import read_file, read_stream
+from clipcli.images.preprocessing import PreprocessConfig
+from clipcli.images.sources import ImageRef, Stream, Url
 
 if TYPE_CHECKING:
-    from clipcli.fetch import Fetcher
-    from clipcli.isolation import DecoderPool
+    from clipcli.images.isolation import DecoderPool
+    from clipcli.images.web.fetch import Fetcher
     from clipcli.pipeline_options import PipelineOptions
 
 
@@ -150,7 +150,7 @@ class LookAhead:
         else:
             pixels = decode(data, self._config, self._options.images)
             if keep is not None:
-                from clipcli.thumbnails import thumbnail
+                from clipcli.images.thumbnails import thumbnail
 
                 jpeg = thumbnail(data, self._options.images)
         if keep is not None and jpeg:
@@ -160,8 +160,8 @@ class LookAhead:
     @cached_property
     def _downloads(self) -> _Downloads:
         # A start without a URL is spared the import: six milliseconds.
-        from clipcli.fetch import Fetcher
-        from clipcli.fetch_options import FetchOptions
+        from clipcli.images.web.fetch import Fetcher
+        from clipcli.images.web.options import FetchOptions
 
         options = self._options.fetch or FetchOptions()
         return _Downloads(
@@ -183,7 +183,7 @@ class _Downloads:
 def _decoder_pool(config: PreprocessConfig, options: PipelineOptions) -> DecoderPool | None:
     if options.isolate_seconds is None:
         return None
-    from clipcli.isolation import DecoderPool
+    from clipcli.images.isolation import DecoderPool
 
     return DecoderPool(
         config,

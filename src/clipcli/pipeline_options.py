@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from clipcli.cpu import available_cpus
-from clipcli.image_options import ImageOptions
+from clipcli.images.options import ImageOptions
 from clipcli.results import ScoreOptions
 
 if TYPE_CHECKING:
-    from clipcli.fetch_options import FetchOptions
+    from clipcli.images.web.options import FetchOptions
 
 
 @dataclass(frozen=True)

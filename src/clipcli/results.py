@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from clipcli.errors import FailureCode, InputError
 
 if TYPE_CHECKING:
-    from clipcli.sources import ImageRef
+    from clipcli.images.sources import ImageRef
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,15 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from clipcli.errors import UsageError
-from clipcli.sources import STDIN, ImageRef, Shard, SourceOptions, expand, is_pattern, read_names
+from clipcli.images.sources import (
+    STDIN,
+    ImageRef,
+    Shard,
+    SourceOptions,
+    expand,
+    is_pattern,
+    read_names,
+)
 from clipcli.specs import ModelRequest
 
 if TYPE_CHECKING:
@@ -20,8 +28,8 @@ if TYPE_CHECKING:
 
     from clipcli.cache import TextCache
     from clipcli.engines.base import EngineOptions
-    from clipcli.fetch_options import FetchOptions
-    from clipcli.image_options import ImageOptions
+    from clipcli.images.options import ImageOptions
+    from clipcli.images.web.options import FetchOptions
     from clipcli.pipeline_options import PipelineOptions
     from clipcli.results import ScoreOptions
 
@@ -168,7 +176,7 @@ class RunArguments:
         )
 
     def _image_options(self) -> ImageOptions:
-        from clipcli.image_options import DEFAULT_MAX_BYTES, DEFAULT_MAX_PIXELS, ImageOptions
+        from clipcli.images.options import DEFAULT_MAX_BYTES, DEFAULT_MAX_PIXELS, ImageOptions
 
         return ImageOptions(
             max_bytes=self.max_bytes or DEFAULT_MAX_BYTES,
@@ -192,7 +200,7 @@ class RunArguments:
             chosen["proxy"] = self.proxy
         if not chosen:
             return None
-        from clipcli.fetch_options import FetchOptions
+        from clipcli.images.web.options import FetchOptions
 
         return FetchOptions(**chosen)
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from clipcli.classifier import ZeroShotHead
     from clipcli.embeddings.base import EmbeddingsFile
     from clipcli.engines.base import ModelInfo
+    from clipcli.images.sources import ImageRef
     from clipcli.labels import LabelSet
     from clipcli.outputs import Writer
     from clipcli.pipeline_options import PipelineOptions
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from clipcli.report.writer import Report
     from clipcli.results import Result
     from clipcli.run_output import RunOutput
-    from clipcli.sources import ImageRef
 
 _EMBEDDINGS_AT_ONCE = 1024
 _MADE_WITH = ("precision", "preprocess", "fast_decode")

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from clipcli.cli.arguments import LabelArguments
 from clipcli.cli.reporting import check_report_name
 from clipcli.errors import UsageError
+from clipcli.images.sources import STDIN
 from clipcli.labels import UNKNOWN, LabelSet, collect_labels, collect_templates
-from clipcli.sources import STDIN
 
 if TYPE_CHECKING:
     from clipcli.embeddings.base import EmbeddingsFile

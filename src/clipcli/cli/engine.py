@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def open_engine(arguments: RunArguments, spec: ModelSpec, console: Console) -> Engine:
     """Load the model that a command line asks for, and say so to those who want to know."""
     from clipcli.engines import choose_engine, load_engine
-    from clipcli.images import lift_pillow_limit
+    from clipcli.images.decoding import lift_pillow_limit
 
     # A command is the whole program, and --max-pixels says what to do beyond it.
     lift_pillow_limit()

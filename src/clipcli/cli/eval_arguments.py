@@ -16,7 +16,7 @@ from clipcli.labels import LabelSet, collect_labels, collect_templates
 from clipcli.specs import ModelRequest
 
 if TYPE_CHECKING:
-    from clipcli.evaluation.dataset import Dataset
+    from clipcli.images.dataset import Dataset
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +119,7 @@ class EvalArguments(LabelArguments):
 
     def dataset(self) -> Dataset:
         """The images and their labels."""
-        from clipcli.evaluation.dataset import read_dataset
+        from clipcli.images.dataset import read_dataset
 
         return read_dataset(self.data)
 

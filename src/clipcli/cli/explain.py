@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from clipcli.classifier import ZeroShotHead
     from clipcli.engines.base import Engine, ModelInfo
     from clipcli.explanation import Explanation
+    from clipcli.images.sources import ImageRef
     from clipcli.labels import LabelSet
     from clipcli.outputs import OutputOptions
     from clipcli.results import Failure
-    from clipcli.sources import ImageRef
 
 # What means nothing where there is one image.
 _OF_MANY = frozenset(

@@ -16,7 +16,7 @@ from clipcli.labels import LabelSet, collect_labels, collect_templates
 
 if TYPE_CHECKING:
     from clipcli.explanation import ExplainOptions
-    from clipcli.sources import ImageRef
+    from clipcli.images.sources import ImageRef
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from clipcli.arrays import Float32
+    from clipcli.images.preprocessing import PreprocessConfig
+    from clipcli.images.sources import ImageRef
     from clipcli.pipeline_options import PipelineOptions
-    from clipcli.preprocessing import PreprocessConfig
     from clipcli.report.writer import Report
-    from clipcli.sources import ImageRef
 
 Rows = tuple[list["ImageRef"], "Float32"]
 

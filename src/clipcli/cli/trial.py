@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from clipcli.cli.eval_arguments import EvalArguments
     from clipcli.engines.base import ModelInfo
     from clipcli.errors import InputError
-    from clipcli.evaluation.dataset import Dataset
+    from clipcli.images.dataset import Dataset
+    from clipcli.images.sources import ImageRef
     from clipcli.labels import LabelSet
     from clipcli.pipeline_options import PipelineOptions
     from clipcli.report.writer import Report
     from clipcli.results import Failure
-    from clipcli.sources import ImageRef
     from clipcli.specs import ModelSpec
 
 

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 from clipcli.cli.interruption import Interruption
 from clipcli.cli.progress import Progress
 from clipcli.errors import ClipcliError
-from clipcli.feeder import Feed, with_lulls
+from clipcli.images.feeder import Feed, with_lulls
 from clipcli.labels import UNKNOWN
 
 if TYPE_CHECKING:
     from clipcli.cli.arguments import RunArguments
     from clipcli.cli.console import Console
+    from clipcli.images.sources import ImageRef
     from clipcli.results import Result
     from clipcli.run_output import RunOutput
-    from clipcli.sources import ImageRef
     from clipcli.tally import Tally
 
 

@@ -97,8 +97,8 @@ def _scores(
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Label -> probability, and label -> cosine, of an answer's image."""
     from clipcli.classifier import build_head
-    from clipcli.image_options import ImageOptions
-    from clipcli.images import decode
+    from clipcli.images.decoding import decode
+    from clipcli.images.options import ImageOptions
 
     head = build_head(engine, LabelSet(answer.labels, (answer.template,)))
     # The published answers were computed with open_clip's own transform, or OpenAI's.

@@ -154,7 +154,7 @@ def _weights(name: str, wanted: HubFile) -> list[Check]:
 
 def _fingerprint(name: str, sha256: str) -> str | None:
     """The fingerprint with which torch would run the weights, where it needs no other file."""
-    from clipcli.preprocessing import PreprocessConfig
+    from clipcli.images.preprocessing import PreprocessConfig
 
     try:
         spec = resolve_model(ModelRequest(name, offline=True))

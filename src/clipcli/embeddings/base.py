@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from clipcli.engines.base import ModelInfo
-    from clipcli.sources import ImageRef
+    from clipcli.images.sources import ImageRef
 
 
 MAX_NAME_BYTES = 1 << 20

@@ -10,7 +10,7 @@ from clipcli.version import __version__
 
 if TYPE_CHECKING:
     from clipcli.engines.base import ModelInfo
-    from clipcli.image_options import ImageOptions
+    from clipcli.images.options import ImageOptions
 
 FORMAT_VERSION = 1
 """Goes up when older versions of clipcli would misread a file; new fields alone do not."""

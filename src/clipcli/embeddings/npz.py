@@ -34,7 +34,7 @@ from clipcli.embeddings.base import (
     reading,
 )
 from clipcli.embeddings.description import MAX_DESCRIPTION_BYTES, Description
-from clipcli.sources import ImageRef
+from clipcli.images.sources import ImageRef
 
 if TYPE_CHECKING:
     from types import TracebackType

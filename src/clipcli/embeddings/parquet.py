@@ -25,8 +25,8 @@ from clipcli.embeddings.base import (
     reading,
 )
 from clipcli.embeddings.description import Description
+from clipcli.images.sources import ImageRef
 from clipcli.printable import valid_unicode
-from clipcli.sources import ImageRef
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from clipcli.arrays import Float32
-    from clipcli.preprocessing import PreprocessConfig
+    from clipcli.images.preprocessing import PreprocessConfig
     from clipcli.specs import Activation
     from clipcli.tokenizer import Tokens
 

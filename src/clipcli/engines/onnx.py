@@ -16,7 +16,7 @@ from clipcli.bundles import IMAGE_GRAPH, TEXT_GRAPH, TOKENIZER_FILE, Bundle
 from clipcli.cpu import available_cpus
 from clipcli.engines.base import EngineOptions, ModelInfo
 from clipcli.errors import ClipcliWarning, ModelError
-from clipcli.preprocessing import PreprocessConfig
+from clipcli.images.preprocessing import PreprocessConfig
 from clipcli.runtime import onnxruntime
 
 if TYPE_CHECKING:

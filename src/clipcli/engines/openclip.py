@@ -29,7 +29,7 @@ from clipcli.engines.base import EngineOptions, ModelInfo, Precision, check_prec
 from clipcli.errors import ModelError, UsageError
 from clipcli.hub_cache import MissingFileError
 from clipcli.hub_tokenizer import TOKENIZER_FILE, HubTokenizer, read_config
-from clipcli.preprocessing import PreprocessConfig
+from clipcli.images.preprocessing import PreprocessConfig
 from clipcli.specs import ModelSpec
 from clipcli.tokenizer import ClipTokenizer, TokenizerConfig, Tokens
 from clipcli.transformers_folder import check_vocabulary

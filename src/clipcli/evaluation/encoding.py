@@ -15,8 +15,8 @@ from clipcli.pipeline import encode
 
 if TYPE_CHECKING:
     from clipcli.engines.base import Engine
+    from clipcli.images.sources import ImageRef
     from clipcli.pipeline_options import PipelineOptions
-    from clipcli.sources import ImageRef
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ from clipcli.arrays import Float32
 
 if TYPE_CHECKING:
     from clipcli.classifier import ZeroShotHead
-    from clipcli.evaluation.dataset import Dataset
+    from clipcli.images.dataset import Dataset
     from clipcli.results import Failure, Result, ScoreOptions
 
 _IMAGES_AT_ONCE = 1024

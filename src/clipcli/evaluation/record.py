@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from clipcli.evaluation.comparison import TOP, Row
-from clipcli.evaluation.dataset import Dataset
 from clipcli.evaluation.evaluation import Evaluation
 from clipcli.evaluation.intervals import DRAWS, LEVEL, SEED, Interval
 from clipcli.evaluation.thresholds import Threshold
+from clipcli.images.dataset import Dataset
 from clipcli.printable import valid_unicode
 from clipcli.results import Failure
 

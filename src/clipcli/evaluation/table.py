@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from clipcli.evaluation.comparison import TOP, Row
-from clipcli.evaluation.dataset import Dataset
 from clipcli.evaluation.evaluation import Evaluation
 from clipcli.evaluation.intervals import Interval
 from clipcli.evaluation.metrics import ClassMetrics
 from clipcli.evaluation.thresholds import Threshold
+from clipcli.images.dataset import Dataset
 from clipcli.printable import printable, shortened, width
 
 _LONGEST = 40

@@ -14,15 +14,15 @@ from clipcli.classifier import ZeroShotHead
 from clipcli.errors import InputError, UsageError
 from clipcli.explanation.occlusion import occlusion_maps
 from clipcli.explanation.views import View
-from clipcli.files import read_file, read_stream
-from clipcli.image_options import ImageOptions
-from clipcli.images import open_image, plain, preprocess
+from clipcli.images.decoding import open_image, plain, preprocess
+from clipcli.images.files import read_file, read_stream
+from clipcli.images.options import ImageOptions
+from clipcli.images.sources import ImageRef, Stream, Url
 from clipcli.results import Failure, Prediction, ScoreOptions
-from clipcli.sources import ImageRef, Stream, Url
 
 if TYPE_CHECKING:
     from clipcli.engines.base import Engine
-    from clipcli.fetch_options import FetchOptions
+    from clipcli.images.web.options import FetchOptions
 
 Method = Literal["occlusion", "gradient"]
 
@@ -104,8 +104,8 @@ def read_picture(
 
 
 def _fetched(address: str, options: FetchOptions | None) -> bytes:
-    from clipcli.fetch import Fetcher
-    from clipcli.fetch_options import FetchOptions
+    from clipcli.images.web.fetch import Fetcher
+    from clipcli.images.web.options import FetchOptions
 
     fetcher = Fetcher(options or FetchOptions())
     try:

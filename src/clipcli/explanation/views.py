@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from clipcli.arrays import Float64
-from clipcli.preprocessing import PreprocessConfig, resized_size
+from clipcli.images.preprocessing import PreprocessConfig, resized_size
 
 
 @dataclass(frozen=True)

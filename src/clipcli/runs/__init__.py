@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from clipcli.disk.lock import Lock, writable
 from clipcli.errors import ClipcliWarning, UsageError
+from clipcli.images.sources import ImageRef
 from clipcli.run_output import RunOutput
 from clipcli.runs.output import FileOutput, RetryOutput, RunFiles
 from clipcli.runs.records import EarlierResults
@@ -26,7 +27,6 @@ from clipcli.runs.settings import (
     moved_digits,
     read_settings,
 )
-from clipcli.sources import ImageRef
 from clipcli.tally import Tally
 
 _COPIED_AT_ONCE = 1 << 20

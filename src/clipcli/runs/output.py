@@ -19,11 +19,11 @@ from typing import Any
 
 from clipcli.disk.lock import Lock, writable
 from clipcli.errors import FailureCode, InputError
+from clipcli.images.sources import ImageRef
 from clipcli.results import Result
 from clipcli.run_output import RunOutput
 from clipcli.runs.records import Line
 from clipcli.runs.settings import SIZES, write_json
-from clipcli.sources import ImageRef
 
 _HAS_RESULT = InputError(FailureCode.UNREADABLE, "has its result from an earlier run")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from clipcli.errors import UsageError
-from clipcli.sources import ImageRef
+from clipcli.images.sources import ImageRef
 
 
 @dataclass(frozen=True)

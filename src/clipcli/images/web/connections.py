@@ -17,12 +17,12 @@ import requests
 import urllib3
 from requests import adapters
 
-from clipcli.addresses import is_public, names_private_host
 from clipcli.errors import FailureCode, InputError
-from clipcli.proxies import proxy_authorization, public_proxy
+from clipcli.images.web.addresses import is_public, names_private_host
+from clipcli.images.web.proxies import proxy_authorization, public_proxy
 
 if TYPE_CHECKING:
-    from clipcli.fetch_options import FetchOptions
+    from clipcli.images.web.options import FetchOptions
 
 # One of getaddrinfo's: family, kind, protocol, canonical name, address.
 _Found = tuple[Any, Any, int, str, tuple[Any, ...]]

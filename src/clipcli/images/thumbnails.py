@@ -6,9 +6,9 @@ import io
 
 from PIL import Image
 
-from clipcli.formats import allowed_formats
-from clipcli.image_options import ImageOptions
-from clipcli.images import plain
+from clipcli.images.decoding import plain
+from clipcli.images.formats import allowed_formats
+from clipcli.images.options import ImageOptions
 
 SIDE = 256
 """The longest side in pixels."""

@@ -20,10 +20,10 @@ from math import ceil
 from PIL import Image
 
 from clipcli.errors import InputError
-from clipcli.image_options import ImageOptions
-from clipcli.images import decode, lift_pillow_limit
-from clipcli.preprocessing import PreprocessConfig
-from clipcli.thumbnails import thumbnail
+from clipcli.images.decoding import decode, lift_pillow_limit
+from clipcli.images.options import ImageOptions
+from clipcli.images.preprocessing import PreprocessConfig
+from clipcli.images.thumbnails import thumbnail
 
 READY, PIXELS, FAILURE = b"R", b"P", b"F"
 """The kinds of answers."""

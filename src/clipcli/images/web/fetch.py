@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
 from clipcli.errors import FailureCode, InputError
-from clipcli.fetch_options import FetchOptions
-from clipcli.network_errors import Retry, explain, status_failure
+from clipcli.images.web.errors import Retry, explain, status_failure
+from clipcli.images.web.options import FetchOptions
 
 if TYPE_CHECKING:
     import requests
 
-    from clipcli.connections import Deadline
+    from clipcli.images.web.connections import Deadline
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _CHUNK = 1 << 16
@@ -104,7 +104,7 @@ def _attempt(url: str, options: FetchOptions) -> bytes:
     from requests import RequestException
     from urllib3.exceptions import HTTPError
 
-    from clipcli.connections import deadline_after, vetted_session
+    from clipcli.images.web.connections import deadline_after, vetted_session
 
     with (
         deadline_after(options.total_seconds) as deadline,

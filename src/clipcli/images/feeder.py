@@ -9,7 +9,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from clipcli.sources import ImageRef
+    from clipcli.images.sources import ImageRef
 
 # Short enough that whoever types names sees each answer, long enough to cost nothing.
 _LULL_SECONDS = 0.2

@@ -13,9 +13,9 @@ from PIL import Image, UnidentifiedImageError
 
 from clipcli.arrays import Float32
 from clipcli.errors import FailureCode, InputError
-from clipcli.formats import allowed_formats, damaged, explain_unreadable
-from clipcli.image_options import ImageOptions
-from clipcli.preprocessing import (
+from clipcli.images.formats import allowed_formats, damaged, explain_unreadable
+from clipcli.images.options import ImageOptions
+from clipcli.images.preprocessing import (
     PreprocessConfig,
     fit,
     normalised,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from clipcli.errors import UsageError
-from clipcli.proxies import check_proxy
+from clipcli.images.web.proxies import check_proxy
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from clipcli.arrays import Float32
 from clipcli.errors import FailureCode, InputError, ModelError
-from clipcli.formats import damaged
+from clipcli.images.formats import damaged
 
 ResizeMode = Literal["shortest", "longest", "squash"]
 

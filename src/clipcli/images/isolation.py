@@ -18,14 +18,14 @@ import numpy as np
 
 from clipcli.arrays import Float32
 from clipcli.errors import ClipcliError, FailureCode, InputError
-from clipcli.image_options import ImageOptions
-from clipcli.preprocessing import PreprocessConfig
-from clipcli.thumbnails import MAX_BYTES
-from clipcli.worker import FAILURE, LENGTH_BYTES, MAX_FAILURE_BYTES, PIXELS, READY
+from clipcli.images.options import ImageOptions
+from clipcli.images.preprocessing import PreprocessConfig
+from clipcli.images.thumbnails import MAX_BYTES
+from clipcli.images.worker import FAILURE, LENGTH_BYTES, MAX_FAILURE_BYTES, PIXELS, READY
 
 # The import path comes from the parent, who found this package on it; -I keeps the environment
 # and the current folder from adding to it.
-_START = "import sys; sys.path[:] = sys.argv[1:]; from clipcli.worker import serve; serve()"
+_START = "import sys; sys.path[:] = sys.argv[1:]; from clipcli.images.worker import serve; serve()"
 
 # A start takes 0.2 s; a machine that needs hundreds of times as long decodes nothing either.
 _START_SECONDS = 60.0

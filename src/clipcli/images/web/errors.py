@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from clipcli.errors import FailureCode, InputError
-from clipcli.proxies import public_proxy, through
+from clipcli.images.web.proxies import public_proxy, through
 
 if TYPE_CHECKING:
     import ssl

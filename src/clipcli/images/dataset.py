@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from clipcli.errors import ClipcliWarning, FailureCode, InputError, UsageError
-from clipcli.sources import (
+from clipcli.images.sources import (
     IMAGE_EXTENSIONS,
     ImageRef,
     SourceOptions,

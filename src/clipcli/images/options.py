@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from clipcli.errors import UsageError
-from clipcli.formats import EXTRA_FORMATS
+from clipcli.images.formats import EXTRA_FORMATS
 
 # The largest camera sensors have 200 million pixels; decoded as RGB that is 600 MB.
 DEFAULT_MAX_PIXELS = 200_000_000
