@@ -29,20 +29,20 @@ from benchmarks.text_matrix import (
     prepared_model,
     ratio_to,
 )
-from clipcli.bundles import IMAGE_GRAPH, find_bundle
 from clipcli.classifier import ZeroShotHead, build_head
 from clipcli.engines import load_engine
 from clipcli.engines.base import EngineOptions
 from clipcli.engines.onnx import OnnxEngine
 from clipcli.images.sources import ImageRef
 from clipcli.labels import LabelSet
+from clipcli.models.bundles import IMAGE_GRAPH, find_bundle
 from clipcli.pipeline import classify
 from clipcli.pipeline_options import PipelineOptions
 from clipcli.results import Prediction
 
 if TYPE_CHECKING:
     from clipcli.engines.base import Engine
-    from clipcli.specs import ModelSpec
+    from clipcli.models.specs import ModelSpec
 
 PHOTOS = Path(__file__).parents[1] / "examples" / "photos"
 LABELS = LabelSet(("a photo of a cat", "a photo of a dog", "a photo of a mountain"))

@@ -30,8 +30,8 @@ from clipcli.engines.base import Engine, EngineOptions
 from clipcli.images.decoding import decode
 from clipcli.images.options import ImageOptions
 from clipcli.labels import LabelSet, collect_labels
-from clipcli.models import resolve_model
-from clipcli.specs import ModelRequest
+from clipcli.models.names import resolve_model
+from clipcli.models.specs import ModelRequest
 
 Float32 = NDArray[np.float32]
 

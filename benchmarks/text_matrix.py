@@ -23,13 +23,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.random_model import ARCHITECTURE, random_checkpoint
-from clipcli.bundles import find_bundle
 from clipcli.classifier import build_head
 from clipcli.engines import load_engine
 from clipcli.engines.base import EngineOptions, Precision
 from clipcli.labels import LabelSet, collect_labels
-from clipcli.models import resolve_model
-from clipcli.specs import ModelRequest, ModelSpec
+from clipcli.models.bundles import find_bundle
+from clipcli.models.names import resolve_model
+from clipcli.models.specs import ModelRequest, ModelSpec
 
 if TYPE_CHECKING:
     from clipcli.engines.base import Engine

@@ -11,11 +11,11 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from clipcli.configurations import MANIFEST_FILE
 from clipcli.export import Preparation, prepare
-from clipcli.models import BUNDLED_MODEL, resolve_model
-from clipcli.specs import ModelRequest
-from clipcli.weights import weights_file
+from clipcli.models.configurations import MANIFEST_FILE
+from clipcli.models.names import BUNDLED_MODEL, resolve_model
+from clipcli.models.specs import ModelRequest
+from clipcli.models.weights import weights_file
 
 
 def main() -> None:

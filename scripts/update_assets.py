@@ -23,7 +23,7 @@ import torch
 from open_clip.pretrained import get_pretrained_cfg
 
 from clipcli import Prediction
-from clipcli.catalogue import QUICK_GELU_SUFFIX, architecture_config, architectures
+from clipcli.models.catalogue import QUICK_GELU_SUFFIX, architecture_config, architectures
 
 ASSETS = Path(__file__).parents[1] / "src" / "clipcli" / "assets"
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from clipcli.engines.base import ModelInfo
 from clipcli.images.preprocessing import PreprocessConfig
-from clipcli.tokenizer import Tokens
+from clipcli.models.tokenizers.clip import Tokens
 
 
 class FakeEngine:

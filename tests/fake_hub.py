@@ -219,7 +219,7 @@ def serve() -> Iterator[FakeHub]:
 _CLIENT = """
 import json, sys, time, warnings
 from clipcli.errors import ModelError
-from clipcli.hub import hub_file
+from clipcli.models.hub.files import hub_file
 
 told, pauses, sleep = [], [], time.sleep
 time.sleep = lambda seconds: pauses.append(seconds) if seconds >= 1 else sleep(seconds)

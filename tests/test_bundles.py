@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from clipcli import bundles
-from clipcli.bundles import (
+from clipcli.errors import ModelError, UsageError
+from clipcli.models import bundles
+from clipcli.models.bundles import (
     IMAGE_GRAPH,
     STAMP_FILE,
     Bundle,
@@ -27,12 +28,11 @@ from clipcli.bundles import (
     remove_abandoned,
     temporary_folder,
 )
-from clipcli.configurations import MANIFEST_FILE
-from clipcli.errors import ModelError, UsageError
-from clipcli.manifests import record_file
-from clipcli.models import resolve_model
-from clipcli.pins import pin
-from clipcli.specs import ModelRequest
+from clipcli.models.configurations import MANIFEST_FILE
+from clipcli.models.hub.pins import pin
+from clipcli.models.manifests import record_file
+from clipcli.models.names import resolve_model
+from clipcli.models.specs import ModelRequest
 
 TINY = Path(__file__).parents[1] / "src" / "clipcli" / "assets" / "tiny"
 MODEL_FILES = ("open_clip_config.json", "open_clip_model.safetensors")
@@ -45,7 +45,7 @@ REPAIR = r"Repair it with 'clipcli pull MODEL', or use --engine torch$"
 INSTALL = """
 import sys
 from pathlib import Path
-from clipcli.bundles import install, temporary_folder
+from clipcli.models.bundles import install, temporary_folder
 folder, source = Path(sys.argv[1]), Path(sys.argv[2])
 for _ in range(60):
     temporary = temporary_folder(folder)

@@ -10,9 +10,9 @@ import open_clip
 import pytest
 from open_clip.pretrained import get_pretrained_cfg
 
-from clipcli import catalogue
-from clipcli.models import resolve_model
-from clipcli.specs import ModelRequest
+from clipcli.models import catalogue
+from clipcli.models.names import resolve_model
+from clipcli.models.specs import ModelRequest
 
 ROOT = Path(__file__).parents[1]
 ASSETS = ROOT / "src" / "clipcli" / "assets"
@@ -244,9 +244,9 @@ def test_the_nearest_names_of_a_misspelt_one(word, expected):
 
 def test_reading_the_catalogue_imports_neither_torch_nor_open_clip():
     code = (
-        "import sys; from clipcli.models import ModelRequest, resolve_model;"
+        "import sys; from clipcli.models.names import ModelRequest, resolve_model;"
         "resolve_model(ModelRequest('ViT-B/32')); resolve_model(ModelRequest('tiny'));"
-        "from clipcli import catalogue; assert len(catalogue.available()) > 150;"
+        "from clipcli.models import catalogue; assert len(catalogue.available()) > 150;"
         "sys.exit(bool({'torch', 'open_clip', 'numpy', 'huggingface_hub'} & sys.modules.keys()))"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -19,7 +19,6 @@ from test_transformers_folder import (
     write_folder,
 )
 
-from clipcli import catalogue
 from clipcli.checkpoints import read_checkpoint
 from clipcli.conversion import convert
 from clipcli.engines import load_engine
@@ -27,9 +26,10 @@ from clipcli.engines.base import EngineOptions
 from clipcli.engines.onnx import OnnxEngine
 from clipcli.errors import ModelError
 from clipcli.export import Preparation, prepare
-from clipcli.models import resolve_model
-from clipcli.specs import ModelRequest
-from clipcli.weights import fetch_model, weights_file
+from clipcli.models import catalogue
+from clipcli.models.names import resolve_model
+from clipcli.models.specs import ModelRequest
+from clipcli.models.weights import fetch_model, weights_file
 
 ARCHITECTURE = "small"
 PROMPTS = ["a photo of a cat", "two dogs", "word " * 40]

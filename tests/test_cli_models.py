@@ -6,9 +6,9 @@ import sys
 import pytest
 from test_startup import HEAVY, PROGRAM, loaded_modules
 
-from clipcli import catalogue
 from clipcli.cli.console import Console
 from clipcli.cli.models import models
+from clipcli.models import catalogue
 
 
 def test_a_pipe_gets_columns_between_tabs_and_nothing_else(clipcli):

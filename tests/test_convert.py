@@ -23,7 +23,7 @@ from clipcli import conversion
 from clipcli.cli.console import Console
 from clipcli.cli.convert import convert
 from clipcli.errors import ModelError, UsageError
-from clipcli.specs import ModelRequest
+from clipcli.models.specs import ModelRequest
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,6 @@ from conftest import clean_environment
 
 import clipcli
 from clipcli import doctor
-from clipcli.bundles import open_bundle
 from clipcli.cli.console import Console
 from clipcli.cli.doctor import doctor as command
 from clipcli.disk.paths import bundles_folder
@@ -29,10 +28,11 @@ from clipcli.doctor.answers import CHECK_PHOTOS, known_answers
 from clipcli.doctor.report import Check, Fact, Outcome, Report, Section
 from clipcli.engines import load_engine
 from clipcli.engines.base import EngineOptions
-from clipcli.models import resolve_model
-from clipcli.pins import pin
+from clipcli.models.bundles import open_bundle
+from clipcli.models.hub.pins import pin
+from clipcli.models.names import resolve_model
+from clipcli.models.specs import ModelRequest
 from clipcli.provenance import library_versions, provenance
-from clipcli.specs import ModelRequest
 
 TINY = Path(clipcli.__file__).parent / "assets" / "tiny"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -14,7 +14,6 @@ import torch
 from numpy.testing import assert_allclose
 from safetensors.torch import load_file, save_file
 
-from clipcli.bundles import Bundle
 from clipcli.classifier import build_head
 from clipcli.engines import choose_engine, load_engine, openclip
 from clipcli.engines.base import EngineOptions, fingerprint
@@ -22,10 +21,11 @@ from clipcli.errors import ModelError, UsageError
 from clipcli.images.preprocessing import PreprocessConfig
 from clipcli.images.sources import ImageRef
 from clipcli.labels import LabelSet
-from clipcli.models import resolve_model
+from clipcli.models.bundles import Bundle
+from clipcli.models.names import resolve_model
+from clipcli.models.specs import ModelRequest
 from clipcli.pipeline import classify
 from clipcli.pipeline_options import PipelineOptions
-from clipcli.specs import ModelRequest
 
 TEXT = {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1}
 VISION = {"image_size": 32, "patch_size": 16, "width": 32, "head_width": 16, "layers": 1}
@@ -379,7 +379,7 @@ class TestChoice:
                 return bundle if precision == prepared else None
 
             monkeypatch.setattr("clipcli.cuda.cuda_available", lambda: cuda)
-            monkeypatch.setattr("clipcli.bundles.find_bundle", find)
+            monkeypatch.setattr("clipcli.models.bundles.find_bundle", find)
             return resolve_model(ModelRequest(str(clip)))
 
         return pretend

@@ -25,8 +25,8 @@ from clipcli.images.options import ImageOptions
 from clipcli.images.preprocessing import PreprocessConfig
 from clipcli.images.sources import ImageRef
 from clipcli.labels import LabelSet
-from clipcli.models import resolve_model
-from clipcli.specs import ModelRequest
+from clipcli.models.names import resolve_model
+from clipcli.models.specs import ModelRequest
 
 CAT, COFFEE, ROCKET = "a photo of a cat", "a cup of coffee", "a rocket"
 FILES = {CAT: "chelsea.png", COFFEE: "coffee.png", ROCKET: "rocket.jpg"}

@@ -17,7 +17,6 @@ from test_bundles import FILES, TINY, copy_of_tiny, prepare_copy
 from test_engines import CLIP, SIGMOID, TEXT, write_model
 
 from clipcli import export, parity
-from clipcli.bundles import bundle_folder, find_bundle, remove_abandoned
 from clipcli.checkset import check_images, check_prompts
 from clipcli.disk.paths import bundles_folder
 from clipcli.engines import load_engine
@@ -25,9 +24,10 @@ from clipcli.engines.base import EngineOptions
 from clipcli.engines.onnx import OnnxEngine
 from clipcli.errors import ModelError
 from clipcli.export import Preparation, prepare
-from clipcli.models import resolve_model
+from clipcli.models.bundles import bundle_folder, find_bundle, remove_abandoned
+from clipcli.models.names import resolve_model
+from clipcli.models.specs import ModelRequest
 from clipcli.prompts import encode_prompts
-from clipcli.specs import ModelRequest
 
 CUSTOM = {**CLIP, "custom_text": True}
 # Each with whether its prompts may be cut to the longest. Other image towers are in test_kinds.

@@ -12,8 +12,8 @@ from conftest import clean_environment
 from fake_hub import COMMIT, Answer, ask, environment, serve
 
 from clipcli.errors import ModelError
-from clipcli.hub import hub_file
-from clipcli.hub_cache import HubFile, MissingFileError, cache_root
+from clipcli.models.hub.cache import HubFile, MissingFileError, cache_root
+from clipcli.models.hub.files import hub_file
 
 TINY = Path(__file__).parents[1] / "src" / "clipcli" / "assets" / "tiny"
 REPOSITORY = "test-org/tiny"
@@ -72,7 +72,7 @@ def test_a_file_is_downloaded_once_and_found_without_the_hubs_client(hub, tmp_pa
 def test_the_hubs_own_offline_switch_holds(hub, tmp_path, name):
     at_main = ("org/name", "a.txt", {"revision": "main"})
     code = """
-from clipcli.hub import MissingFileError, hub_commit
+from clipcli.models.hub.files import MissingFileError, hub_commit
 try:
     hub_commit("org/name", "a.txt", "main")
 except MissingFileError:
@@ -171,7 +171,7 @@ class TestRevisions:
         hub.answers = {"org/name/a.txt": Answer(b"a")}
         hub.revisions = {"main": COMMIT, "v1": NEWER}
         code = """
-from clipcli.hub import hub_commit
+from clipcli.models.hub.files import hub_commit
 for revision, filename, offline in (("v1", "a.txt", False), ("v1", "none.txt", True)):
     told.append(hub_commit("org/name", filename, revision, offline=offline))
 told.append(hub_commit("org/name", "none.txt", "main"))

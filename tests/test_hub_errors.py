@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 from huggingface_hub.errors import LocalEntryNotFoundError
 
-from clipcli.hub_cache import HubFile
-from clipcli.hub_errors import WrongBytesError, pause_after, reason
+from clipcli.models.hub.cache import HubFile
+from clipcli.models.hub.errors import WrongBytesError, pause_after, reason
 
 WANTED = HubFile("org/name", "a.txt")
 

@@ -19,7 +19,7 @@ from tokenizers import (
 )
 
 import clipcli
-from clipcli.hub_tokenizer import HubTokenizer, HubTokenizerConfig, read_config
+from clipcli.models.tokenizers.hub import HubTokenizer, HubTokenizerConfig, read_config
 
 WORDS = (Path(clipcli.__file__).parent / "assets/labels/imagenet.txt").read_text(encoding="utf-8")
 CORPUS = [f"a photo of a {name}." for name in WORDS.lower().splitlines()]
@@ -330,7 +330,7 @@ def test_neither_torch_nor_open_clip_nor_transformers_is_loaded(folders):
     code = """
 import sys
 from pathlib import Path
-from clipcli.hub_tokenizer import HubTokenizer, read_config
+from clipcli.models.tokenizers.hub import HubTokenizer, read_config
 assert "tokenizers" not in sys.modules
 folder = Path(sys.argv[1])
 HubTokenizer(read_config({}, folder), folder / "tokenizer.json")(["a cat"])

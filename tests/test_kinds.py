@@ -22,7 +22,6 @@ from test_hub_tokenizer import save as save_tokenizer
 from test_hub_tokenizer import siglip as siglip_tokenizer
 
 import clipcli.engines
-from clipcli import catalogue
 from clipcli.classifier import build_head
 from clipcli.engines import load_engine
 from clipcli.engines.base import EngineOptions
@@ -32,10 +31,11 @@ from clipcli.export import Preparation, prepare
 from clipcli.images.preprocessing import PreprocessConfig
 from clipcli.images.sources import ImageRef
 from clipcli.labels import LabelSet
-from clipcli.models import resolve_model
+from clipcli.models import catalogue
+from clipcli.models.names import resolve_model
+from clipcli.models.specs import ModelRequest
 from clipcli.pipeline import classify
 from clipcli.pipeline_options import PipelineOptions
-from clipcli.specs import ModelRequest
 
 HEADER = "| kind | torch | onnx |"
 LABELS = ("a cat", "a cup of coffee", "a rocket on its launch pad")

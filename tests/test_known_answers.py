@@ -16,11 +16,11 @@ from clipcli.errors import ModelError
 from clipcli.images.options import ImageOptions
 from clipcli.images.sources import ImageRef
 from clipcli.labels import LabelSet, collect_labels
-from clipcli.models import resolve_model
+from clipcli.models.names import resolve_model
+from clipcli.models.specs import ModelRequest
+from clipcli.models.weights import weights_file
 from clipcli.pipeline import classify
 from clipcli.pipeline_options import PipelineOptions
-from clipcli.specs import ModelRequest
-from clipcli.weights import weights_file
 
 FOLDER = "CLIPCLI_KNOWN_ANSWERS"
 # The CIFAR-100 data set joins its class names with underscores, and so did the published prompts.

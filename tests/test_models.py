@@ -9,10 +9,10 @@ from pathlib import Path
 import open_clip
 import pytest
 
-from clipcli.bundles import bundle_folder
 from clipcli.errors import ModelError, UsageError
-from clipcli.models import resolve_model
-from clipcli.specs import HubWeights, ModelRequest
+from clipcli.models.bundles import bundle_folder
+from clipcli.models.names import resolve_model
+from clipcli.models.specs import HubWeights, ModelRequest
 
 TINY = Path(__file__).parents[1] / "src" / "clipcli" / "assets" / "tiny"
 CONFIG = {
@@ -70,7 +70,7 @@ def test_every_published_model_is_built_as_it_was_trained_or_refused_as_a_pickle
 
 def test_a_revision_goes_with_the_weights_and_into_the_command_that_prepares_them(monkeypatch):
     commit = "c" * 40
-    monkeypatch.setattr("clipcli.hub.hub_commit", lambda *_names, **_options: commit)
+    monkeypatch.setattr("clipcli.models.hub.files.hub_commit", lambda *_names, **_options: commit)
     spec = resolve("ViT-B/32", revision="v1", allow_pickle=True)
     # The branch as it is now, for all files alike; the command says what the user said.
     assert spec.weights == replace(resolve("ViT-B/32").weights, revision=commit)

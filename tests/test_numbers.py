@@ -22,11 +22,11 @@ from clipcli.images.decoding import preprocess
 from clipcli.images.options import ImageOptions
 from clipcli.images.sources import ImageRef
 from clipcli.labels import LabelSet, collect_labels, collect_templates
-from clipcli.models import resolve_model
+from clipcli.models.names import resolve_model
+from clipcli.models.specs import ModelRequest
 from clipcli.pipeline import classify
 from clipcli.pipeline_options import PipelineOptions
 from clipcli.results import Failure
-from clipcli.specs import ModelRequest
 
 LABELS = ("a photo of a cat", "a cup of coffee", "a rocket on its launch pad", "text", "a coin")
 # Of many sizes, plain RGB or grey: what else there is, clipcli prepares better on purpose.

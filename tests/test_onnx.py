@@ -16,7 +16,6 @@ from numpy.testing import assert_allclose
 from test_bundles import TINY
 from test_engines import CLIP, write_model
 
-from clipcli.bundles import Bundle, open_bundle
 from clipcli.cache import TextCache
 from clipcli.checkset import check_images
 from clipcli.classifier import build_head
@@ -28,12 +27,13 @@ from clipcli.errors import ClipcliWarning, ModelError
 from clipcli.export import Preparation, prepare
 from clipcli.images.sources import ImageRef
 from clipcli.labels import LabelSet
-from clipcli.models import resolve_model
+from clipcli.models.bundles import Bundle, open_bundle
+from clipcli.models.names import resolve_model
+from clipcli.models.specs import ModelRequest
 from clipcli.pipeline import classify
 from clipcli.pipeline_options import PipelineOptions
 from clipcli.prompts import encode_prompts
 from clipcli.results import Failure
-from clipcli.specs import ModelRequest
 
 HEAVY = "torch torchvision open_clip timm transformers onnx onnxscript requests huggingface_hub"
 LABELS = LabelSet(("a cat", "a cup of coffee", "a rocket", "a dog"))

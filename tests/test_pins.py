@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from clipcli.pins import Pins, pin, read_pins
+from clipcli.models.hub.pins import Pins, pin, read_pins
 
 OLD, NEW = "0" * 40, "1" * 40
 HASH = "a" * 64

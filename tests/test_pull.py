@@ -8,10 +8,10 @@ import socket
 import pytest
 from test_bundles import TINY, copy_of_tiny, cut, prepare_copy
 
-from clipcli.configurations import MANIFEST_FILE
 from clipcli.disk.paths import bundles_folder
-from clipcli.models import resolve_model
-from clipcli.specs import ModelRequest
+from clipcli.models.configurations import MANIFEST_FILE
+from clipcli.models.names import resolve_model
+from clipcli.models.specs import ModelRequest
 
 LABELS = ("-l", "a cat", "-l", "a dog")
 

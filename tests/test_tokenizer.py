@@ -18,8 +18,13 @@ from hypothesis import strategies as st
 from open_clip.tokenizer import SimpleTokenizer
 
 import clipcli
-from clipcli import tokenizer
-from clipcli.tokenizer import CleanMode, ClipTokenizer, TokenizerConfig, write_tokenizer_file
+from clipcli.models.tokenizers import clip as tokenizer
+from clipcli.models.tokenizers.clip import (
+    CleanMode,
+    ClipTokenizer,
+    TokenizerConfig,
+    write_tokenizer_file,
+)
 
 CLEAN_MODES = get_args(CleanMode)
 
@@ -270,10 +275,10 @@ def loaded_after(code, *arguments):
 
 def test_heavy_libraries_are_loaded_only_when_a_text_needs_them(tokenizer_file):
     heavy = {"torch", "open_clip", "tokenizers", "numpy", "ftfy", "regex"}
-    assert not heavy & loaded_after("import clipcli.tokenizer")
+    assert not heavy & loaded_after("import clipcli.models.tokenizers.clip")
     code = (
         "import sys; from pathlib import Path\n"
-        "from clipcli.tokenizer import ClipTokenizer, TokenizerConfig\n"
+        "from clipcli.models.tokenizers.clip import ClipTokenizer, TokenizerConfig\n"
         "file = Path(sys.argv[2]) if sys.argv[2:] else None\n"
         "ClipTokenizer(TokenizerConfig(), file)([sys.argv[1]])"
     )

@@ -12,14 +12,14 @@ import torch
 from numpy.testing import assert_allclose
 from safetensors.torch import save_file
 
-from clipcli import transformers_folder
 from clipcli.engines import load_engine
 from clipcli.engines.base import EngineOptions
 from clipcli.errors import ModelError
-from clipcli.hub_cache import MissingFileError
-from clipcli.models import resolve_model
-from clipcli.specs import ModelRequest
-from clipcli.weights import fetch_model
+from clipcli.models import transformers_folder
+from clipcli.models.hub.cache import MissingFileError
+from clipcli.models.names import resolve_model
+from clipcli.models.specs import ModelRequest
+from clipcli.models.weights import fetch_model
 
 CONFIG = {
     "model_type": "clip",
@@ -334,9 +334,9 @@ class TestHub:
             assert (name, offline) == ("org/name", True)
             return revision
 
-        monkeypatch.setattr("clipcli.hub.hub_commit", hub_commit)
-        monkeypatch.setattr("clipcli.hub.hub_file", hub_file)
-        monkeypatch.setattr("clipcli.weights.hub_file", hub_file)
+        monkeypatch.setattr("clipcli.models.hub.files.hub_commit", hub_commit)
+        monkeypatch.setattr("clipcli.models.hub.files.hub_file", hub_file)
+        monkeypatch.setattr("clipcli.models.weights.hub_file", hub_file)
         return folder
 
     def resolve(self, **request):

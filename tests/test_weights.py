@@ -2,11 +2,11 @@
 
 import pytest
 
-from clipcli import weights
 from clipcli.errors import ModelError
-from clipcli.models import resolve_model
-from clipcli.specs import HubWeights, ModelRequest, ModelSpec
-from clipcli.weights import weights_file
+from clipcli.models import weights
+from clipcli.models.names import resolve_model
+from clipcli.models.specs import HubWeights, ModelRequest, ModelSpec
+from clipcli.models.weights import weights_file
 
 
 def test_the_bundled_models_weights_need_no_network():

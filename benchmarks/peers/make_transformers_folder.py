@@ -12,7 +12,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from clipcli.tokenizer import write_tokenizer_file
+from clipcli.models.tokenizers.clip import write_tokenizer_file
 
 folder = Path(sys.argv[1])
 if not (folder / "model.safetensors").is_file():

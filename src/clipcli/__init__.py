@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from clipcli.api import Classifier
     from clipcli.errors import ClipcliError
+    from clipcli.models.specs import ModelRequest
     from clipcli.results import Failure, LabelScore, Prediction
-    from clipcli.specs import ModelRequest
     from clipcli.version import __version__
 
 __all__ = [
@@ -30,7 +30,7 @@ _HOMES = {
     "ClipcliError": "clipcli.errors",
     "Failure": "clipcli.results",
     "LabelScore": "clipcli.results",
-    "ModelRequest": "clipcli.specs",
+    "ModelRequest": "clipcli.models.specs",
     "Prediction": "clipcli.results",
     "__version__": "clipcli.version",
 }

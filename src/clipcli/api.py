@@ -13,11 +13,11 @@ from clipcli.engines.base import EngineName, EngineOptions, Precision
 from clipcli.errors import UsageError
 from clipcli.images.sources import ImageRef, Url, is_url, public_name
 from clipcli.labels import LabelSet, collect_templates
-from clipcli.models import resolve_model
+from clipcli.models.names import resolve_model
+from clipcli.models.specs import DEFAULT_MODEL, ModelRequest
 from clipcli.pipeline import classify
 from clipcli.pipeline_options import PipelineOptions
 from clipcli.results import Result, ScoreOptions
-from clipcli.specs import DEFAULT_MODEL, ModelRequest
 
 if TYPE_CHECKING:
     from PIL.Image import Image

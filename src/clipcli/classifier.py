@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from clipcli.cache import TextCache
     from clipcli.engines.base import Engine
     from clipcli.images.sources import ImageRef
-    from clipcli.specs import Activation
+    from clipcli.models.specs import Activation
 
 
 _PROMPTS_IN_MEMORY = 4096

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from clipcli.checkpoints import OPENAI_SETTINGS, read_state_dict, read_torchscript
 from clipcli.errors import ModelError
-from clipcli.weights import is_torchscript
+from clipcli.models.weights import is_torchscript
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,11 @@ from typing import Any
 import onnx
 import torch
 
-from clipcli.bundles import (
+from clipcli.engines.base import EngineOptions, fingerprint
+from clipcli.engines.onnx import OnnxEngine
+from clipcli.engines.openclip import OpenClipEngine
+from clipcli.errors import ModelError
+from clipcli.models.bundles import (
     IMAGE_GRAPH,
     TEXT_GRAPH,
     TOKENIZER_FILE,
@@ -28,17 +32,13 @@ from clipcli.bundles import (
     remove_abandoned,
     temporary_folder,
 )
-from clipcli.configurations import MANIFEST_FILE
-from clipcli.engines.base import EngineOptions, fingerprint
-from clipcli.engines.onnx import OnnxEngine
-from clipcli.engines.openclip import OpenClipEngine
-from clipcli.errors import ModelError
-from clipcli.hub_tokenizer import HubTokenizer
-from clipcli.manifests import FORMAT, Manifest, record_file
+from clipcli.models.configurations import MANIFEST_FILE
+from clipcli.models.manifests import FORMAT, Manifest, record_file
+from clipcli.models.specs import ModelSpec
+from clipcli.models.tokenizers.clip import ClipTokenizer, write_tokenizer_file
+from clipcli.models.tokenizers.hub import HubTokenizer
 from clipcli.parity import check_parity
 from clipcli.runtime import onnxruntime
-from clipcli.specs import ModelSpec
-from clipcli.tokenizer import ClipTokenizer, write_tokenizer_file
 from clipcli.version import __version__
 
 _INLINE_BYTES = 1024  # smaller tensors stay in the graph's own file

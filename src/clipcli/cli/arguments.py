@@ -21,7 +21,7 @@ from clipcli.images.sources import (
     is_pattern,
     read_names,
 )
-from clipcli.specs import ModelRequest
+from clipcli.models.specs import ModelRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 from click.core import ParameterSource
 
-from clipcli.catalogue import architectures
 from clipcli.cli.classify_arguments import ClassifyArguments, format_by_suffix
 from clipcli.cli.console import Console
 from clipcli.cli.engine import open_engine
@@ -23,7 +22,8 @@ from clipcli.cli.result_options import file_options, output_options, report_opti
 from clipcli.cli.streams import results_stream, wants_color
 from clipcli.cli.watch import Watch
 from clipcli.errors import UsageError
-from clipcli.models import BUNDLED_MODEL, resolve_model
+from clipcli.models.catalogue import architectures
+from clipcli.models.names import BUNDLED_MODEL, resolve_model
 
 if TYPE_CHECKING:
     from clipcli.classifier import ZeroShotHead

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import click
 
-from clipcli.catalogue import architectures
 from clipcli.cli.console import Console
 from clipcli.cli.options import console_options
 from clipcli.errors import ModelError, UsageError
-from clipcli.models import SAFE_NAMES
+from clipcli.models.catalogue import architectures
+from clipcli.models.names import SAFE_NAMES
 
 
 @click.command()
@@ -33,7 +33,7 @@ def convert(console: Console, /, source: Path, target: Path, trust: bool, force:
     clipcli convert ViT-B-32.pt ViT-B-32.safetensors --trust
     clipcli convert finetuned.pt finetuned.safetensors
     """  # noqa: D301  click wants the character \b itself
-    from clipcli.weights import is_torchscript
+    from clipcli.models.weights import is_torchscript
 
     _check(source, target, force=force)
     is_program = is_torchscript(source)

@@ -17,7 +17,7 @@ from clipcli.cli.input_options import input_options
 from clipcli.cli.options import console_options, engine_options, model_options
 from clipcli.cli.result_options import run_options
 from clipcli.cli.watch import Watch
-from clipcli.models import resolve_model
+from clipcli.models.names import resolve_model
 
 if TYPE_CHECKING:
     from clipcli.embeddings.base import EmbeddingsWriter

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from clipcli.cli.console import Console
     from clipcli.engines import EngineChoice
     from clipcli.engines.base import Engine
-    from clipcli.specs import ModelSpec
+    from clipcli.models.specs import ModelSpec
 
 
 def open_engine(arguments: RunArguments, spec: ModelSpec, console: Console) -> Engine:

@@ -19,7 +19,7 @@ from clipcli.cli.streams import results_stream, wants_color
 from clipcli.cli.trial import Trial, Tried
 from clipcli.cli.watch import Outcome
 from clipcli.errors import ClipcliError
-from clipcli.models import resolve_model
+from clipcli.models.names import resolve_model
 from clipcli.printable import valid_unicode
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from clipcli.cli.arguments import LabelArguments
 from clipcli.cli.reporting import check_report_name
 from clipcli.errors import UsageError
 from clipcli.labels import LabelSet, collect_labels, collect_templates
-from clipcli.specs import ModelRequest
+from clipcli.models.specs import ModelRequest
 
 if TYPE_CHECKING:
     from clipcli.images.dataset import Dataset

@@ -18,7 +18,7 @@ from clipcli.cli.options import console_options, engine_options, label_options, 
 from clipcli.cli.streams import results_stream, wants_color
 from clipcli.cli.watch import Outcome
 from clipcli.errors import InputError, UsageError
-from clipcli.models import resolve_model
+from clipcli.models.names import resolve_model
 
 if TYPE_CHECKING:
     from clipcli.classifier import ZeroShotHead

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clipcli import catalogue
 from clipcli.cli.options import console_options
 from clipcli.errors import UsageError
-from clipcli.models import BUNDLED_MODEL, resolve_model
-from clipcli.specs import DEFAULT_MODEL, ModelRequest
+from clipcli.models import catalogue
+from clipcli.models.names import BUNDLED_MODEL, resolve_model
+from clipcli.models.specs import DEFAULT_MODEL, ModelRequest
 
 if TYPE_CHECKING:
-    from clipcli.bundles import Bundle, Damaged
-    from clipcli.catalogue import CatalogueEntry
+    from clipcli.models.bundles import Bundle, Damaged
+    from clipcli.models.catalogue import CatalogueEntry
 
 _WAYS_OUT = "repair it with 'clipcli pull MODEL', or 'clipcli models --remove {}'"
 _HEADINGS = ("model", "parameters", "image", "embedding", "ImageNet")
@@ -130,7 +130,7 @@ def _write_json(records: Sequence[dict[str, Any]]) -> None:
 
 def _records() -> Iterator[dict[str, Any]]:
     """What `_lines` tells, for programs."""
-    from clipcli.bundles import Damaged
+    from clipcli.models.bundles import Damaged
 
     for kind, bundle in _at_hand():
         if isinstance(bundle, Damaged):
@@ -149,7 +149,7 @@ def _records() -> Iterator[dict[str, Any]]:
 
 
 def _lines() -> Iterator[str]:
-    from clipcli.bundles import Damaged
+    from clipcli.models.bundles import Damaged
 
     for kind, bundle in _at_hand():
         if isinstance(bundle, Damaged):
@@ -163,7 +163,7 @@ def _lines() -> Iterator[str]:
 
 def _at_hand() -> Iterator[tuple[str, Bundle | Damaged]]:
     """The bundled model and all that `clipcli pull` made, each with its kind."""
-    from clipcli.bundles import Bundle, open_bundle, prepared_bundles
+    from clipcli.models.bundles import Bundle, open_bundle, prepared_bundles
 
     tiny = resolve_model(ModelRequest(BUNDLED_MODEL)).folder
     assert tiny is not None
@@ -184,7 +184,7 @@ def _remove(name: str) -> None:
     Raises:
         UsageError: there is none.
     """
-    from clipcli.bundles import prepared_bundles, remove
+    from clipcli.models.bundles import prepared_bundles, remove
 
     wanted = {name, _canonical(name)}
     found = False
@@ -200,7 +200,7 @@ def _remove(name: str) -> None:
 
 
 def _name(prepared: Bundle | Damaged) -> str | None:
-    from clipcli.bundles import Damaged
+    from clipcli.models.bundles import Damaged
 
     return prepared.model if isinstance(prepared, Damaged) else prepared.manifest.model
 

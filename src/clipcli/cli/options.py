@@ -8,11 +8,11 @@ from typing import Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
-from clipcli.catalogue import architectures
 from clipcli.cli.console import Console
 from clipcli.labels import LABEL_PRESETS, TEMPLATE_SETS
-from clipcli.models import BUNDLED_MODEL
-from clipcli.specs import DEFAULT_MODEL
+from clipcli.models.catalogue import architectures
+from clipcli.models.names import BUNDLED_MODEL
+from clipcli.models.specs import DEFAULT_MODEL
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Decorator = Callable[[Command], Command]

@@ -9,12 +9,12 @@ import click
 
 from clipcli.cli.console import Console
 from clipcli.cli.options import console_options, weights_options
-from clipcli.models import resolve_model
-from clipcli.specs import ModelRequest
+from clipcli.models.names import resolve_model
+from clipcli.models.specs import ModelRequest
 
 if TYPE_CHECKING:
-    from clipcli.bundles import Bundle
     from clipcli.engines.base import Precision
+    from clipcli.models.bundles import Bundle
 
 
 @click.command()
@@ -58,8 +58,8 @@ def pull(
 def _pull(request: ModelRequest, precision: Precision, console: Console) -> None:
     spec = resolve_model(request)
 
-    from clipcli.bundles import bundle_folder, check_preparable, open_bundle
-    from clipcli.weights import fetch_model
+    from clipcli.models.bundles import bundle_folder, check_preparable, open_bundle
+    from clipcli.models.weights import fetch_model
 
     check_preparable(spec)
     folder = bundle_folder(spec, precision)

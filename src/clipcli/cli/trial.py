@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from clipcli.images.dataset import Dataset
     from clipcli.images.sources import ImageRef
     from clipcli.labels import LabelSet
+    from clipcli.models.specs import ModelSpec
     from clipcli.pipeline_options import PipelineOptions
     from clipcli.report.writer import Report
     from clipcli.results import Failure
-    from clipcli.specs import ModelSpec
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,8 +11,8 @@ from clipcli.cpu import available_cpus
 from clipcli.cuda import cuda_available
 from clipcli.disk.paths import bundles_folder, text_cache_file
 from clipcli.doctor.report import Check, Fact, Outcome, reason
-from clipcli.hub_cache import cache_root
 from clipcli.images.formats import EXTRA_FORMATS, USUAL_FORMATS
+from clipcli.models.hub.cache import cache_root
 from clipcli.provenance import library_versions, provenance
 
 # They have no part in the numbers; their faults look like the model's all the same.

@@ -6,23 +6,23 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from clipcli import catalogue
 from clipcli.disk.hashes import hash_file
 from clipcli.doctor.report import Check, Outcome, attempt
 from clipcli.engines.base import fingerprint
-from clipcli.hub_cache import (
+from clipcli.models import catalogue
+from clipcli.models.hub.cache import (
     HubFile,
     MissingFileError,
     cache_root,
     hash_in_name,
     is_repository,
 )
-from clipcli.models import BUNDLED_MODEL, HUB_PREFIX, SAFE_NAMES, resolve_model
-from clipcli.pins import Pins, read_pins
-from clipcli.specs import ModelRequest
+from clipcli.models.hub.pins import Pins, read_pins
+from clipcli.models.names import BUNDLED_MODEL, HUB_PREFIX, SAFE_NAMES, resolve_model
+from clipcli.models.specs import ModelRequest
 
 if TYPE_CHECKING:
-    from clipcli.bundles import Bundle
+    from clipcli.models.bundles import Bundle
 
 
 def models() -> list[Check]:
@@ -35,7 +35,7 @@ def models() -> list[Check]:
 
 
 def _bundled() -> Sequence[Check]:
-    from clipcli.bundles import open_bundle
+    from clipcli.models.bundles import open_bundle
 
     folder = resolve_model(ModelRequest(BUNDLED_MODEL)).folder
     assert folder is not None
@@ -49,7 +49,7 @@ def _bundled() -> Sequence[Check]:
 
 
 def _prepared() -> Iterator[Check]:
-    from clipcli.bundles import Damaged, prepared_bundles
+    from clipcli.models.bundles import Damaged, prepared_bundles
 
     for found in prepared_bundles():
         if isinstance(found, Damaged):

@@ -13,8 +13,8 @@ from clipcli.doctor.answers import CHECK_PHOTOS, KnownAnswer, disagreements, kno
 from clipcli.doctor.report import Check, Outcome, attempt
 from clipcli.engines.base import EngineOptions
 from clipcli.errors import ModelError
-from clipcli.models import BUNDLED_MODEL, resolve_model
-from clipcli.specs import ModelRequest
+from clipcli.models.names import BUNDLED_MODEL, resolve_model
+from clipcli.models.specs import ModelRequest
 
 if TYPE_CHECKING:
     from clipcli.engines.base import Engine, EngineName
@@ -122,8 +122,8 @@ def _published(
 
 def _ways(model: str) -> list[str]:
     """The ways in which a model can run here without a download."""
-    from clipcli.bundles import find_bundle
-    from clipcli.weights import weights_file
+    from clipcli.models.bundles import find_bundle
+    from clipcli.models.weights import weights_file
 
     spec = resolve_model(ModelRequest(model, offline=True))
     ways = ["onnx"] if find_bundle(spec, "fp32") else []

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from clipcli.errors import ModelError
 
 if TYPE_CHECKING:
-    from clipcli.bundles import Bundle
     from clipcli.engines.base import Engine, EngineOptions
-    from clipcli.specs import ModelSpec
+    from clipcli.models.bundles import Bundle
+    from clipcli.models.specs import ModelSpec
 
 FEW_IMAGES = 32
 """Up to so many, torch's import takes longer than the answer takes without a GPU."""
@@ -43,7 +43,7 @@ def choose_engine(spec: ModelSpec, options: EngineOptions) -> EngineChoice:
     if asked:
         return EngineChoice(None, f"{asked} was asked for")
 
-    from clipcli.bundles import check_preparable, find_bundle
+    from clipcli.models.bundles import check_preparable, find_bundle
 
     prepared_only = options.engine == "onnx" or options.precision == "int8"
     if prepared_only:
@@ -109,7 +109,7 @@ def load_engine(
         reason = "its text tower is one of the package transformers"
         raise ModelError(f"{spec.name} cannot run: {reason} (pip install transformers)")
 
-    from clipcli.weights import fetch_model
+    from clipcli.models.weights import fetch_model
 
     weights = fetch_model(spec, offline=offline)
 

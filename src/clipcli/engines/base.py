@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from clipcli.arrays import Float32
     from clipcli.images.preprocessing import PreprocessConfig
-    from clipcli.specs import Activation
-    from clipcli.tokenizer import Tokens
+    from clipcli.models.specs import Activation
+    from clipcli.models.tokenizers.clip import Tokens
 
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "bf16", "int8")

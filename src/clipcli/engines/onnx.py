@@ -12,16 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipcli.arrays import Float32
-from clipcli.bundles import IMAGE_GRAPH, TEXT_GRAPH, TOKENIZER_FILE, Bundle
 from clipcli.cpu import available_cpus
 from clipcli.engines.base import EngineOptions, ModelInfo
 from clipcli.errors import ClipcliWarning, ModelError
 from clipcli.images.preprocessing import PreprocessConfig
+from clipcli.models.bundles import IMAGE_GRAPH, TEXT_GRAPH, TOKENIZER_FILE, Bundle
 from clipcli.runtime import onnxruntime
 
 if TYPE_CHECKING:
-    from clipcli.hub_tokenizer import HubTokenizer
-    from clipcli.tokenizer import ClipTokenizer, Tokens
+    from clipcli.models.tokenizers.clip import ClipTokenizer, Tokens
+    from clipcli.models.tokenizers.hub import HubTokenizer
 
 
 _PROVIDERS = ["CPUExecutionProvider"]
@@ -98,10 +98,10 @@ class OnnxEngine:
         # Imported here: a run whose labels are all known tokenises nothing.
         manifest, file = self._bundle.manifest, self._bundle.folder / TOKENIZER_FILE
         if manifest.hub_tokenizer is not None:
-            from clipcli.hub_tokenizer import HubTokenizer, HubTokenizerConfig
+            from clipcli.models.tokenizers.hub import HubTokenizer, HubTokenizerConfig
 
             return HubTokenizer(HubTokenizerConfig(**manifest.hub_tokenizer), file)
-        from clipcli.tokenizer import ClipTokenizer, TokenizerConfig
+        from clipcli.models.tokenizers.clip import ClipTokenizer, TokenizerConfig
 
         return ClipTokenizer(TokenizerConfig(manifest.context_length, manifest.clean), file)
 

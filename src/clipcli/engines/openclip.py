@@ -22,18 +22,18 @@ from torch.overrides import TorchFunctionMode
 
 from clipcli.arrays import Float32
 from clipcli.checkpoints import OPENAI_SETTINGS, StateDict, difference, read_checkpoint
-from clipcli.configurations import CONFIG_FILE
 from clipcli.cpu import available_cpus
 from clipcli.disk.hashes import known_hash
 from clipcli.engines.base import EngineOptions, ModelInfo, Precision, check_precision, fingerprint
 from clipcli.errors import ModelError, UsageError
-from clipcli.hub_cache import MissingFileError
-from clipcli.hub_tokenizer import TOKENIZER_FILE, HubTokenizer, read_config
 from clipcli.images.preprocessing import PreprocessConfig
-from clipcli.specs import ModelSpec
-from clipcli.tokenizer import ClipTokenizer, TokenizerConfig, Tokens
-from clipcli.transformers_folder import check_vocabulary
-from clipcli.weights import tokenizer_folder
+from clipcli.models.configurations import CONFIG_FILE
+from clipcli.models.hub.cache import MissingFileError
+from clipcli.models.specs import ModelSpec
+from clipcli.models.tokenizers.clip import ClipTokenizer, TokenizerConfig, Tokens
+from clipcli.models.tokenizers.hub import TOKENIZER_FILE, HubTokenizer, read_config
+from clipcli.models.transformers_folder import check_vocabulary
+from clipcli.models.weights import tokenizer_folder
 
 _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 

@@ -19,7 +19,7 @@ from clipcli.classifier import sigmoid, softmax
 
 if TYPE_CHECKING:
     from clipcli.evaluation.answers import Answers
-    from clipcli.specs import Activation
+    from clipcli.models.specs import Activation
 
 BINS = 15
 

@@ -25,15 +25,15 @@ from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]
 
 from clipcli.disk.hashes import known_hash
 from clipcli.errors import ClipcliWarning, ModelError
-from clipcli.hub_cache import (
+from clipcli.models.hub.cache import (
     DEFAULT_REVISION,
     HubFile,
     MissingFileError,
     cache_root,
     cached_file,
 )
-from clipcli.hub_errors import WrongBytesError, is_busy, pause_after, reason
-from clipcli.pins import COMMIT, SHA256, Pins, pin, read_pins
+from clipcli.models.hub.errors import WrongBytesError, is_busy, pause_after, reason
+from clipcli.models.hub.pins import COMMIT, SHA256, Pins, pin, read_pins
 
 if TYPE_CHECKING:
     from huggingface_hub import HfFileMetadata

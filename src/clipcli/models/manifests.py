@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from clipcli.disk.hashes import hash_file
 
 if TYPE_CHECKING:
-    from clipcli.specs import Activation
-    from clipcli.tokenizer import CleanMode
+    from clipcli.models.specs import Activation
+    from clipcli.models.tokenizers.clip import CleanMode
 
 FORMAT = 1
 """Of the manifest; another number is another clipcli's bundle."""
@@ -112,7 +112,7 @@ class Manifest:
             if not is_right(value):
                 raise ValueError(f"an unusable {name}: {value!r}")
         if self.hub_tokenizer is not None:
-            from clipcli.hub_tokenizer import HubTokenizerConfig
+            from clipcli.models.tokenizers.hub import HubTokenizerConfig
 
             try:
                 HubTokenizerConfig(**self.hub_tokenizer)

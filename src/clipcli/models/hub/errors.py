@@ -16,8 +16,8 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from clipcli.hub_cache import DEFAULT_REVISION, HubFile, cache_root
-from clipcli.pins import read_pins
+from clipcli.models.hub.cache import DEFAULT_REVISION, HubFile, cache_root
+from clipcli.models.hub.pins import read_pins
 
 _CANNOT_WRITE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC}
 

@@ -10,10 +10,10 @@ from functools import partial
 from pathlib import Path
 
 from clipcli.errors import ModelError
-from clipcli.hub import hub_file
-from clipcli.hub_cache import MissingFileError
-from clipcli.models import SAFE_NAMES
-from clipcli.specs import HubWeights, ModelSpec
+from clipcli.models.hub.cache import MissingFileError
+from clipcli.models.hub.files import hub_file
+from clipcli.models.names import SAFE_NAMES
+from clipcli.models.specs import HubWeights, ModelSpec
 
 _PICKLES = (".pt", ".pth", ".bin")
 
@@ -117,7 +117,7 @@ def tokenizer_folder(spec: ModelSpec, *, offline: bool) -> Path:
     if spec.folder is not None:
         return spec.folder
 
-    from clipcli.hub_tokenizer import (
+    from clipcli.models.tokenizers.hub import (
         SETTINGS_FILE,
         SPECIAL_TOKENS_FILE,
         TOKENIZER_FILE,

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clipcli import transformers_folder
 from clipcli.errors import ModelError
+from clipcli.models import transformers_folder
 
 CONFIG_FILE = "open_clip_config.json"
 MANIFEST_FILE = "manifest.json"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from clipcli.disk.hashes import known_hash
 from clipcli.errors import ModelError
-from clipcli.pins import COMMIT, SHA256, Pins, pin, read_pins
+from clipcli.models.hub.pins import COMMIT, SHA256, Pins, pin, read_pins
 
 WAY_OUT = (
     "Give the weights with --checkpoint FILE.safetensors or a local open_clip folder with"

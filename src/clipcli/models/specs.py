@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from clipcli.tokenizer import CleanMode
+    from clipcli.models.tokenizers.clip import CleanMode
 
 DEFAULT_MODEL = "ViT-B/32"
 Activation = Literal["softmax", "sigmoid"]

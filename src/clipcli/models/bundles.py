@@ -15,15 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clipcli.assets import asset
-from clipcli.catalogue import DEFAULT_WEIGHTS_FILE
-from clipcli.configurations import MANIFEST_FILE
 from clipcli.disk.paths import bundles_folder
 from clipcli.errors import ModelError
-from clipcli.hub_cache import HubFile
-from clipcli.manifests import FileRecord, Manifest, record_file
-from clipcli.models import BUNDLED_MODEL
-from clipcli.pins import read_pins
-from clipcli.specs import HubWeights, ModelSpec
+from clipcli.models.catalogue import DEFAULT_WEIGHTS_FILE
+from clipcli.models.configurations import MANIFEST_FILE
+from clipcli.models.hub.cache import HubFile
+from clipcli.models.hub.pins import read_pins
+from clipcli.models.manifests import FileRecord, Manifest, record_file
+from clipcli.models.names import BUNDLED_MODEL
+from clipcli.models.specs import HubWeights, ModelSpec
 
 STAMP_FILE = "stamp.json"
 IMAGE_GRAPH = "image.onnx"

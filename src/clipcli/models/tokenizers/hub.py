@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
 
-from clipcli.tokenizer import CleanMode, Tokens, clean_text
+from clipcli.models.tokenizers.clip import CleanMode, Tokens, clean_text
 
 if TYPE_CHECKING:
     from pathlib import Path

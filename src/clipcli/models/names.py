@@ -10,18 +10,18 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from clipcli import catalogue, transformers_folder
 from clipcli.assets import asset
-from clipcli.catalogue import QUICK_GELU_SUFFIX, PretrainedTag
-from clipcli.configurations import (
+from clipcli.errors import ModelError, UsageError
+from clipcli.models import catalogue, transformers_folder
+from clipcli.models.catalogue import QUICK_GELU_SUFFIX, PretrainedTag
+from clipcli.models.configurations import (
     CONFIG_FILE,
     MANIFEST_FILE,
     read_manifest,
     read_open_clip,
     read_transformers,
 )
-from clipcli.errors import ModelError, UsageError
-from clipcli.specs import HubWeights, ModelRequest, ModelSpec
+from clipcli.models.specs import HubWeights, ModelRequest, ModelSpec
 
 DEFAULT_TAG = "openai"
 BUNDLED_MODEL = "tiny"
@@ -179,7 +179,7 @@ def _did_you_mean(names: list[str]) -> str:
 
 def _published_weights(weights: PretrainedTag, request: ModelRequest) -> HubWeights:
     if weights.repository is None or not weights.filename.endswith(".safetensors"):
-        from clipcli.hub_cache import WAY_OUT
+        from clipcli.models.hub.cache import WAY_OUT
 
         raise ModelError(
             f"{weights.name} is published only as a pickle, which can run code when it is opened;"
@@ -193,7 +193,7 @@ def _commit(repository: str, filename: str, request: ModelRequest) -> str | None
     """What a revision means now: a branch may move between one file and the next."""
     if request.revision is None:
         return None
-    from clipcli.hub import hub_commit
+    from clipcli.models.hub.files import hub_commit
 
     return hub_commit(repository, filename, request.revision, offline=request.offline)
 
@@ -201,8 +201,8 @@ def _commit(repository: str, filename: str, request: ModelRequest) -> str | None
 def _hub_spec(repository: str, request: ModelRequest) -> ModelSpec:
     """A repository's model: open_clip's own files win over those of transformers."""
     # The bundled model and prepared ones are spared the import.
-    from clipcli.hub import hub_file
-    from clipcli.hub_cache import MissingFileError
+    from clipcli.models.hub.cache import MissingFileError
+    from clipcli.models.hub.files import hub_file
 
     revision, offline = _commit(repository, CONFIG_FILE, request), request.offline
 

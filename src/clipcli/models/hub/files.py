@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from clipcli.hub_cache import (
+from clipcli.models.hub.cache import (
     HubFile,
     MissingFileError,
     cached_file,
     told_to_stay_offline,
 )
-from clipcli.pins import pin, read_pins
+from clipcli.models.hub.pins import pin, read_pins
 
 _NOT_HERE = "it is not in the cache, and offline is set: get it once without"
 
@@ -47,7 +47,7 @@ def hub_file(
     if offline:
         raise wanted.unavailable(_NOT_HERE, MissingFileError)
 
-    from clipcli.downloads import download
+    from clipcli.models.hub.downloads import download
 
     return download(wanted)
 
@@ -78,7 +78,7 @@ def hub_commit(repository: str, filename: str, revision: str, *, offline: bool =
             raise wanted.unavailable(_NOT_HERE, MissingFileError)
         return commit
 
-    from clipcli.downloads import current_commit
+    from clipcli.models.hub.downloads import current_commit
 
     commit = current_commit(wanted)
     pin(repository, revision, commit, {})

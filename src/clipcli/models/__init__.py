@@ -1,0 +1,1 @@
+"""Models: what a name means, and the files that it stands for."""

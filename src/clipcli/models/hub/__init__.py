@@ -1,0 +1,1 @@
+"""A model hub's files: found in its cache, downloaded, checked."""

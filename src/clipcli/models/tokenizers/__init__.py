@@ -1,0 +1,1 @@
+"""Texts to token ids, as each model reads them."""
