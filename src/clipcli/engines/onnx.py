@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,12 +21,19 @@ from clipcli.models.bundles import IMAGE_GRAPH, TEXT_GRAPH, TOKENIZER_FILE, Bund
 from clipcli.runtime import onnxruntime
 
 if TYPE_CHECKING:
+    from clipcli.models.manifests import Manifest
     from clipcli.models.tokenizers.clip import ClipTokenizer, Tokens
     from clipcli.models.tokenizers.hub import HubTokenizer
 
 
 _PROVIDERS = ["CPUExecutionProvider"]
 _HANDFUL = 8
+
+
+def is_native(manifest: Manifest) -> bool:
+    """Whether a bundle's graphs were optimised by this runtime for this kind of processor."""
+    here = onnxruntime.__version__, platform.machine()
+    return (manifest.versions.get("onnxruntime"), manifest.versions.get("machine")) == here
 
 
 class OnnxEngine:
@@ -42,7 +50,8 @@ class OnnxEngine:
     def __init__(self, bundle: Bundle, options: EngineOptions) -> None:
         manifest = bundle.manifest
         self._bundle = bundle
-        if not (bundle.is_native or bundle.is_bundled):
+        self._is_native = is_native(manifest)
+        if not (self._is_native or bundle.is_bundled):
             message = (
                 f"{manifest.model} was prepared by another ONNX Runtime or on another processor"
                 " and starts more slowly: 'clipcli pull MODEL' prepares it anew"
@@ -122,7 +131,7 @@ class OnnxEngine:
         levels = onnxruntime.GraphOptimizationLevel
         # A graph that was optimised by this runtime is taken as it is.
         settings.graph_optimization_level = (
-            levels.ORT_DISABLE_ALL if self._bundle.is_native else levels.ORT_ENABLE_EXTENDED
+            levels.ORT_DISABLE_ALL if self._is_native else levels.ORT_ENABLE_EXTENDED
         )
         if not self._many:
             # Weights stay in their memory-mapped file instead of being copied and rearranged.

@@ -30,9 +30,8 @@ from clipcli.images.preprocessing import PreprocessConfig
 from clipcli.models.configurations import CONFIG_FILE
 from clipcli.models.hub.cache import MissingFileError
 from clipcli.models.specs import ModelSpec
-from clipcli.models.tokenizers.clip import ClipTokenizer, TokenizerConfig, Tokens
+from clipcli.models.tokenizers.clip import ClipTokenizer, TokenizerConfig, Tokens, check_vocabulary
 from clipcli.models.tokenizers.hub import TOKENIZER_FILE, HubTokenizer, read_config
-from clipcli.models.transformers_folder import check_vocabulary
 from clipcli.models.weights import tokenizer_folder
 
 _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}

@@ -53,15 +53,6 @@ class Bundle:
         """Bytes on disk."""
         return sum(record.size for record in self.manifest.files.values())
 
-    @property
-    def is_native(self) -> bool:
-        """Whether its graphs were optimised by this runtime for this kind of processor."""
-        from clipcli.runtime import onnxruntime
-
-        versions = self.manifest.versions
-        here = onnxruntime.__version__, platform.machine()
-        return (versions.get("onnxruntime"), versions.get("machine")) == here
-
 
 @dataclass(frozen=True)
 class Damaged:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
+
+from clipcli.models.tokenizers.clip import VOCABULARY_SIZE
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILES = ("model.safetensors", "pytorch_model.bin")
@@ -35,13 +35,10 @@ _TEXT_DEFAULTS = {
 }
 _USUAL_EPSILON = 1e-5  # of torch's own LayerNorm, and so of open_clip's
 
-_VOCABULARY_SIZE, _END_ID = 49408, 49407
+_END_ID = 49407
 # Older configurations name 2 as the end of text; transformers then looks for the highest id, which
 # is where CLIP's vocabulary has it, and where open_clip looks.
 _LEGACY_END_ID = 2
-# Of the tokens before the start and the end of text, in the order of their ids, each with a line
-# feed. Those two have other names in open_clip.
-_VOCABULARY_SHA256 = "44dc0a51f765cdd67cd358ac126d31d0cfddccdab3d710081d3f90514a02915b"
 
 # Pillow's numbers, which are also transformers'.
 _RESAMPLING = {2: "bilinear", 3: "bicubic"}
@@ -74,7 +71,7 @@ def model_config(content: Any) -> dict[str, Any]:  # noqa: ANN401
             **_transformer(text),
             "heads": _heads(text),
             "context_length": _positive(text, "max_position_embeddings"),
-            "vocab_size": _VOCABULARY_SIZE,
+            "vocab_size": VOCABULARY_SIZE,
         },
     }
 
@@ -113,34 +110,6 @@ def preprocess_config(content: Any, image_size: int) -> dict[str, Any]:  # noqa:
         return {**pixels, "mean": [0.0] * 3, "std": [1.0] * 3}
     means = {"mean": content.get("image_mean"), "std": content.get("image_std")}
     return {**pixels, **{name: value for name, value in means.items() if value is not None}}
-
-
-def check_vocabulary(file: Path) -> None:
-    """See that a `tokenizer.json` or `vocab.json` holds CLIP's own vocabulary.
-
-    Its merges need no look: with the ids of this vocabulary there is one way only to merge.
-
-    Raises:
-        OSError: the file cannot be read.
-        ValueError: it holds another vocabulary, or none.
-    """
-    import hashlib
-
-    try:
-        content = json.loads(file.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{file} is not readable as JSON ({error})") from error
-    try:
-        # In a vocab.json `model` is a word like others, with a number for its value.
-        model = content.get("model")
-        vocabulary = model["vocab"] if isinstance(model, dict) else content
-        words = sorted(vocabulary, key=vocabulary.__getitem__)[: _VOCABULARY_SIZE - 2]
-        ids = sorted(vocabulary.values())
-    except (LookupError, TypeError, AttributeError) as error:
-        raise ValueError(f"{file} holds no vocabulary") from error
-    digest = hashlib.sha256("".join(f"{word}\n" for word in words).encode()).hexdigest()
-    if digest != _VOCABULARY_SHA256 or ids != [*range(_VOCABULARY_SIZE)]:
-        raise ValueError(f"{file} is not CLIP's own vocabulary, the only one that clipcli has")
 
 
 def _tower(content: Mapping[str, Any], name: str, defaults: Mapping[str, Any]) -> dict[str, Any]:
@@ -191,9 +160,9 @@ def _quick_gelu(vision: object, text: object) -> bool:
 
 
 def _check_tokens(text: Mapping[str, Any]) -> None:
-    if text["vocab_size"] != _VOCABULARY_SIZE:
+    if text["vocab_size"] != VOCABULARY_SIZE:
         size = text["vocab_size"]
-        raise ValueError(f"its vocabulary has {size!r} tokens, and CLIP's own {_VOCABULARY_SIZE}")
+        raise ValueError(f"its vocabulary has {size!r} tokens, and CLIP's own {VOCABULARY_SIZE}")
     if text["eos_token_id"] not in (_LEGACY_END_ID, _END_ID):
         end = text["eos_token_id"]
         raise ValueError(f"its texts end with token {end!r}, and CLIP's own with {_END_ID}")

@@ -5,6 +5,7 @@ Neither torch nor open_clip is imported: a start that needs a few prompts has no
 
 from __future__ import annotations
 
+import json
 import re
 import string
 from dataclasses import dataclass
@@ -38,9 +39,16 @@ _SPELLING = {byte: 256 + position for position, byte in enumerate(_HIDDEN)}
 _ALPHABET = [chr(code) for code in (*_VISIBLE, *_SPELLING.values())]
 _LETTERS = [*_ALPHABET, *(char + _WORD_END for char in _ALPHABET)]
 
-# open_clip's file lists more merges than CLIP's 49,408 tokens have room for.
+VOCABULARY_SIZE = 49408
+"""Tokens of CLIP's vocabulary, those for the start and the end of a text included."""
+
+# Of the tokens before the start and the end of text, in the order of their ids, each with a line
+# feed. Those two have other names in open_clip.
+_VOCABULARY_SHA256 = "44dc0a51f765cdd67cd358ac126d31d0cfddccdab3d710081d3f90514a02915b"
+
+# open_clip's file lists more merges than these tokens have room for.
 _MERGES_FILE = "bpe_simple_vocab_16e6.txt.gz"
-_MERGES_USED = 49408 - len(_LETTERS) - len((_START, _END))
+_MERGES_USED = VOCABULARY_SIZE - len(_LETTERS) - len((_START, _END))
 
 
 @dataclass(frozen=True)
@@ -153,8 +161,6 @@ def write_tokenizer_file(path: Path) -> None:
         OSError: The file cannot be written.
         ModuleNotFoundError: open_clip is not installed.
     """
-    import json
-
     model = {
         "type": "BPE",
         "end_of_word_suffix": _WORD_END,
@@ -166,8 +172,6 @@ def write_tokenizer_file(path: Path) -> None:
 
 
 def _read_vocabulary(path: Path) -> dict[str, int]:
-    import json
-
     try:
         vocabulary: dict[str, int] = json.loads(path.read_bytes())["model"]["vocab"]
         complete = vocabulary.keys() >= {*_LETTERS, _START, _END}
@@ -273,3 +277,31 @@ def _merge(parts: list[str], ranks: list[int], best: int) -> list[str]:
         merged.append("".join(parts[position : position + width]))
         position += width
     return merged
+
+
+def check_vocabulary(file: Path) -> None:
+    """See that a `tokenizer.json` or `vocab.json` holds CLIP's own vocabulary.
+
+    Its merges need no look: with the ids of this vocabulary there is one way only to merge.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it holds another vocabulary, or none.
+    """
+    import hashlib
+
+    try:
+        content = json.loads(file.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{file} is not readable as JSON ({error})") from error
+    try:
+        # In a vocab.json `model` is a word like others, with a number for its value.
+        model = content.get("model")
+        vocabulary = model["vocab"] if isinstance(model, dict) else content
+        words = sorted(vocabulary, key=vocabulary.__getitem__)[: VOCABULARY_SIZE - 2]
+        ids = sorted(vocabulary.values())
+    except (LookupError, TypeError, AttributeError) as error:
+        raise ValueError(f"{file} holds no vocabulary") from error
+    digest = hashlib.sha256("".join(f"{word}\n" for word in words).encode()).hexdigest()
+    if digest != _VOCABULARY_SHA256 or ids != [*range(VOCABULARY_SIZE)]:
+        raise ValueError(f"{file} is not CLIP's own vocabulary, the only one that clipcli has")
