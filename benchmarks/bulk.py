@@ -30,8 +30,8 @@ from benchmarks.text_matrix import (
     ratio_to,
 )
 from clipcli.classifier import ZeroShotHead, build_head
-from clipcli.engines import load_engine
 from clipcli.engines.base import EngineOptions
+from clipcli.engines.choice import load_engine
 from clipcli.engines.onnx import OnnxEngine
 from clipcli.images.sources import ImageRef
 from clipcli.labels import LabelSet

@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 
 from benchmarks.random_model import ARCHITECTURE, random_checkpoint
 from clipcli.classifier import build_head
-from clipcli.engines import load_engine
 from clipcli.engines.base import EngineOptions, Precision
+from clipcli.engines.choice import load_engine
 from clipcli.labels import LabelSet, collect_labels
 from clipcli.models.bundles import find_bundle
 from clipcli.models.names import resolve_model

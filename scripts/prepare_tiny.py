@@ -11,7 +11,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from clipcli.export import Preparation, prepare
+from clipcli.engines.torch.export import Preparation, prepare
 from clipcli.models.configurations import MANIFEST_FILE
 from clipcli.models.names import BUNDLED_MODEL, resolve_model
 from clipcli.models.specs import ModelRequest

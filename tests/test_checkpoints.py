@@ -19,13 +19,13 @@ from test_transformers_folder import (
     write_folder,
 )
 
-from clipcli.checkpoints import read_checkpoint
-from clipcli.conversion import convert
-from clipcli.engines import load_engine
 from clipcli.engines.base import EngineOptions
+from clipcli.engines.choice import load_engine
 from clipcli.engines.onnx import OnnxEngine
+from clipcli.engines.torch.checkpoints import read_checkpoint
+from clipcli.engines.torch.conversion import convert
+from clipcli.engines.torch.export import Preparation, prepare
 from clipcli.errors import ModelError
-from clipcli.export import Preparation, prepare
 from clipcli.models import catalogue
 from clipcli.models.names import resolve_model
 from clipcli.models.specs import ModelRequest

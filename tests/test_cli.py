@@ -16,7 +16,7 @@ from conftest import clean_environment, installed_command
 from clipcli.cli import cli
 from clipcli.cli.console import Console
 from clipcli.cli.engine import _advise
-from clipcli.engines import EngineChoice
+from clipcli.engines.choice import EngineChoice
 from clipcli.errors import ClipcliWarning, FailureCode
 from clipcli.models.names import resolve_model
 from clipcli.models.specs import ModelRequest

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from clipcli import cpu
+from clipcli.engines import cpu
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from importlib.machinery import ModuleSpec
 
 import pytest
 
-from clipcli import cuda
+from clipcli.engines import hardware
 
 
 class Driver:
@@ -32,7 +32,7 @@ def torch_build(tmp_path, monkeypatch):
         spec = ModuleSpec("torch", None, origin=str(tmp_path / "__init__.py"))
         if version_file:
             (tmp_path / "version.py").write_text(version_file)
-        monkeypatch.setattr(cuda, "find_spec", lambda _: None if version_file is None else spec)
+        monkeypatch.setattr(hardware, "find_spec", lambda _: None if version_file is None else spec)
 
     return pretend
 
@@ -52,9 +52,9 @@ def driver(monkeypatch):
 
 @pytest.fixture(autouse=True)
 def _forget():
-    cuda.cuda_available.cache_clear()
+    hardware.cuda_available.cache_clear()
     yield
-    cuda.cuda_available.cache_clear()
+    hardware.cuda_available.cache_clear()
 
 
 CUDA_BUILD = "cuda: Optional[str] = '13.0'\nhip: Optional[str] = None\n"
@@ -76,7 +76,7 @@ CUDA_BUILD = "cuda: Optional[str] = '13.0'\nhip: Optional[str] = None\n"
 def test_only_a_cuda_build_of_torch_counts(torch_build, driver, version_file, expected):
     torch_build(version_file)
     driver(Driver())
-    assert cuda.cuda_available() is expected
+    assert hardware.cuda_available() is expected
 
 
 @pytest.mark.parametrize(
@@ -94,18 +94,19 @@ def test_only_a_cuda_build_of_torch_counts(torch_build, driver, version_file, ex
 def test_only_a_driver_with_a_visible_device_counts(torch_build, driver, found, expected):
     torch_build(CUDA_BUILD)
     driver(found)
-    assert cuda.cuda_available() is expected
+    assert hardware.cuda_available() is expected
 
 
 def test_the_driver_is_not_touched_for_a_cpu_build(torch_build, monkeypatch):
     torch_build("cuda = None\n")
     monkeypatch.setattr(ctypes, "CDLL", pytest.fail)
-    assert cuda.cuda_available() is False
+    assert hardware.cuda_available() is False
 
 
 def test_the_answer_is_torchs_own_and_costs_no_import_of_torch():
     code = (
-        "import sys; from clipcli.cuda import cuda_available; found = cuda_available()\n"
+        "import sys; from clipcli.engines.hardware import cuda_available\n"
+        "found = cuda_available()\n"
         "assert 'torch' not in sys.modules\n"
         "import torch; assert found == torch.cuda.is_available()"
     )

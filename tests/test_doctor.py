@@ -26,8 +26,8 @@ from clipcli.disk.paths import bundles_folder
 from clipcli.doctor import environment, inventory, selftest
 from clipcli.doctor.answers import CHECK_PHOTOS, known_answers
 from clipcli.doctor.report import Check, Fact, Outcome, Report, Section
-from clipcli.engines import load_engine
 from clipcli.engines.base import EngineOptions
+from clipcli.engines.choice import load_engine
 from clipcli.models.bundles import open_bundle
 from clipcli.models.hub.pins import pin
 from clipcli.models.names import resolve_model
@@ -97,7 +97,7 @@ class TestExamination:
 
 class TestEngines:
     def test_one_that_cannot_be_imported_fails_and_the_other_runs(self, monkeypatch):
-        monkeypatch.setitem(sys.modules, "clipcli.engines.openclip", None)
+        monkeypatch.setitem(sys.modules, "clipcli.engines.torch.openclip", None)
         checks, loaded = selftest.engines()
         assert outcomes(checks)["torch"] is Outcome.FAILED
         assert list(loaded) == ["onnx"]

@@ -15,8 +15,9 @@ from numpy.testing import assert_allclose
 from safetensors.torch import load_file, save_file
 
 from clipcli.classifier import build_head
-from clipcli.engines import choose_engine, load_engine, openclip
 from clipcli.engines.base import EngineOptions, fingerprint
+from clipcli.engines.choice import choose_engine, load_engine
+from clipcli.engines.torch import openclip
 from clipcli.errors import ModelError, UsageError
 from clipcli.images.preprocessing import PreprocessConfig
 from clipcli.images.sources import ImageRef
@@ -317,7 +318,7 @@ class TestRefused:
         assert "\n" not in str(caught.value)
 
     def test_a_foreign_text_tower_without_transformers(self, clip, monkeypatch):
-        monkeypatch.setattr("clipcli.engines.find_spec", lambda package: None)
+        monkeypatch.setattr("clipcli.engines.choice.find_spec", lambda package: None)
         spec = resolve_model(ModelRequest(str(clip)))
         spec = replace(spec, config={**CLIP, "text_cfg": {**TEXT, "hf_model_name": "a/b"}})
         # Before anything is downloaded.
@@ -378,7 +379,7 @@ class TestChoice:
                 bundle = Bundle(Path("a", "bundle"), None)  # type: ignore[arg-type]
                 return bundle if precision == prepared else None
 
-            monkeypatch.setattr("clipcli.cuda.cuda_available", lambda: cuda)
+            monkeypatch.setattr("clipcli.engines.hardware.cuda_available", lambda: cuda)
             monkeypatch.setattr("clipcli.models.bundles.find_bundle", find)
             return resolve_model(ModelRequest(str(clip)))
 

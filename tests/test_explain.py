@@ -14,8 +14,8 @@ from terminal import CLIPCLI, Terminal
 from web_server import answer, serve
 
 from clipcli.classifier import ZeroShotHead, build_head
-from clipcli.engines import load_engine
 from clipcli.engines.base import EngineOptions
+from clipcli.engines.choice import load_engine
 from clipcli.errors import UsageError
 from clipcli.explanation import ExplainOptions, directions, explain
 from clipcli.explanation.occlusion import occlusion_maps

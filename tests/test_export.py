@@ -16,18 +16,19 @@ from numpy.testing import assert_allclose
 from test_bundles import FILES, TINY, copy_of_tiny, prepare_copy
 from test_engines import CLIP, SIGMOID, TEXT, write_model
 
-from clipcli import export, parity
-from clipcli.checkset import check_images, check_prompts
 from clipcli.disk.paths import bundles_folder
-from clipcli.engines import load_engine
+from clipcli.engines import parity
 from clipcli.engines.base import EngineOptions
+from clipcli.engines.checkset import check_images, check_prompts
+from clipcli.engines.choice import load_engine
 from clipcli.engines.onnx import OnnxEngine
+from clipcli.engines.prompts import encode_prompts
+from clipcli.engines.torch import export
+from clipcli.engines.torch.export import Preparation, prepare
 from clipcli.errors import ModelError
-from clipcli.export import Preparation, prepare
 from clipcli.models.bundles import bundle_folder, find_bundle, remove_abandoned
 from clipcli.models.names import resolve_model
 from clipcli.models.specs import ModelRequest
-from clipcli.prompts import encode_prompts
 
 CUSTOM = {**CLIP, "custom_text": True}
 # Each with whether its prompts may be cut to the longest. Other image towers are in test_kinds.

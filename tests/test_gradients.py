@@ -9,7 +9,7 @@ import open_clip
 import pytest
 import torch
 
-from clipcli.engines.gradients import gradient_maps
+from clipcli.engines.torch.gradients import gradient_maps
 from clipcli.errors import UsageError
 
 TEXT = {"context_length": 8, "vocab_size": 100, "width": 32, "heads": 2, "layers": 1}

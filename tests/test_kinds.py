@@ -21,13 +21,13 @@ from safetensors.torch import save_file
 from test_hub_tokenizer import save as save_tokenizer
 from test_hub_tokenizer import siglip as siglip_tokenizer
 
-import clipcli.engines
+import clipcli.engines.choice
 from clipcli.classifier import build_head
-from clipcli.engines import load_engine
 from clipcli.engines.base import EngineOptions
+from clipcli.engines.choice import load_engine
 from clipcli.engines.onnx import OnnxEngine
+from clipcli.engines.torch.export import Preparation, prepare
 from clipcli.errors import ModelError
-from clipcli.export import Preparation, prepare
 from clipcli.images.preprocessing import PreprocessConfig
 from clipcli.images.sources import ImageRef
 from clipcli.labels import LabelSet
@@ -211,7 +211,7 @@ def foreign_folder(folder: Path) -> Path:
 
 
 def test_a_text_tower_of_transformers_is_refused_without_transformers(tmp_path, monkeypatch):
-    monkeypatch.setattr(clipcli.engines, "find_spec", lambda _name: None)
+    monkeypatch.setattr(clipcli.engines.choice, "find_spec", lambda _name: None)
     spec = resolve_model(ModelRequest(str(foreign_folder(tmp_path))))
     with pytest.raises(ModelError, match=r"of the package transformers \(pip install transformers"):
         load_engine(spec, EngineOptions("cpu", engine="torch"))

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from clipcli.classifier import build_head
-from clipcli.engines import load_engine
 from clipcli.engines.base import EngineOptions
+from clipcli.engines.choice import load_engine
 from clipcli.errors import ModelError
 from clipcli.images.options import ImageOptions
 from clipcli.images.sources import ImageRef

@@ -13,11 +13,11 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from clipcli.classifier import build_head
-from clipcli.engines import load_engine
 from clipcli.engines.base import EngineOptions
+from clipcli.engines.choice import load_engine
 from clipcli.engines.onnx import OnnxEngine
+from clipcli.engines.torch.export import Preparation, prepare
 from clipcli.errors import InputError, UsageError
-from clipcli.export import Preparation, prepare
 from clipcli.images.decoding import preprocess
 from clipcli.images.options import ImageOptions
 from clipcli.images.sources import ImageRef

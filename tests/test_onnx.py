@@ -17,14 +17,15 @@ from test_bundles import TINY
 from test_engines import CLIP, write_model
 
 from clipcli.cache import TextCache
-from clipcli.checkset import check_images
 from clipcli.classifier import build_head
-from clipcli.engines import load_engine
 from clipcli.engines import onnx as onnx_engine
 from clipcli.engines.base import EngineOptions
+from clipcli.engines.checkset import check_images
+from clipcli.engines.choice import load_engine
 from clipcli.engines.onnx import OnnxEngine
+from clipcli.engines.prompts import encode_prompts
+from clipcli.engines.torch.export import Preparation, prepare
 from clipcli.errors import ClipcliWarning, ModelError
-from clipcli.export import Preparation, prepare
 from clipcli.images.sources import ImageRef
 from clipcli.labels import LabelSet
 from clipcli.models.bundles import Bundle, open_bundle
@@ -32,7 +33,6 @@ from clipcli.models.names import resolve_model
 from clipcli.models.specs import ModelRequest
 from clipcli.pipeline import classify
 from clipcli.pipeline_options import PipelineOptions
-from clipcli.prompts import encode_prompts
 from clipcli.results import Failure
 
 HEAVY = "torch torchvision open_clip timm transformers onnx onnxscript requests huggingface_hub"

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from clipcli import parity
+from clipcli.engines import parity
 from clipcli.errors import ModelError
 
 

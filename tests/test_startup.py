@@ -89,4 +89,7 @@ def test_an_answer_from_a_prepared_model_loads_neither_torch_nor_the_network(pho
     needed = {"numpy", "onnxruntime", "PIL"}
     assert code == 0
     assert modules & HEAVY == needed
-    assert modules & {"clipcli.images.web.fetch", "clipcli.export", "platformdirs"} == set()
+    assert (
+        modules & {"clipcli.images.web.fetch", "clipcli.engines.torch.export", "platformdirs"}
+        == set()
+    )

@@ -12,8 +12,8 @@ import torch
 from numpy.testing import assert_allclose
 from safetensors.torch import save_file
 
-from clipcli.engines import load_engine
 from clipcli.engines.base import EngineOptions
+from clipcli.engines.choice import load_engine
 from clipcli.errors import ModelError
 from clipcli.models import transformers_folder
 from clipcli.models.hub.cache import MissingFileError

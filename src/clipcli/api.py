@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clipcli.classifier import ZeroShotHead, build_head
-from clipcli.engines import load_engine
 from clipcli.engines.base import EngineName, EngineOptions, Precision
+from clipcli.engines.choice import load_engine
 from clipcli.errors import UsageError
 from clipcli.images.sources import ImageRef, Url, is_url, public_name
 from clipcli.labels import LabelSet, collect_templates

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clipcli.arrays import Float32, Float64
+from clipcli.engines.prompts import encode_truncating
 from clipcli.errors import FailureCode, InputError
 from clipcli.labels import LabelSet
-from clipcli.prompts import encode_truncating
 from clipcli.results import Failure, LabelScore, Prediction, Result, ScoreOptions
 
 if TYPE_CHECKING:

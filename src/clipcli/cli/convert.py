@@ -45,7 +45,7 @@ def convert(console: Console, /, source: Path, target: Path, trust: bool, force:
     console.step(f"{source}: reading its tensors")
 
     # torch takes seconds to import; whatever can be refused has been.
-    from clipcli.conversion import convert as write
+    from clipcli.engines.torch.conversion import convert as write
 
     converted = write(source, target)
     click.echo(f"{target}: {converted.tensors} tensors, {converted.size / 1e6:,.1f} MB")

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from clipcli.cli.arguments import RunArguments
     from clipcli.cli.console import Console
-    from clipcli.engines import EngineChoice
     from clipcli.engines.base import Engine
+    from clipcli.engines.choice import EngineChoice
     from clipcli.models.specs import ModelSpec
 
 
 def open_engine(arguments: RunArguments, spec: ModelSpec, console: Console) -> Engine:
     """Load the model that a command line asks for, and say so to those who want to know."""
-    from clipcli.engines import choose_engine, load_engine
+    from clipcli.engines.choice import choose_engine, load_engine
     from clipcli.images.decoding import lift_pillow_limit
 
     # A command is the whole program, and --max-pixels says what to do beyond it.

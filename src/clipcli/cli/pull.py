@@ -70,7 +70,7 @@ def _pull(request: ModelRequest, precision: Precision, console: Console) -> None
     weights = fetch_model(spec, offline=request.offline)
 
     # torch takes seconds to import; whatever can be refused has been.
-    from clipcli.export import Preparation, prepare
+    from clipcli.engines.torch.export import Preparation, prepare
 
     _tell_ready(prepare(Preparation(spec, weights, precision, console.step)))
 

@@ -7,10 +7,10 @@ import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from clipcli.cpu import available_cpus
-from clipcli.cuda import cuda_available
 from clipcli.disk.paths import bundles_folder, text_cache_file
 from clipcli.doctor.report import Check, Fact, Outcome, reason
+from clipcli.engines.cpu import available_cpus
+from clipcli.engines.hardware import cuda_available
 from clipcli.images.formats import EXTRA_FORMATS, USUAL_FORMATS
 from clipcli.models.hub.cache import cache_root
 from clipcli.provenance import library_versions, provenance

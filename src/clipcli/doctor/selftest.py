@@ -8,10 +8,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from clipcli.cuda import cuda_available
 from clipcli.doctor.answers import CHECK_PHOTOS, KnownAnswer, disagreements, known_answers
 from clipcli.doctor.report import Check, Outcome, attempt
 from clipcli.engines.base import EngineOptions
+from clipcli.engines.hardware import cuda_available
 from clipcli.errors import ModelError
 from clipcli.models.names import BUNDLED_MODEL, resolve_model
 from clipcli.models.specs import ModelRequest
@@ -81,7 +81,7 @@ def _load(way: str, loaded: dict[str, Engine]) -> list[Check]:
     if device == "cuda" and not cuda_available():
         return [Check(way, Outcome.NOT_RUN, "there is no CUDA device, or torch is built without")]
 
-    from clipcli.engines import load_engine
+    from clipcli.engines.choice import load_engine
 
     spec = resolve_model(ModelRequest(BUNDLED_MODEL))
     loaded[way] = load_engine(spec, EngineOptions(device, engine=engine), offline=True)
@@ -137,7 +137,7 @@ def _ways(model: str) -> list[str]:
 def _run_published(
     name: str, way: str, answers: Sequence[KnownAnswer], folder: Path
 ) -> list[Check]:
-    from clipcli.engines import load_engine
+    from clipcli.engines.choice import load_engine
 
     spec = resolve_model(ModelRequest(answers[0].model, offline=True))
     options = EngineOptions("cpu", engine=WAYS[way].engine)

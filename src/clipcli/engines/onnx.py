@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipcli.arrays import Float32
-from clipcli.cpu import available_cpus
 from clipcli.engines.base import EngineOptions, ModelInfo
+from clipcli.engines.cpu import available_cpus
+from clipcli.engines.runtime import onnxruntime
 from clipcli.errors import ClipcliWarning, ModelError
 from clipcli.images.preprocessing import PreprocessConfig
 from clipcli.models.bundles import IMAGE_GRAPH, TEXT_GRAPH, TOKENIZER_FILE, Bundle
-from clipcli.runtime import onnxruntime
 
 if TYPE_CHECKING:
     from clipcli.models.manifests import Manifest

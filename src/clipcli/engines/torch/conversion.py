@@ -12,7 +12,7 @@ import safetensors
 import torch
 from safetensors.torch import save_file
 
-from clipcli.checkpoints import OPENAI_SETTINGS, read_state_dict, read_torchscript
+from clipcli.engines.torch.checkpoints import OPENAI_SETTINGS, read_state_dict, read_torchscript
 from clipcli.errors import ModelError
 from clipcli.models.weights import is_torchscript
 

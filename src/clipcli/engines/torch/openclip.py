@@ -21,10 +21,15 @@ from open_clip.model import convert_to_custom_text_state_dict
 from torch.overrides import TorchFunctionMode
 
 from clipcli.arrays import Float32
-from clipcli.checkpoints import OPENAI_SETTINGS, StateDict, difference, read_checkpoint
-from clipcli.cpu import available_cpus
 from clipcli.disk.hashes import known_hash
 from clipcli.engines.base import EngineOptions, ModelInfo, Precision, check_precision, fingerprint
+from clipcli.engines.cpu import available_cpus
+from clipcli.engines.torch.checkpoints import (
+    OPENAI_SETTINGS,
+    StateDict,
+    difference,
+    read_checkpoint,
+)
 from clipcli.errors import ModelError, UsageError
 from clipcli.images.preprocessing import PreprocessConfig
 from clipcli.models.configurations import CONFIG_FILE
@@ -95,7 +100,7 @@ class OpenClipEngine:
         Raises:
             UsageError: there is no such map for this kind of image tower.
         """
-        from clipcli.engines.gradients import gradient_maps
+        from clipcli.engines.torch.gradients import gradient_maps
 
         image = torch.from_numpy(pixels[None]).to(self._device, self._dtype)
         rows = torch.from_numpy(directions).to(self._device)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clipcli.arrays import Float32
-from clipcli.checkset import check_images, check_prompts
+from clipcli.engines.checkset import check_images, check_prompts
+from clipcli.engines.prompts import encode_prompts
 from clipcli.errors import ClipcliWarning, ModelError
-from clipcli.prompts import encode_prompts
 
 if TYPE_CHECKING:
     from clipcli.engines.base import Engine

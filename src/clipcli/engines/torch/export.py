@@ -18,7 +18,9 @@ import torch
 
 from clipcli.engines.base import EngineOptions, fingerprint
 from clipcli.engines.onnx import OnnxEngine
-from clipcli.engines.openclip import OpenClipEngine
+from clipcli.engines.parity import check_parity
+from clipcli.engines.runtime import onnxruntime
+from clipcli.engines.torch.openclip import OpenClipEngine
 from clipcli.errors import ModelError
 from clipcli.models.bundles import (
     IMAGE_GRAPH,
@@ -37,8 +39,6 @@ from clipcli.models.manifests import FORMAT, Manifest, record_file
 from clipcli.models.specs import ModelSpec
 from clipcli.models.tokenizers.clip import ClipTokenizer, write_tokenizer_file
 from clipcli.models.tokenizers.hub import HubTokenizer
-from clipcli.parity import check_parity
-from clipcli.runtime import onnxruntime
 from clipcli.version import __version__
 
 _INLINE_BYTES = 1024  # smaller tensors stay in the graph's own file

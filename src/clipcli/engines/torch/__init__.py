@@ -1,0 +1,1 @@
+"""Everything that torch does: the reference engine, checkpoints, export. Nobody else imports it."""
