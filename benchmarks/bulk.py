@@ -29,16 +29,16 @@ from benchmarks.text_matrix import (
     prepared_model,
     ratio_to,
 )
-from clipcli.classifier import ZeroShotHead, build_head
 from clipcli.engines.base import EngineOptions
 from clipcli.engines.choice import load_engine
 from clipcli.engines.onnx import OnnxEngine
+from clipcli.heads.labels import LabelSet
+from clipcli.heads.results import Prediction
+from clipcli.heads.zero_shot import ZeroShotHead, build_head
 from clipcli.images.sources import ImageRef
-from clipcli.labels import LabelSet
 from clipcli.models.bundles import IMAGE_GRAPH, find_bundle
 from clipcli.pipeline import classify
 from clipcli.pipeline_options import PipelineOptions
-from clipcli.results import Prediction
 
 if TYPE_CHECKING:
     from clipcli.engines.base import Engine

@@ -24,12 +24,12 @@ from PIL import Image
 
 from benchmarks.text_matrix import prepared_model
 from benchmarks.tiny_accuracy import TEMPLATE, read_labels
-from clipcli.classifier import build_head
 from clipcli.engines.base import Engine, EngineOptions
 from clipcli.engines.choice import load_engine
+from clipcli.heads.labels import LabelSet, collect_labels
+from clipcli.heads.zero_shot import build_head
 from clipcli.images.decoding import decode
 from clipcli.images.options import ImageOptions
-from clipcli.labels import LabelSet, collect_labels
 from clipcli.models.names import resolve_model
 from clipcli.models.specs import ModelRequest
 

@@ -24,9 +24,9 @@ from PIL import Image
 
 from benchmarks.bulk import BATCH, LABELS, in_batches, through_the_pipeline
 from benchmarks.text_matrix import in_turn, prepared_model, ratio_to
-from clipcli.classifier import build_head
 from clipcli.engines.base import EngineOptions
 from clipcli.engines.choice import load_engine
+from clipcli.heads.zero_shot import build_head
 from clipcli.images.decoding import decode
 from clipcli.images.options import ImageOptions
 from clipcli.images.sources import ImageRef

@@ -23,10 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.random_model import ARCHITECTURE, random_checkpoint
-from clipcli.classifier import build_head
 from clipcli.engines.base import EngineOptions, Precision
 from clipcli.engines.choice import load_engine
-from clipcli.labels import LabelSet, collect_labels
+from clipcli.heads.labels import LabelSet, collect_labels
+from clipcli.heads.zero_shot import build_head
 from clipcli.models.bundles import find_bundle
 from clipcli.models.names import resolve_model
 from clipcli.models.specs import ModelRequest, ModelSpec

@@ -15,13 +15,13 @@ import pytest
 from conftest import Command, clean_environment, installed_command
 from fake_engine import FakeEngine
 
-from clipcli import cache as cache_module
-from clipcli.cache import TextCache
-from clipcli.classifier import build_head
 from clipcli.engines.base import fingerprint
 from clipcli.errors import ClipcliWarning
+from clipcli.heads import text_cache as cache_module
+from clipcli.heads.labels import LabelSet
+from clipcli.heads.text_cache import TextCache
+from clipcli.heads.zero_shot import build_head
 from clipcli.images.preprocessing import PreprocessConfig
-from clipcli.labels import LabelSet
 
 LABELS = LabelSet(("a", "abc", "nul\0in it"))
 UNIT = np.array([0.6, 0.8], np.float32)

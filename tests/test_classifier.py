@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from clipcli.cache import TextCache
-from clipcli.classifier import ZeroShotHead, build_head, normalise, sigmoid, softmax
 from clipcli.errors import ClipcliWarning, FailureCode, UsageError
+from clipcli.heads.labels import LabelSet
+from clipcli.heads.results import Failure, Prediction, ScoreOptions
+from clipcli.heads.text_cache import TextCache
+from clipcli.heads.zero_shot import ZeroShotHead, build_head, normalise, sigmoid, softmax
 from clipcli.images.sources import ImageRef
-from clipcli.labels import LabelSet
-from clipcli.results import Failure, Prediction, ScoreOptions
 
 LOGITS = arrays(np.float64, (2, 4), elements=st.floats(-1e4, 1e4))
 AXES = np.eye(3, dtype=np.float32)

@@ -18,9 +18,9 @@ from clipcli.cli.console import Console
 from clipcli.cli.engine import _advise
 from clipcli.engines.choice import EngineChoice
 from clipcli.errors import ClipcliWarning, FailureCode
+from clipcli.heads.results import Failure
 from clipcli.models.names import resolve_model
 from clipcli.models.specs import ModelRequest
-from clipcli.results import Failure
 from clipcli.tally import Tally
 
 TWO = ("-l", "cat", "-l", "dog")

@@ -14,14 +14,14 @@ import torch
 from numpy.testing import assert_allclose
 from safetensors.torch import load_file, save_file
 
-from clipcli.classifier import build_head
 from clipcli.engines.base import EngineOptions, fingerprint
 from clipcli.engines.choice import choose_engine, load_engine
 from clipcli.engines.torch import openclip
 from clipcli.errors import ModelError, UsageError
+from clipcli.heads.labels import LabelSet
+from clipcli.heads.zero_shot import build_head
 from clipcli.images.preprocessing import PreprocessConfig
 from clipcli.images.sources import ImageRef
-from clipcli.labels import LabelSet
 from clipcli.models.bundles import Bundle
 from clipcli.models.names import resolve_model
 from clipcli.models.specs import ModelRequest

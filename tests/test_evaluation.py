@@ -16,7 +16,6 @@ from sklearn.metrics import (
     top_k_accuracy_score,
 )
 
-from clipcli.classifier import ZeroShotHead, sigmoid, softmax
 from clipcli.errors import FailureCode, InputError
 from clipcli.evaluation import intervals as intervals_room
 from clipcli.evaluation.answers import Answers, answer
@@ -34,10 +33,11 @@ from clipcli.evaluation.judgements import judgements
 from clipcli.evaluation.record import record
 from clipcli.evaluation.table import TableOptions, table
 from clipcli.evaluation.thresholds import find_threshold, shortest_between
+from clipcli.heads.results import Failure, Prediction, ScoreOptions
+from clipcli.heads.zero_shot import ZeroShotHead, sigmoid, softmax
 from clipcli.images.dataset import Dataset
 from clipcli.images.sources import ImageRef
 from clipcli.pipeline_options import PipelineOptions
-from clipcli.results import Failure, Prediction, ScoreOptions
 
 
 def made_head(labels: int, activation: str = "softmax", scale: float = 10.0) -> ZeroShotHead:

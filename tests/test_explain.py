@@ -13,18 +13,18 @@ from PIL import Image
 from terminal import CLIPCLI, Terminal
 from web_server import answer, serve
 
-from clipcli.classifier import ZeroShotHead, build_head
 from clipcli.engines.base import EngineOptions
 from clipcli.engines.choice import load_engine
 from clipcli.errors import UsageError
 from clipcli.explanation import ExplainOptions, directions, explain
 from clipcli.explanation.occlusion import occlusion_maps
 from clipcli.explanation.views import View, on_picture
+from clipcli.heads.labels import LabelSet
+from clipcli.heads.zero_shot import ZeroShotHead, build_head
 from clipcli.images.decoding import preprocess
 from clipcli.images.options import ImageOptions
 from clipcli.images.preprocessing import PreprocessConfig
 from clipcli.images.sources import ImageRef
-from clipcli.labels import LabelSet
 from clipcli.models.names import resolve_model
 from clipcli.models.specs import ModelRequest
 

@@ -12,7 +12,7 @@ from clipcli import heatmaps
 from clipcli.errors import ClipcliWarning
 from clipcli.explanation import Explanation, HeatMap
 from clipcli.explanation.views import View
-from clipcli.results import LabelScore, Prediction
+from clipcli.heads.results import LabelScore, Prediction
 from clipcli.terminal_heatmaps import terminal_maps
 from clipcli.terminal_images import Way
 from clipcli.terminals import Screen

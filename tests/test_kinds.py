@@ -22,15 +22,15 @@ from test_hub_tokenizer import save as save_tokenizer
 from test_hub_tokenizer import siglip as siglip_tokenizer
 
 import clipcli.engines.choice
-from clipcli.classifier import build_head
 from clipcli.engines.base import EngineOptions
 from clipcli.engines.choice import load_engine
 from clipcli.engines.onnx import OnnxEngine
 from clipcli.engines.torch.export import Preparation, prepare
 from clipcli.errors import ModelError
+from clipcli.heads.labels import LabelSet
+from clipcli.heads.zero_shot import build_head
 from clipcli.images.preprocessing import PreprocessConfig
 from clipcli.images.sources import ImageRef
-from clipcli.labels import LabelSet
 from clipcli.models import catalogue
 from clipcli.models.names import resolve_model
 from clipcli.models.specs import ModelRequest

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from clipcli.classifier import build_head
 from clipcli.engines.base import EngineOptions
 from clipcli.engines.choice import load_engine
 from clipcli.errors import ModelError
+from clipcli.heads.labels import LabelSet, collect_labels
+from clipcli.heads.zero_shot import build_head
 from clipcli.images.options import ImageOptions
 from clipcli.images.sources import ImageRef
-from clipcli.labels import LabelSet, collect_labels
 from clipcli.models.names import resolve_model
 from clipcli.models.specs import ModelRequest
 from clipcli.models.weights import weights_file

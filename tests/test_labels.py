@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from clipcli.errors import UsageError
-from clipcli.labels import (
+from clipcli.heads.labels import (
     LABEL_PRESETS,
     TEMPLATE_SETS,
     LabelSet,

@@ -12,21 +12,21 @@ from numpy.testing import assert_allclose
 from PIL import Image
 from safetensors.torch import save_file
 
-from clipcli.classifier import build_head
 from clipcli.engines.base import EngineOptions
 from clipcli.engines.choice import load_engine
 from clipcli.engines.onnx import OnnxEngine
 from clipcli.engines.torch.export import Preparation, prepare
 from clipcli.errors import InputError, UsageError
+from clipcli.heads.labels import LabelSet, collect_labels, collect_templates
+from clipcli.heads.results import Failure
+from clipcli.heads.zero_shot import build_head
 from clipcli.images.decoding import preprocess
 from clipcli.images.options import ImageOptions
 from clipcli.images.sources import ImageRef
-from clipcli.labels import LabelSet, collect_labels, collect_templates
 from clipcli.models.names import resolve_model
 from clipcli.models.specs import ModelRequest
 from clipcli.pipeline import classify
 from clipcli.pipeline_options import PipelineOptions
-from clipcli.results import Failure
 
 LABELS = ("a photo of a cat", "a cup of coffee", "a rocket on its launch pad", "text", "a coin")
 # Of many sizes, plain RGB or grey: what else there is, clipcli prepares better on purpose.

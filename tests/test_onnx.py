@@ -16,8 +16,6 @@ from numpy.testing import assert_allclose
 from test_bundles import TINY
 from test_engines import CLIP, write_model
 
-from clipcli.cache import TextCache
-from clipcli.classifier import build_head
 from clipcli.engines import onnx as onnx_engine
 from clipcli.engines.base import EngineOptions
 from clipcli.engines.checkset import check_images
@@ -26,14 +24,16 @@ from clipcli.engines.onnx import OnnxEngine
 from clipcli.engines.prompts import encode_prompts
 from clipcli.engines.torch.export import Preparation, prepare
 from clipcli.errors import ClipcliWarning, ModelError
+from clipcli.heads.labels import LabelSet
+from clipcli.heads.results import Failure
+from clipcli.heads.text_cache import TextCache
+from clipcli.heads.zero_shot import build_head
 from clipcli.images.sources import ImageRef
-from clipcli.labels import LabelSet
 from clipcli.models.bundles import Bundle, open_bundle
 from clipcli.models.names import resolve_model
 from clipcli.models.specs import ModelRequest
 from clipcli.pipeline import classify
 from clipcli.pipeline_options import PipelineOptions
-from clipcli.results import Failure
 
 HEAVY = "torch torchvision open_clip timm transformers onnx onnxscript requests huggingface_hub"
 LABELS = LabelSet(("a cat", "a cup of coffee", "a rocket", "a dog"))

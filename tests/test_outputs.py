@@ -12,9 +12,9 @@ import os
 import pytest
 
 from clipcli.errors import FailureCode
+from clipcli.heads.results import Failure, LabelScore, Prediction
 from clipcli.outputs import FORMATS, OutputOptions, record
 from clipcli.printable import printable, shortened, valid_unicode, width
-from clipcli.results import Failure, LabelScore, Prediction
 
 LABELS = ("cat", "dog", "bird", "fish", "ant", "bee")
 SHARES = (0.1 + 0.2, 1 / 3, 1e-17, 0.2, 0.1, 0.05)

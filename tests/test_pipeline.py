@@ -12,16 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from web_server import answer, serve
 
-from clipcli.classifier import build_head
 from clipcli.errors import FailureCode, InputError
+from clipcli.heads.labels import LabelSet
+from clipcli.heads.results import Failure, Prediction
+from clipcli.heads.zero_shot import build_head
 from clipcli.images.feeder import Signal
 from clipcli.images.sources import ImageRef, Source, Stream, Url
 from clipcli.images.web.options import FetchOptions
-from clipcli.labels import LabelSet
 from clipcli.lookahead import LookAhead
 from clipcli.pipeline import classify, encode
 from clipcli.pipeline_options import PipelineOptions
-from clipcli.results import Failure, Prediction
 
 LABELS = LabelSet(("1", "12345", "123456789"))
 BROKEN = InputError(FailureCode.NO_MATCH, "none")

@@ -12,9 +12,9 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from clipcli.classifier import ZeroShotHead
 from clipcli.errors import ClipcliWarning
 from clipcli.evaluation.evaluation import Evaluation, evaluate
+from clipcli.heads.zero_shot import ZeroShotHead
 from clipcli.plots import confusion_figure, recall_figure, reliability_figure, save_plots
 
 FILES = [

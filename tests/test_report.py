@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from clipcli.errors import FailureCode, UsageError
+from clipcli.heads.results import Failure, LabelScore, Prediction, Result
 from clipcli.printable import printable
 from clipcli.report.writer import Report
-from clipcli.results import Failure, LabelScore, Prediction, Result
 
 LABELS = ("cat", "dog", "cup of coffee")
 HOSTILE = (

@@ -24,10 +24,10 @@ from selenium.webdriver.support.wait import WebDriverWait
 from web_server import serve
 
 from clipcli.errors import FailureCode
+from clipcli.heads.results import Failure, LabelScore, Prediction, Result
 from clipcli.images.options import ImageOptions
 from clipcli.images.thumbnails import thumbnail
 from clipcli.report.writer import Report
-from clipcli.results import Failure, LabelScore, Prediction, Result
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 DRIVER = shutil.which("chromedriver")

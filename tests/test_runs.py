@@ -19,14 +19,14 @@ from fake_engine import FakeEngine, grey_png
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clipcli.classifier import build_head
 from clipcli.errors import ClipcliWarning, FailureCode, InputError, UsageError
+from clipcli.heads.labels import LabelSet
+from clipcli.heads.results import Failure, LabelScore, Prediction
+from clipcli.heads.zero_shot import build_head
 from clipcli.images.sources import ImageRef
-from clipcli.labels import LabelSet
 from clipcli.outputs import JsonlWriter, OutputOptions, record
 from clipcli.pipeline import classify
 from clipcli.pipeline_options import PipelineOptions
-from clipcli.results import Failure, LabelScore, Prediction
 from clipcli.run_output import RunOutput
 from clipcli.runs import Mode, RunOptions, open_run
 from clipcli.tally import Tally

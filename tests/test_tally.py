@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from clipcli.errors import FailureCode
+from clipcli.heads.results import Failure, LabelScore, Prediction, Result
 from clipcli.outputs import OutputOptions, record
-from clipcli.results import Failure, LabelScore, Prediction, Result
 from clipcli.tally import Ending, Tally, summary
 
 OPTIONS = OutputOptions(("cat", "dog"), "tiny", "0123", 128)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from clipcli.api import Classifier
     from clipcli.errors import ClipcliError
+    from clipcli.heads.results import Failure, LabelScore, Prediction
     from clipcli.models.specs import ModelRequest
-    from clipcli.results import Failure, LabelScore, Prediction
     from clipcli.version import __version__
 
 __all__ = [
@@ -28,10 +28,10 @@ __all__ = [
 _HOMES = {
     "Classifier": "clipcli.api",
     "ClipcliError": "clipcli.errors",
-    "Failure": "clipcli.results",
-    "LabelScore": "clipcli.results",
+    "Failure": "clipcli.heads.results",
+    "LabelScore": "clipcli.heads.results",
     "ModelRequest": "clipcli.models.specs",
-    "Prediction": "clipcli.results",
+    "Prediction": "clipcli.heads.results",
     "__version__": "clipcli.version",
 }
 

@@ -7,17 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clipcli.classifier import ZeroShotHead, build_head
 from clipcli.engines.base import EngineName, EngineOptions, Precision
 from clipcli.engines.choice import load_engine
 from clipcli.errors import UsageError
+from clipcli.heads.labels import LabelSet, collect_templates
+from clipcli.heads.results import Result, ScoreOptions
+from clipcli.heads.zero_shot import ZeroShotHead, build_head
 from clipcli.images.sources import ImageRef, Url, is_url, public_name
-from clipcli.labels import LabelSet, collect_templates
 from clipcli.models.names import resolve_model
 from clipcli.models.specs import DEFAULT_MODEL, ModelRequest
 from clipcli.pipeline import classify
 from clipcli.pipeline_options import PipelineOptions
-from clipcli.results import Result, ScoreOptions
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
-from clipcli.labels import UNKNOWN
+from clipcli.heads.labels import UNKNOWN
+from clipcli.heads.results import Failure, Prediction, Result
 from clipcli.printable import printable, shortened, valid_unicode, width
-from clipcli.results import Failure, Prediction, Result
 
 if TYPE_CHECKING:
     from clipcli.previews import Previews

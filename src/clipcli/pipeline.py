@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clipcli.arrays import Float32
-from clipcli.classifier import ZeroShotHead
 from clipcli.errors import InputError
+from clipcli.heads.results import Failure, Result, ScoreOptions
+from clipcli.heads.zero_shot import ZeroShotHead
 from clipcli.images.feeder import Signal
 from clipcli.images.sources import ImageRef
 from clipcli.lookahead import Decoded, LookAhead
 from clipcli.pipeline_options import PipelineOptions
-from clipcli.results import Failure, Result, ScoreOptions
 
 if TYPE_CHECKING:
     from clipcli.engines.base import Engine

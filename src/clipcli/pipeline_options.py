@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from clipcli.engines.cpu import available_cpus
+from clipcli.heads.results import ScoreOptions
 from clipcli.images.options import ImageOptions
-from clipcli.results import ScoreOptions
 
 if TYPE_CHECKING:
     from clipcli.images.web.options import FetchOptions

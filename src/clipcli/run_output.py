@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self, TextIO
 
 if TYPE_CHECKING:
+    from clipcli.heads.results import Result
     from clipcli.images.sources import ImageRef
-    from clipcli.results import Result
     from clipcli.tally import Tally
 
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from clipcli.labels import UNKNOWN
-from clipcli.results import Failure, Result
+from clipcli.heads.labels import UNKNOWN
+from clipcli.heads.results import Failure, Result
 
 
 @dataclass

@@ -26,12 +26,12 @@ from clipcli.models.specs import ModelRequest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from clipcli.cache import TextCache
     from clipcli.engines.base import EngineOptions
+    from clipcli.heads.results import ScoreOptions
+    from clipcli.heads.text_cache import TextCache
     from clipcli.images.options import ImageOptions
     from clipcli.images.web.options import FetchOptions
     from clipcli.pipeline_options import PipelineOptions
-    from clipcli.results import ScoreOptions
 
 DEFAULT_DECODE_SECONDS = 20.0
 
@@ -159,8 +159,8 @@ class RunArguments:
         self, scores: ScoreOptions | None = None, stop: threading.Event | None = None
     ) -> PipelineOptions:
         """How images are read, prepared and scored, and what ends it all."""
+        from clipcli.heads.results import ScoreOptions
         from clipcli.pipeline_options import PipelineOptions
-        from clipcli.results import ScoreOptions
 
         seconds = self.decode_timeout or DEFAULT_DECODE_SECONDS
         return PipelineOptions(
@@ -264,7 +264,7 @@ class LabelArguments(RunArguments):
         """Where embeddings of labels are kept between runs."""
         if self.no_cache:
             return None
-        from clipcli.cache import TextCache
         from clipcli.disk.paths import text_cache_file
+        from clipcli.heads.text_cache import TextCache
 
         return TextCache(text_cache_file())

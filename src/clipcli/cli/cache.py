@@ -22,8 +22,8 @@ def cache(console: Console, /, clear: bool) -> None:
     clipcli cache
     clipcli cache --clear
     """  # noqa: D301  click wants the character \b itself
-    from clipcli.cache import TextCache
     from clipcli.disk.paths import text_cache_file
+    from clipcli.heads.text_cache import TextCache
 
     texts = TextCache(text_cache_file())
     if clear:

@@ -26,16 +26,16 @@ from clipcli.models.catalogue import architectures
 from clipcli.models.names import BUNDLED_MODEL, resolve_model
 
 if TYPE_CHECKING:
-    from clipcli.classifier import ZeroShotHead
     from clipcli.embeddings.base import EmbeddingsFile
     from clipcli.engines.base import ModelInfo
+    from clipcli.heads.labels import LabelSet
+    from clipcli.heads.results import Result
+    from clipcli.heads.zero_shot import ZeroShotHead
     from clipcli.images.sources import ImageRef
-    from clipcli.labels import LabelSet
     from clipcli.outputs import Writer
     from clipcli.pipeline_options import PipelineOptions
     from clipcli.previews import Previews
     from clipcli.report.writer import Report
-    from clipcli.results import Result
     from clipcli.run_output import RunOutput
 
 _EMBEDDINGS_AT_ONCE = 1024
@@ -117,7 +117,7 @@ def _run(arguments: ClassifyArguments, console: Console) -> int:
     with ExitStack() as stack:
         refs = iter(()) if file else arguments.image_refs(stack)
 
-        from clipcli.classifier import build_head
+        from clipcli.heads.zero_shot import build_head
         from clipcli.pipeline import classify as classify_images
 
         engine = open_engine(arguments, spec, console)

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from clipcli.cli.arguments import LabelArguments
 from clipcli.cli.reporting import check_report_name
 from clipcli.errors import UsageError
+from clipcli.heads.labels import UNKNOWN, LabelSet, collect_labels, collect_templates
 from clipcli.images.sources import STDIN
-from clipcli.labels import UNKNOWN, LabelSet, collect_labels, collect_templates
 
 if TYPE_CHECKING:
     from clipcli.embeddings.base import EmbeddingsFile
-    from clipcli.results import ScoreOptions
+    from clipcli.heads.results import ScoreOptions
     from clipcli.runs import RunOptions
     from clipcli.runs.settings import Settings
 
@@ -143,8 +143,8 @@ class ClassifyArguments(LabelArguments):
 
     def score_options(self) -> ScoreOptions:
         """What of the scores is kept."""
+        from clipcli.heads.results import ScoreOptions
         from clipcli.outputs import DEFAULT_TOP_K
-        from clipcli.results import ScoreOptions
 
         # What no writer shows is not kept: of a thousand labels, five.
         shown = None if self.verbose else max(DEFAULT_TOP_K, self.top_k or 0)

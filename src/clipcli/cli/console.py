@@ -16,7 +16,7 @@ import click
 from clipcli.errors import ClipcliWarning
 
 if TYPE_CHECKING:
-    from clipcli.results import Failure
+    from clipcli.heads.results import Failure
     from clipcli.tally import Tally
 
 # More images than these are a bulk run, whose end and speed are worth a line.

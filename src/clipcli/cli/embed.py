@@ -22,8 +22,8 @@ from clipcli.models.names import resolve_model
 if TYPE_CHECKING:
     from clipcli.embeddings.base import EmbeddingsWriter
     from clipcli.engines.base import ModelInfo
+    from clipcli.heads.results import Result
     from clipcli.pipeline import Block
-    from clipcli.results import Result
 
 
 @click.command(
@@ -118,7 +118,7 @@ def _written(blocks: Iterable[Block], writer: EmbeddingsWriter) -> Iterator[Resu
 
     from clipcli.embeddings.base import unit_rows
     from clipcli.errors import FailureCode, InputError
-    from clipcli.results import Failure, Prediction
+    from clipcli.heads.results import Failure, Prediction
 
     not_finite = InputError(
         FailureCode.NOT_FINITE, "the model's embedding of this image is not finite"

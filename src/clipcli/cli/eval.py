@@ -25,7 +25,7 @@ from clipcli.printable import valid_unicode
 if TYPE_CHECKING:
     from clipcli.engines.base import ModelInfo
     from clipcli.evaluation.comparison import Row
-    from clipcli.labels import LabelSet
+    from clipcli.heads.labels import LabelSet
 
 
 @click.command(
@@ -199,8 +199,8 @@ def _finish_report(trial: Trial, model: Tried, figures: Mapping[str, str]) -> No
     if trial.report is None:
         return
     from clipcli.evaluation.judgements import judgements
+    from clipcli.heads.results import ScoreOptions
     from clipcli.outputs import DEFAULT_TOP_K
-    from clipcli.results import ScoreOptions
 
     scores = ScoreOptions(DEFAULT_TOP_K)
     judged = judgements(trial.data, trial.failures, model.heads[0], model.embeddings, scores)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from clipcli.cli.arguments import LabelArguments
 from clipcli.cli.reporting import check_report_name
 from clipcli.errors import UsageError
-from clipcli.labels import LabelSet, collect_labels, collect_templates
+from clipcli.heads.labels import LabelSet, collect_labels, collect_templates
 from clipcli.models.specs import ModelRequest
 
 if TYPE_CHECKING:

@@ -21,13 +21,13 @@ from clipcli.errors import InputError, UsageError
 from clipcli.models.names import resolve_model
 
 if TYPE_CHECKING:
-    from clipcli.classifier import ZeroShotHead
     from clipcli.engines.base import Engine, ModelInfo
     from clipcli.explanation import Explanation
+    from clipcli.heads.labels import LabelSet
+    from clipcli.heads.results import Failure
+    from clipcli.heads.zero_shot import ZeroShotHead
     from clipcli.images.sources import ImageRef
-    from clipcli.labels import LabelSet
     from clipcli.outputs import OutputOptions
-    from clipcli.results import Failure
 
 # What means nothing where there is one image.
 _OF_MANY = frozenset(
@@ -128,8 +128,8 @@ def _run(arguments: ExplainArguments, console: Console) -> int:
     with ExitStack() as stack:
         ref = arguments.image_ref(stack)
 
-        from clipcli.classifier import build_head
-        from clipcli.results import Failure
+        from clipcli.heads.results import Failure
+        from clipcli.heads.zero_shot import build_head
 
         engine = open_engine(arguments, spec, console)
         head = build_head(engine, labels, arguments.text_cache())

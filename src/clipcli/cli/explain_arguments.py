@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from clipcli.cli.arguments import LabelArguments
 from clipcli.errors import UsageError
-from clipcli.labels import LabelSet, collect_labels, collect_templates
+from clipcli.heads.labels import LabelSet, collect_labels, collect_templates
 
 if TYPE_CHECKING:
     from clipcli.explanation import ExplainOptions

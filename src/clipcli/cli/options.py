@@ -9,7 +9,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from clipcli.cli.console import Console
-from clipcli.labels import LABEL_PRESETS, TEMPLATE_SETS
+from clipcli.heads.labels import LABEL_PRESETS, TEMPLATE_SETS
 from clipcli.models.catalogue import architectures
 from clipcli.models.names import BUNDLED_MODEL
 from clipcli.models.specs import DEFAULT_MODEL

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from clipcli.provenance import provenance
 
 if TYPE_CHECKING:
-    from clipcli.classifier import ZeroShotHead
     from clipcli.cli.arguments import RunArguments
     from clipcli.engines.base import ModelInfo
+    from clipcli.heads.zero_shot import ZeroShotHead
 
 
 def run_settings(

@@ -14,18 +14,18 @@ from clipcli.cli.settings import run_settings
 
 if TYPE_CHECKING:
     from clipcli.arrays import Float32
-    from clipcli.classifier import ZeroShotHead
     from clipcli.cli.console import Console
     from clipcli.cli.eval_arguments import EvalArguments
     from clipcli.engines.base import ModelInfo
     from clipcli.errors import InputError
+    from clipcli.heads.labels import LabelSet
+    from clipcli.heads.results import Failure
+    from clipcli.heads.zero_shot import ZeroShotHead
     from clipcli.images.dataset import Dataset
     from clipcli.images.sources import ImageRef
-    from clipcli.labels import LabelSet
     from clipcli.models.specs import ModelSpec
     from clipcli.pipeline_options import PipelineOptions
     from clipcli.report.writer import Report
-    from clipcli.results import Failure
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,8 +79,8 @@ class Trial:
         """Put labels and images through a model, which is then let go."""
         import numpy as np
 
-        from clipcli.classifier import build_head
         from clipcli.evaluation.encoding import encode_images
+        from clipcli.heads.zero_shot import build_head
 
         engine = open_engine(self.arguments, spec, self.console)
         cache = self.arguments.text_cache()
@@ -109,7 +109,7 @@ class Trial:
         return with_pictures(options, self.report)
 
     def _tell(self, ref: ImageRef, error: InputError | None) -> None:
-        from clipcli.results import Failure
+        from clipcli.heads.results import Failure
 
         if error is None:
             self._tally.done += 1

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 from clipcli.cli.interruption import Interruption
 from clipcli.cli.progress import Progress
 from clipcli.errors import ClipcliError
+from clipcli.heads.labels import UNKNOWN
 from clipcli.images.feeder import Feed, with_lulls
-from clipcli.labels import UNKNOWN
 
 if TYPE_CHECKING:
     from clipcli.cli.arguments import RunArguments
     from clipcli.cli.console import Console
+    from clipcli.heads.results import Result
     from clipcli.images.sources import ImageRef
-    from clipcli.results import Result
     from clipcli.run_output import RunOutput
     from clipcli.tally import Tally
 
@@ -90,7 +90,7 @@ class Watch:
 
     def count(self, result: Result) -> None:
         """One more image has its result: a failure, or an answer that may not be the expected."""
-        from clipcli.results import Failure
+        from clipcli.heads.results import Failure
 
         tally = self._run.tally
         tally.add(result)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clipcli.assets import asset
-from clipcli.labels import LabelSet
+from clipcli.heads.labels import LabelSet
 
 if TYPE_CHECKING:
     from clipcli.engines.base import Engine
@@ -96,7 +96,7 @@ def _scores(
     engine: Engine, answer: KnownAnswer, folder: Path
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Label -> probability, and label -> cosine, of an answer's image."""
-    from clipcli.classifier import build_head
+    from clipcli.heads.zero_shot import build_head
     from clipcli.images.decoding import decode
     from clipcli.images.options import ImageOptions
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from clipcli.arrays import Float32, Float64
 
 if TYPE_CHECKING:
-    from clipcli.classifier import ZeroShotHead
+    from clipcli.heads.zero_shot import ZeroShotHead
 
 # In double precision, a thousand labels' worth of these is 8 MB.
 _IMAGES_AT_ONCE = 1024

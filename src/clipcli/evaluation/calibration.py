@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipcli.arrays import Float32, Float64
-from clipcli.classifier import sigmoid, softmax
+from clipcli.heads.zero_shot import sigmoid, softmax
 
 if TYPE_CHECKING:
     from clipcli.evaluation.answers import Answers

@@ -22,7 +22,7 @@ from clipcli.evaluation.metrics import ClassMetrics, class_metrics, confusion_ma
 from clipcli.evaluation.thresholds import Threshold, find_threshold
 
 if TYPE_CHECKING:
-    from clipcli.classifier import ZeroShotHead
+    from clipcli.heads.zero_shot import ZeroShotHead
 
 DEFAULT_PRECISION = 0.95
 

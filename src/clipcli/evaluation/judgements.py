@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from clipcli.arrays import Float32
 
 if TYPE_CHECKING:
-    from clipcli.classifier import ZeroShotHead
+    from clipcli.heads.results import Failure, Result, ScoreOptions
+    from clipcli.heads.zero_shot import ZeroShotHead
     from clipcli.images.dataset import Dataset
-    from clipcli.results import Failure, Result, ScoreOptions
 
 _IMAGES_AT_ONCE = 1024
 

@@ -12,9 +12,9 @@ from clipcli.evaluation.comparison import TOP, Row
 from clipcli.evaluation.evaluation import Evaluation
 from clipcli.evaluation.intervals import DRAWS, LEVEL, SEED, Interval
 from clipcli.evaluation.thresholds import Threshold
+from clipcli.heads.results import Failure
 from clipcli.images.dataset import Dataset
 from clipcli.printable import valid_unicode
-from clipcli.results import Failure
 
 
 def record(rows: Sequence[Row], images: Dataset, failures: Sequence[Failure]) -> dict[str, Any]:

@@ -10,15 +10,15 @@ import numpy as np
 from PIL import Image
 
 from clipcli.arrays import Float32, Float64
-from clipcli.classifier import ZeroShotHead
 from clipcli.errors import InputError, UsageError
 from clipcli.explanation.occlusion import occlusion_maps
 from clipcli.explanation.views import View
+from clipcli.heads.results import Failure, Prediction, ScoreOptions
+from clipcli.heads.zero_shot import ZeroShotHead
 from clipcli.images.decoding import open_image, plain, preprocess
 from clipcli.images.files import read_file, read_stream
 from clipcli.images.options import ImageOptions
 from clipcli.images.sources import ImageRef, Stream, Url
-from clipcli.results import Failure, Prediction, ScoreOptions
 
 if TYPE_CHECKING:
     from clipcli.engines.base import Engine

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from clipcli.results import Failure, Result
+from clipcli.heads.results import Failure, Result
 
 
 @dataclass

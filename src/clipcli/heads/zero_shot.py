@@ -11,12 +11,12 @@ import numpy as np
 from clipcli.arrays import Float32, Float64
 from clipcli.engines.prompts import encode_truncating
 from clipcli.errors import FailureCode, InputError
-from clipcli.labels import LabelSet
-from clipcli.results import Failure, LabelScore, Prediction, Result, ScoreOptions
+from clipcli.heads.labels import LabelSet
+from clipcli.heads.results import Failure, LabelScore, Prediction, Result, ScoreOptions
 
 if TYPE_CHECKING:
-    from clipcli.cache import TextCache
     from clipcli.engines.base import Engine
+    from clipcli.heads.text_cache import TextCache
     from clipcli.images.sources import ImageRef
     from clipcli.models.specs import Activation
 

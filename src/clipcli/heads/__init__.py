@@ -1,0 +1,1 @@
+"""Heads: labels, and what an embedding says of them."""
