@@ -15,7 +15,7 @@ from clipcli.disk.lock import Lock, writable
 from clipcli.errors import ClipcliWarning, UsageError
 from clipcli.images.sources import ImageRef
 from clipcli.run_output import RunOutput
-from clipcli.runs.output import FileOutput, RetryOutput, RunFiles
+from clipcli.runs.files import FileOutput, RetryOutput, RunFiles
 from clipcli.runs.records import EarlierResults
 from clipcli.runs.settings import (
     AS_READY,
