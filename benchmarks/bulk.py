@@ -37,8 +37,8 @@ from clipcli.heads.results import Prediction
 from clipcli.heads.zero_shot import ZeroShotHead, build_head
 from clipcli.images.sources import ImageRef
 from clipcli.models.bundles import IMAGE_GRAPH, find_bundle
-from clipcli.pipeline import classify
-from clipcli.pipeline_options import PipelineOptions
+from clipcli.runs.options import PipelineOptions
+from clipcli.runs.pipeline import classify
 
 if TYPE_CHECKING:
     from clipcli.engines.base import Engine

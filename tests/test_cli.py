@@ -21,7 +21,7 @@ from clipcli.errors import ClipcliWarning, FailureCode
 from clipcli.heads.results import Failure
 from clipcli.models.names import resolve_model
 from clipcli.models.specs import ModelRequest
-from clipcli.tally import Tally
+from clipcli.runs.tally import Tally
 
 TWO = ("-l", "cat", "-l", "dog")
 COMMANDS = tuple(sorted(cli.commands))

@@ -32,7 +32,7 @@ from clipcli.models.bundles import open_bundle
 from clipcli.models.hub.pins import pin
 from clipcli.models.names import resolve_model
 from clipcli.models.specs import ModelRequest
-from clipcli.provenance import library_versions, provenance
+from clipcli.runs.provenance import library_versions, provenance
 
 TINY = Path(clipcli.__file__).parent / "assets" / "tiny"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -25,8 +25,8 @@ from clipcli.images.sources import ImageRef
 from clipcli.models.bundles import Bundle
 from clipcli.models.names import resolve_model
 from clipcli.models.specs import ModelRequest
-from clipcli.pipeline import classify
-from clipcli.pipeline_options import PipelineOptions
+from clipcli.runs.options import PipelineOptions
+from clipcli.runs.pipeline import classify
 
 TEXT = {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1}
 VISION = {"image_size": 32, "patch_size": 16, "width": 32, "head_width": 16, "layers": 1}

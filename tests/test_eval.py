@@ -15,8 +15,8 @@ import skimage
 from fake_engine import FakeEngine, grey_png
 from test_report import Page
 
-from clipcli import lookahead
 from clipcli.cli import run
+from clipcli.runs import lookahead
 
 TINY = ("--model", "tiny")
 # What tiny makes of them: cat, coffee, rocket and motorcycles are right, moon, coins, horse wrong.

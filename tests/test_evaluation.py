@@ -37,7 +37,7 @@ from clipcli.heads.results import Failure, Prediction, ScoreOptions
 from clipcli.heads.zero_shot import ZeroShotHead, sigmoid, softmax
 from clipcli.images.dataset import Dataset
 from clipcli.images.sources import ImageRef
-from clipcli.pipeline_options import PipelineOptions
+from clipcli.runs.options import PipelineOptions
 
 
 def made_head(labels: int, activation: str = "softmax", scale: float = 10.0) -> ZeroShotHead:

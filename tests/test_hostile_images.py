@@ -21,7 +21,7 @@ from clipcli import Classifier, Failure, Prediction
 from clipcli.errors import FailureCode
 from clipcli.images import isolation
 from clipcli.images.options import ImageOptions
-from clipcli.pipeline_options import PipelineOptions
+from clipcli.runs.options import PipelineOptions
 from tests.test_isolation import ABORT, HANG, OBEDIENT
 
 # In a run these are warnings that nobody is shown; as errors they would be other failures.

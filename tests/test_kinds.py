@@ -34,8 +34,8 @@ from clipcli.images.sources import ImageRef
 from clipcli.models import catalogue
 from clipcli.models.names import resolve_model
 from clipcli.models.specs import ModelRequest
-from clipcli.pipeline import classify
-from clipcli.pipeline_options import PipelineOptions
+from clipcli.runs.options import PipelineOptions
+from clipcli.runs.pipeline import classify
 
 HEADER = "| kind | torch | onnx |"
 LABELS = ("a cat", "a cup of coffee", "a rocket on its launch pad")

@@ -19,8 +19,8 @@ from clipcli.images.sources import ImageRef
 from clipcli.models.names import resolve_model
 from clipcli.models.specs import ModelRequest
 from clipcli.models.weights import weights_file
-from clipcli.pipeline import classify
-from clipcli.pipeline_options import PipelineOptions
+from clipcli.runs.options import PipelineOptions
+from clipcli.runs.pipeline import classify
 
 FOLDER = "CLIPCLI_KNOWN_ANSWERS"
 # The CIFAR-100 data set joins its class names with underscores, and so did the published prompts.

@@ -10,8 +10,8 @@ import pytest
 from fake_engine import FakeEngine, grey_png
 
 from clipcli.images.sources import ImageRef, Stream
-from clipcli.lookahead import LookAhead
-from clipcli.pipeline_options import PipelineOptions
+from clipcli.runs.lookahead import LookAhead
+from clipcli.runs.options import PipelineOptions
 
 
 class SlowFile:

@@ -25,8 +25,8 @@ from clipcli.images.options import ImageOptions
 from clipcli.images.sources import ImageRef
 from clipcli.models.names import resolve_model
 from clipcli.models.specs import ModelRequest
-from clipcli.pipeline import classify
-from clipcli.pipeline_options import PipelineOptions
+from clipcli.runs.options import PipelineOptions
+from clipcli.runs.pipeline import classify
 
 LABELS = ("a photo of a cat", "a cup of coffee", "a rocket on its launch pad", "text", "a coin")
 # Of many sizes, plain RGB or grey: what else there is, clipcli prepares better on purpose.

@@ -32,8 +32,8 @@ from clipcli.images.sources import ImageRef
 from clipcli.models.bundles import Bundle, open_bundle
 from clipcli.models.names import resolve_model
 from clipcli.models.specs import ModelRequest
-from clipcli.pipeline import classify
-from clipcli.pipeline_options import PipelineOptions
+from clipcli.runs.options import PipelineOptions
+from clipcli.runs.pipeline import classify
 
 HEAVY = "torch torchvision open_clip timm transformers onnx onnxscript requests huggingface_hub"
 LABELS = LabelSet(("a cat", "a cup of coffee", "a rocket", "a dog"))

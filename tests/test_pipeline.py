@@ -19,9 +19,9 @@ from clipcli.heads.zero_shot import build_head
 from clipcli.images.feeder import Signal
 from clipcli.images.sources import ImageRef, Source, Stream, Url
 from clipcli.images.web.options import FetchOptions
-from clipcli.lookahead import LookAhead
-from clipcli.pipeline import classify, encode
-from clipcli.pipeline_options import PipelineOptions
+from clipcli.runs.lookahead import LookAhead
+from clipcli.runs.options import PipelineOptions
+from clipcli.runs.pipeline import classify, encode
 
 LABELS = LabelSet(("1", "12345", "123456789"))
 BROKEN = InputError(FailureCode.NO_MATCH, "none")
@@ -230,7 +230,7 @@ def test_a_stop_gives_what_was_begun_and_leaves_out_the_rest(has_ended, ordered)
     engine = FakeEngine()
     threading.Thread(target=wish_an_end).start()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("clipcli.pipeline.LookAhead", Watched)
+        patch.setattr("clipcli.runs.pipeline.LookAhead", Watched)
         results = list(classify(images(), engine, build_head(engine, LABELS), options))
 
     assert [result.name for result in results] == ["0.png"]

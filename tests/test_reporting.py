@@ -14,11 +14,11 @@ from PIL import Image
 from test_report import Page
 from web_server import answer, serve
 
-from clipcli import lookahead
 from clipcli.cli.reporting import with_files_pictures
 from clipcli.images.preprocessing import PreprocessConfig
 from clipcli.images.sources import ImageRef
-from clipcli.pipeline_options import PipelineOptions
+from clipcli.runs import lookahead
+from clipcli.runs.options import PipelineOptions
 
 LABELS = ("-l", "cat", "-l", "cup of coffee", "-l", "rocket", "--model", "tiny")
 PHOTO_NAMES = ("chelsea.png", "coffee.png", "rocket.jpg")

@@ -25,11 +25,11 @@ from clipcli.heads.results import Failure, LabelScore, Prediction
 from clipcli.heads.zero_shot import build_head
 from clipcli.images.sources import ImageRef
 from clipcli.outputs import JsonlWriter, OutputOptions, record
-from clipcli.pipeline import classify
-from clipcli.pipeline_options import PipelineOptions
-from clipcli.run_output import RunOutput
-from clipcli.runs import Mode, RunOptions, open_run
-from clipcli.tally import Tally
+from clipcli.runs.options import PipelineOptions
+from clipcli.runs.output import RunOutput
+from clipcli.runs.pipeline import classify
+from clipcli.runs.resume import Mode, RunOptions, open_run
+from clipcli.runs.tally import Tally
 
 LABELS = LabelSet(("1", "12345", "123456789"))
 OUTPUT = OutputOptions(LABELS.names, "fake", "0" * 32, 2)
@@ -232,7 +232,7 @@ def test_a_second_process_is_refused_while_the_first_is_writing(file, mode):
 def test_a_killed_process_holds_nothing(file):
     pytest.importorskip("fcntl")
     code = (
-        "import sys, pathlib, clipcli.runs as runs\n"
+        "import sys, pathlib, clipcli.runs.resume as runs\n"
         f"how = runs.RunOptions(pathlib.Path(sys.argv[1]), {SETTINGS!r}, 3)\n"
         "output = runs.open_run(iter([]), how)\n"
         "print('begun', flush=True)\n"

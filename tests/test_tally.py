@@ -7,7 +7,7 @@ import pytest
 from clipcli.errors import FailureCode
 from clipcli.heads.results import Failure, LabelScore, Prediction, Result
 from clipcli.outputs import OutputOptions, record
-from clipcli.tally import Ending, Tally, summary
+from clipcli.runs.tally import Ending, Tally, summary
 
 OPTIONS = OutputOptions(("cat", "dog"), "tiny", "0123", 128)
 

@@ -15,8 +15,8 @@ from clipcli.cli.console import Console
 from clipcli.cli.interruption import Interruption, Terminated
 from clipcli.cli.progress import Progress
 from clipcli.cli.watch import Outcome, outcome
-from clipcli.run_output import RunOutput
-from clipcli.tally import Tally
+from clipcli.runs.output import RunOutput
+from clipcli.runs.tally import Tally
 
 
 def a_run(done: int = 0, failed: int = 0, kept: int = 0) -> RunOutput:

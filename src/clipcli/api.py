@@ -16,8 +16,8 @@ from clipcli.heads.zero_shot import ZeroShotHead, build_head
 from clipcli.images.sources import ImageRef, Url, is_url, public_name
 from clipcli.models.names import resolve_model
 from clipcli.models.specs import DEFAULT_MODEL, ModelRequest
-from clipcli.pipeline import classify
-from clipcli.pipeline_options import PipelineOptions
+from clipcli.runs.options import PipelineOptions
+from clipcli.runs.pipeline import classify
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from clipcli.heads.text_cache import TextCache
     from clipcli.images.options import ImageOptions
     from clipcli.images.web.options import FetchOptions
-    from clipcli.pipeline_options import PipelineOptions
+    from clipcli.runs.options import PipelineOptions
 
 DEFAULT_DECODE_SECONDS = 20.0
 
@@ -160,7 +160,7 @@ class RunArguments:
     ) -> PipelineOptions:
         """How images are read, prepared and scored, and what ends it all."""
         from clipcli.heads.results import ScoreOptions
-        from clipcli.pipeline_options import PipelineOptions
+        from clipcli.runs.options import PipelineOptions
 
         seconds = self.decode_timeout or DEFAULT_DECODE_SECONDS
         return PipelineOptions(

@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     from clipcli.heads.zero_shot import ZeroShotHead
     from clipcli.images.sources import ImageRef
     from clipcli.outputs import Writer
-    from clipcli.pipeline_options import PipelineOptions
     from clipcli.previews import Previews
     from clipcli.report.writer import Report
-    from clipcli.run_output import RunOutput
+    from clipcli.runs.options import PipelineOptions
+    from clipcli.runs.output import RunOutput
 
 _EMBEDDINGS_AT_ONCE = 1024
 _MADE_WITH = ("precision", "preprocess", "fast_decode")
@@ -118,7 +118,7 @@ def _run(arguments: ClassifyArguments, console: Console) -> int:
         refs = iter(()) if file else arguments.image_refs(stack)
 
         from clipcli.heads.zero_shot import build_head
-        from clipcli.pipeline import classify as classify_images
+        from clipcli.runs.pipeline import classify as classify_images
 
         engine = open_engine(arguments, spec, console)
         if file is not None:
@@ -186,11 +186,11 @@ def _open_run(
 ) -> RunOutput:
     options = arguments.run_options(settings)
     if options is not None:
-        from clipcli.runs import open_run
+        from clipcli.runs.resume import open_run
 
         return open_run(refs, options)
-    from clipcli.run_output import RunOutput
-    from clipcli.tally import Tally
+    from clipcli.runs.output import RunOutput
+    from clipcli.runs.tally import Tally
 
     return RunOutput(results_stream(), refs, Tally(arguments.expect))
 

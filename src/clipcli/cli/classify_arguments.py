@@ -16,7 +16,7 @@ from clipcli.images.sources import STDIN
 if TYPE_CHECKING:
     from clipcli.embeddings.base import EmbeddingsFile
     from clipcli.heads.results import ScoreOptions
-    from clipcli.runs import RunOptions
+    from clipcli.runs.resume import RunOptions
     from clipcli.runs.settings import Settings
 
 _LABELS_IN_A_MESSAGE = 10
@@ -106,7 +106,7 @@ class ClassifyArguments(LabelArguments):
         """Where the results go, and what becomes of an earlier run's; None: standard output."""
         if self.output is None:
             return None
-        from clipcli.runs import Mode, RunOptions
+        from clipcli.runs.resume import Mode, RunOptions
 
         mode = Mode.RETRY if self.retry_failed else Mode.RESUME if self.resume else Mode.NEW
         return RunOptions(Path(self.output), settings, self.batch_size, mode, self.expect)

@@ -17,7 +17,7 @@ from clipcli.errors import ClipcliWarning
 
 if TYPE_CHECKING:
     from clipcli.heads.results import Failure
-    from clipcli.tally import Tally
+    from clipcli.runs.tally import Tally
 
 # More images than these are a bulk run, whose end and speed are worth a line.
 _A_FEW = 100

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from clipcli.embeddings.base import EmbeddingsWriter
     from clipcli.engines.base import ModelInfo
     from clipcli.heads.results import Result
-    from clipcli.pipeline import Block
+    from clipcli.runs.pipeline import Block
 
 
 @click.command(
@@ -82,9 +82,9 @@ def _run(arguments: RunArguments, console: Console) -> int:
         spec = resolve_model(arguments.model_request())
         refs = arguments.image_refs(stack)
 
-        from clipcli.pipeline import encode
-        from clipcli.run_output import RunOutput
-        from clipcli.tally import Tally
+        from clipcli.runs.output import RunOutput
+        from clipcli.runs.pipeline import encode
+        from clipcli.runs.tally import Tally
 
         engine = open_engine(arguments, spec, console)
         run = RunOutput(sys.stdout, refs, Tally())

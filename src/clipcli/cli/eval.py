@@ -211,7 +211,7 @@ def _finish_report(trial: Trial, model: Tried, figures: Mapping[str, str]) -> No
 
 def _write_json(trial: Trial, rows: tuple[Row, ...], info: ModelInfo, code: int) -> None:
     from clipcli.evaluation.record import record
-    from clipcli.provenance import library_versions
+    from clipcli.runs.provenance import library_versions
     from clipcli.runs.settings import write_json
 
     arguments = trial.arguments

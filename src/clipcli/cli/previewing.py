@@ -10,8 +10,8 @@ from clipcli.cli.streams import wants_color
 
 if TYPE_CHECKING:
     from clipcli.cli.classify_arguments import ClassifyArguments
-    from clipcli.pipeline_options import PipelineOptions
     from clipcli.previews import Previews
+    from clipcli.runs.options import PipelineOptions
 
 
 def open_previews(arguments: ClassifyArguments) -> Previews | None:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
     from clipcli.cli.console import Console
-    from clipcli.run_output import RunOutput
+    from clipcli.runs.output import RunOutput
 
 _SECONDS_BETWEEN_LINES = 30.0
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from clipcli.arrays import Float32
     from clipcli.images.preprocessing import PreprocessConfig
     from clipcli.images.sources import ImageRef
-    from clipcli.pipeline_options import PipelineOptions
     from clipcli.report.writer import Report
+    from clipcli.runs.options import PipelineOptions
 
 Rows = tuple[list["ImageRef"], "Float32"]
 
@@ -70,7 +70,7 @@ def with_files_pictures(
         config: of the model.
         options: how images are read, and who takes their thumbnails.
     """
-    from clipcli.lookahead import LookAhead
+    from clipcli.runs.lookahead import LookAhead
 
     # In order, whatever the run's is: a block is whole before its results are.
     with LookAhead(config, replace(options, ordered=True)) as ahead:

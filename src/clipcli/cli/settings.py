@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from clipcli.provenance import provenance
+from clipcli.runs.provenance import provenance
 
 if TYPE_CHECKING:
     from clipcli.cli.arguments import RunArguments

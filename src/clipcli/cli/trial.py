@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from clipcli.images.dataset import Dataset
     from clipcli.images.sources import ImageRef
     from clipcli.models.specs import ModelSpec
-    from clipcli.pipeline_options import PipelineOptions
     from clipcli.report.writer import Report
+    from clipcli.runs.options import PipelineOptions
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,8 +57,8 @@ class Trial:
         self, arguments: EvalArguments, console: Console, data: Dataset, models: int
     ) -> None:
         from clipcli.cli.progress import Progress
-        from clipcli.run_output import RunOutput
-        from clipcli.tally import Tally
+        from clipcli.runs.output import RunOutput
+        from clipcli.runs.tally import Tally
 
         self.arguments = arguments
         self.console = console
@@ -130,7 +130,7 @@ class Trial:
 
     def sum_up(self) -> None:
         """Tell what became of the images; each counts once, however many models there were."""
-        from clipcli.tally import Tally
+        from clipcli.runs.tally import Tally
 
         codes = Counter(failure.code.value for failure in self.failures.values())
         self.console.summary(Tally(done=len(self.kept), failed=codes), self._progress.rate)

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from clipcli.cli.console import Console
     from clipcli.heads.results import Result
     from clipcli.images.sources import ImageRef
-    from clipcli.run_output import RunOutput
-    from clipcli.tally import Tally
+    from clipcli.runs.output import RunOutput
+    from clipcli.runs.tally import Tally
 
 
 class Outcome(IntEnum):
@@ -145,7 +145,7 @@ class Watch:
         if file is None:
             return
         from clipcli.runs.settings import write_json
-        from clipcli.tally import Ending, summary
+        from clipcli.runs.tally import Ending, summary
 
         ending = Ending(self._progress.seconds, code, self._run.kept, self.is_cut)
         try:

@@ -13,7 +13,7 @@ from clipcli.engines.cpu import available_cpus
 from clipcli.engines.hardware import cuda_available
 from clipcli.images.formats import EXTRA_FORMATS, USUAL_FORMATS
 from clipcli.models.hub.cache import cache_root
-from clipcli.provenance import library_versions, provenance
+from clipcli.runs.provenance import library_versions, provenance
 
 # They have no part in the numbers; their faults look like the model's all the same.
 _MORE_LIBRARIES = ("huggingface-hub", "onnx", "onnxscript", "requests", "safetensors", "urllib3")

@@ -11,12 +11,12 @@ import numpy as np
 from clipcli.arrays import Float32
 from clipcli.embeddings.base import unit_rows
 from clipcli.errors import FailureCode, InputError
-from clipcli.pipeline import encode
+from clipcli.runs.pipeline import encode
 
 if TYPE_CHECKING:
     from clipcli.engines.base import Engine
     from clipcli.images.sources import ImageRef
-    from clipcli.pipeline_options import PipelineOptions
+    from clipcli.runs.options import PipelineOptions
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,7 +21,7 @@ from clipcli.disk.lock import Lock, writable
 from clipcli.errors import FailureCode, InputError
 from clipcli.heads.results import Result
 from clipcli.images.sources import ImageRef
-from clipcli.run_output import RunOutput
+from clipcli.runs.output import RunOutput
 from clipcli.runs.records import Line
 from clipcli.runs.settings import SIZES, write_json
 

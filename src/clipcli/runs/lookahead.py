@@ -23,7 +23,7 @@ from clipcli.images.sources import ImageRef, Stream, Url
 if TYPE_CHECKING:
     from clipcli.images.isolation import DecoderPool
     from clipcli.images.web.fetch import Fetcher
-    from clipcli.pipeline_options import PipelineOptions
+    from clipcli.runs.options import PipelineOptions
 
 
 # A signal that comes at the very moment in which a wait begins is heeded only when the wait ends,

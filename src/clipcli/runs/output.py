@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self, TextIO
 if TYPE_CHECKING:
     from clipcli.heads.results import Result
     from clipcli.images.sources import ImageRef
-    from clipcli.tally import Tally
+    from clipcli.runs.tally import Tally
 
 
 @dataclass

@@ -14,8 +14,8 @@ from clipcli.heads.results import Failure, Result, ScoreOptions
 from clipcli.heads.zero_shot import ZeroShotHead
 from clipcli.images.feeder import Signal
 from clipcli.images.sources import ImageRef
-from clipcli.lookahead import Decoded, LookAhead
-from clipcli.pipeline_options import PipelineOptions
+from clipcli.runs.lookahead import Decoded, LookAhead
+from clipcli.runs.options import PipelineOptions
 
 if TYPE_CHECKING:
     from clipcli.engines.base import Engine
