@@ -27,7 +27,7 @@ from selenium import webdriver
 from clipcli.heads.results import LabelScore, Prediction
 from clipcli.images.options import ImageOptions
 from clipcli.images.thumbnails import thumbnail
-from clipcli.report.writer import Report
+from clipcli.outputs.report.writer import Report
 
 PHOTOS = Path(__file__).parents[1] / "examples" / "photos"
 LABELS = tuple(f"a photo of thing {number}" for number in range(10))

@@ -36,7 +36,7 @@ OWNERS = {
     "huggingface_hub": ["models.hub"],
     "tokenizers": ["models.tokenizers"],
     "pyarrow": ["embeddings"],
-    "jinja2": ["report"],
+    "jinja2": ["outputs"],
     "sklearn": ["evaluation"],
     "scipy": ["evaluation"],
     "matplotlib": ["plots"],

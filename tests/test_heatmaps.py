@@ -13,9 +13,9 @@ from clipcli.errors import ClipcliWarning
 from clipcli.explanation import Explanation, HeatMap
 from clipcli.explanation.views import View
 from clipcli.heads.results import LabelScore, Prediction
+from clipcli.outputs.terminal.pictures import Way
+from clipcli.outputs.terminal.screens import Screen
 from clipcli.terminal_heatmaps import terminal_maps
-from clipcli.terminal_images import Way
-from clipcli.terminals import Screen
 
 CENTRE = View(0.25, 0.0, 0.75, 1.0)
 GREY = 100

@@ -13,7 +13,7 @@ import pytest
 
 from clipcli.errors import FailureCode
 from clipcli.heads.results import Failure, LabelScore, Prediction
-from clipcli.outputs import FORMATS, OutputOptions, record
+from clipcli.outputs.writers import FORMATS, OutputOptions, record
 from clipcli.printable import printable, shortened, valid_unicode, width
 
 LABELS = ("cat", "dog", "bird", "fish", "ant", "bee")

@@ -10,9 +10,9 @@ from conftest import Command
 from PIL import Image
 from terminal import CLIPCLI, Terminal
 
-from clipcli.previews import Previews
-from clipcli.terminal_images import Way
-from clipcli.terminals import Screen
+from clipcli.outputs.terminal.pictures import Way
+from clipcli.outputs.terminal.previews import Previews
+from clipcli.outputs.terminal.screens import Screen
 
 LINE = ("--preview", "-l", "a photo of a cat", "-l", "a cup of coffee", "--model", "tiny")
 SIXEL_ANSWER = b"\x1b[?62;4c"

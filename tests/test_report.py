@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from clipcli.errors import FailureCode, UsageError
 from clipcli.heads.results import Failure, LabelScore, Prediction, Result
+from clipcli.outputs.report.writer import Report
 from clipcli.printable import printable
-from clipcli.report.writer import Report
 
 LABELS = ("cat", "dog", "cup of coffee")
 HOSTILE = (

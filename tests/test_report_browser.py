@@ -27,7 +27,7 @@ from clipcli.errors import FailureCode
 from clipcli.heads.results import Failure, LabelScore, Prediction, Result
 from clipcli.images.options import ImageOptions
 from clipcli.images.thumbnails import thumbnail
-from clipcli.report.writer import Report
+from clipcli.outputs.report.writer import Report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 DRIVER = shutil.which("chromedriver")

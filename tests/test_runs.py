@@ -24,7 +24,7 @@ from clipcli.heads.labels import LabelSet
 from clipcli.heads.results import Failure, LabelScore, Prediction
 from clipcli.heads.zero_shot import build_head
 from clipcli.images.sources import ImageRef
-from clipcli.outputs import JsonlWriter, OutputOptions, record
+from clipcli.outputs.writers import JsonlWriter, OutputOptions, record
 from clipcli.runs.options import PipelineOptions
 from clipcli.runs.output import RunOutput
 from clipcli.runs.pipeline import classify

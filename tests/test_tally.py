@@ -6,7 +6,7 @@ import pytest
 
 from clipcli.errors import FailureCode
 from clipcli.heads.results import Failure, LabelScore, Prediction, Result
-from clipcli.outputs import OutputOptions, record
+from clipcli.outputs.writers import OutputOptions, record
 from clipcli.runs.tally import Ending, Tally, summary
 
 OPTIONS = OutputOptions(("cat", "dog"), "tiny", "0123", 128)

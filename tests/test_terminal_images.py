@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clipcli.terminal_images import Box, Way, beside, draw
+from clipcli.outputs.terminal.pictures import Box, Way, beside, draw
 
 RED, BLUE = (250, 0, 0), (0, 0, 250)
 BLOCKS = [Way.TRUE_COLOR, Way.COLORS_256]

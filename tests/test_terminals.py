@@ -8,11 +8,11 @@ import sys
 import pytest
 from terminal import START, Terminal
 
-from clipcli import terminals
-from clipcli.terminals import find_screen
+from clipcli.outputs.terminal import screens as terminals
+from clipcli.outputs.terminal.screens import find_screen
 
 FIND = START + (
-    "from clipcli.terminals import find_screen; screen = find_screen(sys.stdout);"
+    "from clipcli.outputs.terminal.screens import find_screen; screen = find_screen(sys.stdout);"
     "print(screen and (screen.way.name, screen.columns, screen.cell))"
 )
 ECHO = FIND + "; print(termios.tcgetattr(1)[3] & (termios.ECHO | termios.ICANON) != 0)"
@@ -74,14 +74,16 @@ def test_a_job_in_the_background_asks_nothing():
 
 @pytest.mark.parametrize("pieces", [[b"\x1b[?6", b"2;4c"], [b"\x1b[", b"?6", b"2;4;22c"]])
 def test_an_answer_may_come_in_pieces(monkeypatch, pieces):
-    monkeypatch.setattr("clipcli.terminals._readable", lambda _file, _seconds: True)
-    monkeypatch.setattr("clipcli.terminals.os.read", lambda _file, _count: pieces.pop(0))
+    monkeypatch.setattr("clipcli.outputs.terminal.screens._readable", lambda _file, _seconds: True)
+    monkeypatch.setattr(
+        "clipcli.outputs.terminal.screens.os.read", lambda _file, _count: pieces.pop(0)
+    )
     assert terminals._answer(0).split(b";")[:2] == [b"62", b"4"]
 
 
 def test_a_terminal_that_is_closed_is_not_waited_for(monkeypatch):
-    monkeypatch.setattr("clipcli.terminals._readable", lambda _file, _seconds: True)
-    monkeypatch.setattr("clipcli.terminals.os.read", lambda _file, _count: b"")
+    monkeypatch.setattr("clipcli.outputs.terminal.screens._readable", lambda _file, _seconds: True)
+    monkeypatch.setattr("clipcli.outputs.terminal.screens.os.read", lambda _file, _count: b"")
     assert terminals._answer(0) == b""
 
 

@@ -9,9 +9,9 @@ import numpy as np
 from clipcli.explanation import Explanation, HeatMap
 from clipcli.explanation.views import on_picture
 from clipcli.heatmaps import figure, overlay, shares
+from clipcli.outputs.terminal.pictures import Box, Way, draw
+from clipcli.outputs.terminal.screens import Screen
 from clipcli.printable import printable, shortened, width
-from clipcli.terminal_images import Box, Way, draw
-from clipcli.terminals import Screen
 
 _GAP = "  "
 # Three side by side on 80 columns; a map has no more to show.

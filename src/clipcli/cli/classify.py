@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from clipcli.heads.results import Result
     from clipcli.heads.zero_shot import ZeroShotHead
     from clipcli.images.sources import ImageRef
-    from clipcli.outputs import Writer
-    from clipcli.previews import Previews
-    from clipcli.report.writer import Report
+    from clipcli.outputs.report.writer import Report
+    from clipcli.outputs.terminal.previews import Previews
+    from clipcli.outputs.writers import Writer
     from clipcli.runs.options import PipelineOptions
     from clipcli.runs.output import RunOutput
 
@@ -158,7 +158,7 @@ def _settings(
     if (arguments.output, arguments.summary, arguments.report) == (None, None, None):
         return {}
     from clipcli.cli.settings import run_settings
-    from clipcli.outputs import DEFAULT_TOP_K
+    from clipcli.outputs.writers import DEFAULT_TOP_K
 
     return {
         "format": arguments.format_name(on_terminal=False),
@@ -219,7 +219,7 @@ def _writer(
     labels: LabelSet,
     previews: Previews | None,
 ) -> Writer:
-    from clipcli.outputs import FORMATS, OutputOptions
+    from clipcli.outputs.writers import FORMATS, OutputOptions
 
     on_terminal = arguments.output is None and sys.stdout.isatty()
     options = OutputOptions(

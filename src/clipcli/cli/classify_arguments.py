@@ -144,7 +144,7 @@ class ClassifyArguments(LabelArguments):
     def score_options(self) -> ScoreOptions:
         """What of the scores is kept."""
         from clipcli.heads.results import ScoreOptions
-        from clipcli.outputs import DEFAULT_TOP_K
+        from clipcli.outputs.writers import DEFAULT_TOP_K
 
         # What no writer shows is not kept: of a thousand labels, five.
         shown = None if self.verbose else max(DEFAULT_TOP_K, self.top_k or 0)

@@ -200,7 +200,7 @@ def _finish_report(trial: Trial, model: Tried, figures: Mapping[str, str]) -> No
         return
     from clipcli.evaluation.judgements import judgements
     from clipcli.heads.results import ScoreOptions
-    from clipcli.outputs import DEFAULT_TOP_K
+    from clipcli.outputs.writers import DEFAULT_TOP_K
 
     scores = ScoreOptions(DEFAULT_TOP_K)
     judged = judgements(trial.data, trial.failures, model.heads[0], model.embeddings, scores)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from clipcli.heads.results import Failure
     from clipcli.heads.zero_shot import ZeroShotHead
     from clipcli.images.sources import ImageRef
-    from clipcli.outputs import OutputOptions
+    from clipcli.outputs.writers import OutputOptions
 
 # What means nothing where there is one image.
 _OF_MANY = frozenset(
@@ -177,7 +177,7 @@ def _draw(folder: Path, explanation: Explanation, console: Console) -> None:
 def _output_options(
     arguments: ExplainArguments, info: ModelInfo, labels: LabelSet
 ) -> OutputOptions:
-    from clipcli.outputs import OutputOptions
+    from clipcli.outputs.writers import OutputOptions
 
     return OutputOptions(
         labels=labels.names,
@@ -192,7 +192,7 @@ def _output_options(
 
 def _show(explanation: Explanation, arguments: ExplainArguments, options: OutputOptions) -> None:
     """Write the answer, and the maps in formats that have room for them."""
-    from clipcli.outputs import FORMATS, record
+    from clipcli.outputs.writers import FORMATS, record
 
     stream = results_stream()
     name = arguments.format_name()
@@ -202,8 +202,8 @@ def _show(explanation: Explanation, arguments: ExplainArguments, options: Output
         return
     FORMATS[name](stream, options).write(explanation.prediction)
     if name == "human":
+        from clipcli.outputs.terminal.screens import find_screen
         from clipcli.terminal_heatmaps import terminal_maps
-        from clipcli.terminals import find_screen
 
         screen = find_screen(stream) if options.color else None
         stream.write("\n" + terminal_maps(explanation, screen))
@@ -212,7 +212,7 @@ def _show(explanation: Explanation, arguments: ExplainArguments, options: Output
 def _show_failure(failure: Failure, arguments: ExplainArguments, options: OutputOptions) -> None:
     """Write the record of a failure, for programs; people are told on standard error."""
     if arguments.format_name() == "json":
-        from clipcli.outputs import record
+        from clipcli.outputs.writers import record
 
         results_stream().write(json.dumps(record(failure, options), allow_nan=False) + "\n")
 

@@ -63,7 +63,7 @@ class ExplainArguments(LabelArguments):
     def explain_options(self) -> ExplainOptions:
         """How the answer is explained."""
         from clipcli.explanation import ExplainOptions
-        from clipcli.outputs import DEFAULT_TOP_K
+        from clipcli.outputs.writers import DEFAULT_TOP_K
 
         images = self.pipeline_options().images
         top_k = self.top_k or DEFAULT_TOP_K

@@ -10,7 +10,7 @@ from clipcli.cli.streams import wants_color
 
 if TYPE_CHECKING:
     from clipcli.cli.classify_arguments import ClassifyArguments
-    from clipcli.previews import Previews
+    from clipcli.outputs.terminal.previews import Previews
     from clipcli.runs.options import PipelineOptions
 
 
@@ -20,8 +20,8 @@ def open_previews(arguments: ClassifyArguments) -> Previews | None:
     if not (arguments.preview and is_shown and arguments.format_name(on_terminal=True) == "human"):
         return None
     # Not before: without `--preview` no terminal is asked anything, and nothing is imported.
-    from clipcli.previews import Previews
-    from clipcli.terminals import find_screen
+    from clipcli.outputs.terminal.previews import Previews
+    from clipcli.outputs.terminal.screens import find_screen
 
     screen = find_screen(sys.stdout)
     return None if screen is None else Previews(screen)

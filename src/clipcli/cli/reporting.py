@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from clipcli.arrays import Float32
     from clipcli.images.preprocessing import PreprocessConfig
     from clipcli.images.sources import ImageRef
-    from clipcli.report.writer import Report
+    from clipcli.outputs.report.writer import Report
     from clipcli.runs.options import PipelineOptions
 
 Rows = tuple[list["ImageRef"], "Float32"]
@@ -46,7 +46,7 @@ def open_report(
     Raises:
         UsageError: nothing can be written there.
     """
-    from clipcli.report.writer import Report
+    from clipcli.outputs.report.writer import Report
 
     # The format is that of other results: the page has its own.
     made = {name: value for name, value in settings.items() if name != "format"}

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from clipcli.images.dataset import Dataset
     from clipcli.images.sources import ImageRef
     from clipcli.models.specs import ModelSpec
-    from clipcli.report.writer import Report
+    from clipcli.outputs.report.writer import Report
     from clipcli.runs.options import PipelineOptions
 
 

@@ -11,10 +11,10 @@ from typing import IO, Any, Self
 from clipcli.embeddings.base import PartFile
 from clipcli.errors import UsageError
 from clipcli.heads.results import Failure, LabelScore, Result
+from clipcli.outputs.report.counts import Counts
+from clipcli.outputs.report.page import Page, json_for_html
+from clipcli.outputs.report.pictures import Pictures
 from clipcli.printable import printable
-from clipcli.report.counts import Counts
-from clipcli.report.page import Page, json_for_html
-from clipcli.report.pictures import Pictures
 
 # A picture's bars are a few hundred pixels wide: more digits would only make the file larger.
 _DIGITS = 6

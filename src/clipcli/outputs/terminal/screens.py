@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TextIO
 
-from clipcli.terminal_images import CELL, Way
+from clipcli.outputs.terminal.pictures import CELL, Way
 
 # Terminals answer within a few milliseconds, over a slow line within some hundred; a later answer
 # would be read by the shell. Those that never answer cost this much, once.

@@ -15,7 +15,7 @@ from clipcli.heads.results import Failure, Prediction, Result
 from clipcli.printable import printable, shortened, valid_unicode, width
 
 if TYPE_CHECKING:
-    from clipcli.previews import Previews
+    from clipcli.outputs.terminal.previews import Previews
 
 DEFAULT_TOP_K = 5
 # Fits 80 columns beside a label of the usual length.

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from PIL import Image
 
-from clipcli.terminal_images import Box, beside, draw
-from clipcli.terminals import Screen
+from clipcli.outputs.terminal.pictures import Box, beside, draw
+from clipcli.outputs.terminal.screens import Screen
 
 # As high as the usual five bars and what is around them.
 _COLUMNS, _ROWS = 24, 8

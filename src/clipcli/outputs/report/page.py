@@ -14,8 +14,8 @@ from typing import Any, TextIO
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from jinja2.utils import htmlsafe_json_dumps
 
+from clipcli.outputs.report.counts import Counts
 from clipcli.printable import printable
-from clipcli.report.counts import Counts
 
 # The script reads a block when the first of its pictures is shown: smaller ones would be more
 # elements to parse, larger ones a delay while scrolling.
@@ -100,7 +100,7 @@ def _blocks(thumbnails: Iterable[bytes]) -> Iterator[str]:
 
 
 def _asset(name: str) -> str:
-    return (files("clipcli.report") / "assets" / name).read_text(encoding="utf-8")
+    return (files("clipcli.outputs.report") / "assets" / name).read_text(encoding="utf-8")
 
 
 def _csp_hash(text: str) -> str:
@@ -111,7 +111,7 @@ def _csp_hash(text: str) -> str:
 @cache
 def _template() -> Template:
     environment = Environment(
-        loader=PackageLoader("clipcli.report", "assets"),
+        loader=PackageLoader("clipcli.outputs.report", "assets"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
