@@ -117,7 +117,7 @@ def figures(results: Path, profile: Path) -> dict[str, dict[str, Any]]:
 def answers() -> list[dict[str, Any]]:
     """The known answers, the bundled model's as the reference engine gives them now."""
     from clipcli import Classifier
-    from clipcli.doctor.answers import CHECK_PHOTOS
+    from clipcli.doctor.known_answers import CHECK_PHOTOS
 
     records: list[dict[str, Any]] = json.loads((ASSETS / "known_answers.json").read_text("utf-8"))
     tiny = Classifier("tiny", device="cpu", engine="torch")

@@ -39,7 +39,7 @@ OWNERS = {
     "jinja2": ["outputs"],
     "sklearn": ["evaluation"],
     "scipy": ["evaluation"],
-    "matplotlib": ["plots"],
+    "matplotlib": ["evaluation"],
 }
 
 

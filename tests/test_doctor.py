@@ -19,13 +19,13 @@ import pytest
 from conftest import clean_environment
 
 import clipcli
-from clipcli import doctor
 from clipcli.cli.console import Console
 from clipcli.cli.doctor import doctor as command
 from clipcli.disk.paths import bundles_folder
 from clipcli.doctor import environment, inventory, selftest
-from clipcli.doctor.answers import CHECK_PHOTOS, known_answers
-from clipcli.doctor.report import Check, Fact, Outcome, Report, Section
+from clipcli.doctor import examine as doctor
+from clipcli.doctor.findings import Check, Fact, Outcome, Report, Section
+from clipcli.doctor.known_answers import CHECK_PHOTOS, known_answers
 from clipcli.engines.base import EngineOptions
 from clipcli.engines.choice import load_engine
 from clipcli.models.bundles import open_bundle
@@ -80,7 +80,7 @@ class TestExamination:
         broken = "raise OSError('libgomp.so.1: cannot open')"
         (tmp_path / "onnxruntime" / "__init__.py").write_text(broken)
         code = (
-            "import json; from clipcli.doctor import examine;"
+            "import json; from clipcli.doctor.examine import examine;"
             "print(json.dumps(examine(None, str).to_json()))"
         )
         environment = {**clean_environment(), "PYTHONPATH": str(tmp_path)}

@@ -19,8 +19,8 @@ from fake_engine import FakeEngine, grey_png
 
 from clipcli.cli import run
 from clipcli.disk.lock import Lock
-from clipcli.embeddings import create_embeddings, open_embeddings
 from clipcli.embeddings.description import Description
+from clipcli.embeddings.files import create_embeddings, open_embeddings
 
 TINY = ("--model", "tiny")
 LABELS = ("-l", "cat", "-l", "cup", "-l", "rocket")

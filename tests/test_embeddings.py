@@ -25,9 +25,9 @@ from fake_engine import FakeEngine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clipcli.embeddings import check_target, create_embeddings, open_embeddings
 from clipcli.embeddings.base import EmbeddingsFile, check_model, unit_rows
 from clipcli.embeddings.description import Description
+from clipcli.embeddings.files import check_target, create_embeddings, open_embeddings
 from clipcli.errors import UsageError
 from clipcli.images.options import ImageOptions
 from clipcli.images.sources import ImageRef
@@ -293,7 +293,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 import numpy as np
-from clipcli.embeddings import Description, create_embeddings
+from clipcli.embeddings.files import Description, create_embeddings
 from clipcli.images.sources import ImageRef
 with create_embeddings(Path(sys.argv[1]), Description("tiny", "0" * 32, 2, "fake")) as writer:
     for index in range(1000):

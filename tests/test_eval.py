@@ -490,7 +490,7 @@ def test_figures_without_a_place_of_their_own_are_refused_at_once(
 def test_a_missing_package_is_told_with_its_extra(
     evaluated, pictures, monkeypatch, package: str, arguments: list[str], needed: str
 ) -> None:
-    for room in ("clipcli.cli.eval_arguments", "clipcli.plots"):
+    for room in ("clipcli.cli.eval_arguments", "clipcli.evaluation.plots"):
         module = import_module(room)
         found = module.find_spec
         monkeypatch.setattr(

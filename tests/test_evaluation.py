@@ -27,7 +27,7 @@ from clipcli.evaluation.calibration import (
 )
 from clipcli.evaluation.comparison import Contender, compare
 from clipcli.evaluation.encoding import encode_images
-from clipcli.evaluation.evaluation import evaluate
+from clipcli.evaluation.evaluate import evaluate
 from clipcli.evaluation.intervals import drawn_class_means, drawn_means, interval
 from clipcli.evaluation.judgements import judgements
 from clipcli.evaluation.record import record

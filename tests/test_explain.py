@@ -16,7 +16,7 @@ from web_server import answer, serve
 from clipcli.engines.base import EngineOptions
 from clipcli.engines.choice import load_engine
 from clipcli.errors import UsageError
-from clipcli.explanation import ExplainOptions, directions, explain
+from clipcli.explanation.explain import ExplainOptions, directions, explain
 from clipcli.explanation.occlusion import occlusion_maps
 from clipcli.explanation.views import View, on_picture
 from clipcli.heads.labels import LabelSet

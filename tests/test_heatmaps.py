@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clipcli import heatmaps
 from clipcli.errors import ClipcliWarning
-from clipcli.explanation import Explanation, HeatMap
+from clipcli.explanation import heatmaps
+from clipcli.explanation.explain import Explanation, HeatMap
+from clipcli.explanation.terminal_maps import terminal_maps
 from clipcli.explanation.views import View
 from clipcli.heads.results import LabelScore, Prediction
 from clipcli.outputs.terminal.pictures import Way
 from clipcli.outputs.terminal.screens import Screen
-from clipcli.terminal_heatmaps import terminal_maps
 
 CENTRE = View(0.25, 0.0, 0.75, 1.0)
 GREY = 100

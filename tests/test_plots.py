@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from clipcli.errors import ClipcliWarning
-from clipcli.evaluation.evaluation import Evaluation, evaluate
+from clipcli.evaluation.evaluate import Evaluation, evaluate
+from clipcli.evaluation.plots import confusion_figure, recall_figure, reliability_figure, save_plots
 from clipcli.heads.zero_shot import ZeroShotHead
-from clipcli.plots import confusion_figure, recall_figure, reliability_figure, save_plots
 
 FILES = [
     f"{name}.{kind}" for name in ("confusion", "recall", "reliability") for kind in ("png", "svg")

@@ -99,7 +99,7 @@ def _with_the_files_model(ctx: click.Context, values: dict[str, Any]) -> dict[st
         return values
     if ctx.get_parameter_source("model") is not ParameterSource.DEFAULT:
         return values
-    from clipcli.embeddings import open_embeddings
+    from clipcli.embeddings.files import open_embeddings
 
     model = open_embeddings(Path(values["embeddings"])).description.model
     is_listed = model == BUNDLED_MODEL or model.partition(":")[0] in architectures()

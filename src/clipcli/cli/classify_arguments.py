@@ -98,7 +98,7 @@ class ClassifyArguments(LabelArguments):
         """The embeddings that take the place of images, if any do."""
         if self.embeddings is None:
             return None
-        from clipcli.embeddings import open_embeddings
+        from clipcli.embeddings.files import open_embeddings
 
         return open_embeddings(Path(self.embeddings))
 

@@ -14,7 +14,7 @@ from clipcli.cli.options import console_options
 from clipcli.printable import printable
 
 if TYPE_CHECKING:
-    from clipcli.doctor.report import Check, Fact, Report, Section
+    from clipcli.doctor.findings import Check, Fact, Report, Section
 
 
 @click.command()
@@ -40,7 +40,7 @@ def doctor(console: Console, /, images: str | None, as_json: bool) -> int:
     clipcli doctor
     clipcli doctor --json
     """  # noqa: D301  click wants the character \b itself
-    from clipcli.doctor import examine
+    from clipcli.doctor.examine import examine
 
     with console.warnings():
         report = examine(Path(images) if images else None, console.step)
@@ -69,7 +69,7 @@ def _aligned(section: Section) -> Iterator[str]:
 
 
 def _text(finding: Fact | Check) -> str:
-    from clipcli.doctor.report import Check, Outcome
+    from clipcli.doctor.findings import Check, Outcome
 
     if not isinstance(finding, Check):
         return finding.text
@@ -78,7 +78,7 @@ def _text(finding: Fact | Check) -> str:
 
 
 def _verdict(report: Report) -> str:
-    from clipcli.doctor.report import Outcome
+    from clipcli.doctor.findings import Outcome
 
     not_run = report.count(Outcome.NOT_RUN)
     rest = f"; {not_run} not run" if not_run else ""

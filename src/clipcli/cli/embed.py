@@ -68,9 +68,9 @@ def embed(console: Console, /, **values: Any) -> int:  # noqa: ANN401
 def _run(arguments: RunArguments, console: Console) -> int:
     """Check everything that is cheap to check, then load the model, then go through the images."""
     from clipcli.disk.lock import Lock
-    from clipcli.embeddings import check_target, create_embeddings
     from clipcli.embeddings.base import PartFile
     from clipcli.embeddings.description import Description
+    from clipcli.embeddings.files import check_target, create_embeddings
 
     file = Path(str(arguments.output))
     check_target(file)

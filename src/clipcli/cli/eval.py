@@ -146,7 +146,7 @@ def _compared(
     import numpy as np
 
     from clipcli.evaluation.comparison import Contender, compare
-    from clipcli.evaluation.evaluation import evaluate
+    from clipcli.evaluation.evaluate import evaluate
 
     names = next(iter(prompts.values())).names
     places = {name: place for place, name in enumerate(names)}
@@ -236,7 +236,7 @@ def _write_json(trial: Trial, rows: tuple[Row, ...], info: ModelInfo, code: int)
 
 
 def _draw(row: Row, folder: str) -> None:
-    from clipcli.plots import save_plots
+    from clipcli.evaluation.plots import save_plots
 
     try:
         save_plots(row.contender.evaluation, Path(folder))

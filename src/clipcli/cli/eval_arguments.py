@@ -72,7 +72,7 @@ class EvalArguments(LabelArguments):
             check_report_name(self.report)
             _check_folder(Path(self.report).parent, f"--report {self.report}")
         if self.plots is not None:
-            from clipcli.plots import check_matplotlib
+            from clipcli.evaluation.plots import check_matplotlib
 
             check_matplotlib()
             # The folder itself is made when there are figures for it.

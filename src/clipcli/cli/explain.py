@@ -22,7 +22,7 @@ from clipcli.models.names import resolve_model
 
 if TYPE_CHECKING:
     from clipcli.engines.base import Engine, ModelInfo
-    from clipcli.explanation import Explanation
+    from clipcli.explanation.explain import Explanation
     from clipcli.heads.labels import LabelSet
     from clipcli.heads.results import Failure
     from clipcli.heads.zero_shot import ZeroShotHead
@@ -154,8 +154,8 @@ def _explained(
     arguments: ExplainArguments,
     console: Console,
 ) -> Explanation:
-    from clipcli.explanation import explain as explain_image
-    from clipcli.explanation import read_picture
+    from clipcli.explanation.explain import explain as explain_image
+    from clipcli.explanation.explain import read_picture
 
     options = arguments.explain_options()
     picture = read_picture(ref, options.images, arguments.pipeline_options().fetch)
@@ -165,7 +165,7 @@ def _explained(
 
 
 def _draw(folder: Path, explanation: Explanation, console: Console) -> None:
-    from clipcli import heatmaps
+    from clipcli.explanation import heatmaps
 
     try:
         files = heatmaps.write(folder, explanation)
@@ -202,8 +202,8 @@ def _show(explanation: Explanation, arguments: ExplainArguments, options: Output
         return
     FORMATS[name](stream, options).write(explanation.prediction)
     if name == "human":
+        from clipcli.explanation.terminal_maps import terminal_maps
         from clipcli.outputs.terminal.screens import find_screen
-        from clipcli.terminal_heatmaps import terminal_maps
 
         screen = find_screen(stream) if options.color else None
         stream.write("\n" + terminal_maps(explanation, screen))

@@ -15,7 +15,7 @@ from clipcli.errors import UsageError
 from clipcli.heads.labels import LabelSet, collect_labels, collect_templates
 
 if TYPE_CHECKING:
-    from clipcli.explanation import ExplainOptions
+    from clipcli.explanation.explain import ExplainOptions
     from clipcli.images.sources import ImageRef
 
 
@@ -62,7 +62,7 @@ class ExplainArguments(LabelArguments):
 
     def explain_options(self) -> ExplainOptions:
         """How the answer is explained."""
-        from clipcli.explanation import ExplainOptions
+        from clipcli.explanation.explain import ExplainOptions
         from clipcli.outputs.writers import DEFAULT_TOP_K
 
         images = self.pipeline_options().images

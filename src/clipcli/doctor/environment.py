@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from clipcli.disk.paths import bundles_folder, text_cache_file
-from clipcli.doctor.report import Check, Fact, Outcome, reason
+from clipcli.doctor.findings import Check, Fact, Outcome, reason
 from clipcli.engines.cpu import available_cpus
 from clipcli.engines.hardware import cuda_available
 from clipcli.images.formats import EXTRA_FORMATS, USUAL_FORMATS

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from clipcli.disk.hashes import hash_file
-from clipcli.doctor.report import Check, Outcome, attempt
+from clipcli.doctor.findings import Check, Outcome, attempt
 from clipcli.engines.base import fingerprint
 from clipcli.models import catalogue
 from clipcli.models.hub.cache import (

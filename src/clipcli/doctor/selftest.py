@@ -8,8 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from clipcli.doctor.answers import CHECK_PHOTOS, KnownAnswer, disagreements, known_answers
-from clipcli.doctor.report import Check, Outcome, attempt
+from clipcli.doctor.findings import Check, Outcome, attempt
+from clipcli.doctor.known_answers import CHECK_PHOTOS, KnownAnswer, disagreements, known_answers
 from clipcli.engines.base import EngineOptions
 from clipcli.engines.hardware import cuda_available
 from clipcli.errors import ModelError

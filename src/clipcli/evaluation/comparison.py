@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clipcli.evaluation.evaluation import Evaluation
+from clipcli.evaluation.evaluate import Evaluation
 from clipcli.evaluation.intervals import Interval, drawn_class_means, drawn_means, interval
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from clipcli.evaluation.comparison import TOP, Row
-from clipcli.evaluation.evaluation import Evaluation
+from clipcli.evaluation.evaluate import Evaluation
 from clipcli.evaluation.intervals import DRAWS, LEVEL, SEED, Interval
 from clipcli.evaluation.thresholds import Threshold
 from clipcli.heads.results import Failure

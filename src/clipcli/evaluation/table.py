@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from clipcli.evaluation.comparison import TOP, Row
-from clipcli.evaluation.evaluation import Evaluation
+from clipcli.evaluation.evaluate import Evaluation
 from clipcli.evaluation.intervals import Interval
 from clipcli.evaluation.metrics import ClassMetrics
 from clipcli.evaluation.thresholds import Threshold

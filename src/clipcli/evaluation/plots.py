@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from clipcli.evaluation.evaluation import Evaluation
+    from clipcli.evaluation.evaluate import Evaluation
 
 FORMATS = ("png", "svg")
 

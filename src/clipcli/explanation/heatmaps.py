@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from clipcli.arrays import Float64
 from clipcli.errors import ClipcliWarning
-from clipcli.explanation import Explanation, HeatMap
+from clipcli.explanation.explain import Explanation, HeatMap
 from clipcli.explanation.views import View, on_picture
 from clipcli.printable import printable
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from clipcli.explanation import Explanation, HeatMap
+from clipcli.explanation.explain import Explanation, HeatMap
+from clipcli.explanation.heatmaps import figure, overlay, shares
 from clipcli.explanation.views import on_picture
-from clipcli.heatmaps import figure, overlay, shares
 from clipcli.outputs.terminal.pictures import Box, Way, draw
 from clipcli.outputs.terminal.screens import Screen
 from clipcli.printable import printable, shortened, width

@@ -1,0 +1,183 @@
+"""Where in a picture an answer comes from: a map for each label."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from PIL import Image
+
+from clipcli.arrays import Float32, Float64
+from clipcli.errors import InputError, UsageError
+from clipcli.explanation.occlusion import occlusion_maps
+from clipcli.explanation.views import View
+from clipcli.heads.results import Failure, Prediction, ScoreOptions
+from clipcli.heads.zero_shot import ZeroShotHead
+from clipcli.images.decoding import open_image, plain, preprocess
+from clipcli.images.files import read_file, read_stream
+from clipcli.images.options import ImageOptions
+from clipcli.images.sources import ImageRef, Stream, Url
+
+if TYPE_CHECKING:
+    from clipcli.engines.base import Engine
+    from clipcli.images.web.options import FetchOptions
+
+Method = Literal["occlusion", "gradient"]
+
+
+@dataclass(frozen=True)
+class ExplainOptions:
+    """How an answer is explained.
+
+    Attributes:
+        method: `occlusion`, for every engine, or `gradient`, for torch.
+        grid: places a side that are covered.
+        top_k: labels that get a map, the best first.
+        batch_size: images in one run of the engine.
+        images: what is accepted as an image, and how it is prepared.
+    """
+
+    method: Method = "occlusion"
+    grid: int = 10
+    top_k: int = 5
+    batch_size: int = 32
+    images: ImageOptions = field(default_factory=ImageOptions)
+
+
+@dataclass(frozen=True, eq=False)
+class HeatMap:
+    """Where one label's score comes from.
+
+    Attributes:
+        label: as the user gave it.
+        probability: of the label.
+        values: shape (rows, columns), over the view; above 0 what speaks for the label, below
+            what speaks against it. By occlusion in logits, by gradients without a unit.
+    """
+
+    label: str
+    probability: float
+    values: Float64
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """One answer, and where it comes from.
+
+    Attributes:
+        prediction: the answer, with all labels.
+        picture: the image, as a viewer shows it, RGB.
+        view: the part of the picture that the model sees.
+        maps: of the best labels, in the prediction's order.
+    """
+
+    prediction: Prediction
+    picture: Image.Image
+    view: View
+    maps: tuple[HeatMap, ...]
+
+
+def read_picture(
+    ref: ImageRef, images: ImageOptions, fetch: FetchOptions | None = None
+) -> Image.Image:
+    """The image that a user named, opened.
+
+    Raises:
+        InputError: it cannot be read, fetched or decoded.
+    """
+    match ref.source:
+        case InputError() as error:
+            raise error
+        case Path() as path:
+            data = read_file(path, images.max_bytes)
+        case Stream(file):
+            data = read_stream(file, images.max_bytes)
+        case Url(address):
+            data = _fetched(address, fetch)
+        case bytes() as data:
+            pass
+        case image:
+            return image
+    return open_image(data, images)
+
+
+def _fetched(address: str, options: FetchOptions | None) -> bytes:
+    from clipcli.images.web.fetch import Fetcher
+    from clipcli.images.web.options import FetchOptions
+
+    fetcher = Fetcher(options or FetchOptions())
+    try:
+        return fetcher.fetch(address)
+    finally:
+        fetcher.close()
+
+
+def explain(
+    ref: ImageRef, image: Image.Image, engine: Engine, head: ZeroShotHead, options: ExplainOptions
+) -> Explanation:
+    """Classify an image, and map where the best labels' scores come from.
+
+    Args:
+        ref: what the image is called.
+        image: as it was opened.
+        engine: the model.
+        head: the labels.
+        options: how.
+
+    Raises:
+        InputError: the image cannot be prepared, or its embedding is not finite.
+        UsageError: the engine or the model has no gradients.
+    """
+    config = engine.info.preprocess
+    pixels = preprocess(image, config, options.images)
+    prediction = _classified(ref, pixels, engine, head)
+    labels = [score.label for score in prediction.scores[: options.top_k]]
+    rows = directions(head)[[head.labels.index(label) for label in labels]]
+    if options.method == "gradient":
+        maps = _gradient_maps(engine, pixels, rows)
+    else:
+        maps = occlusion_maps(engine, pixels, rows, options.grid, options.batch_size)
+    # The map is of what the model saw, which is upright unless the reference's transform is asked.
+    shown = image if options.images.reference else plain(image)
+    return Explanation(
+        prediction,
+        shown.convert("RGB"),
+        View.of(shown.size, config),
+        tuple(
+            HeatMap(score.label, score.probability, values)
+            for score, values in zip(prediction.scores, maps, strict=False)
+        ),
+    )
+
+
+def directions(head: ZeroShotHead) -> Float64:
+    """For each label, the direction in which an embedding's score for it grows, (L, embed_dim).
+
+    The score that is explained is the label's logit less the mean of the other labels' logits:
+    what is covered lowers every label's cosine, and only the difference decides between them. A
+    model with sigmoid judges each label on its own; there it is the logit.
+    """
+    texts = head.logit_scale * head.embeddings.astype(np.float64)
+    if head.activation == "sigmoid":
+        return texts
+    # t - (sum - t) / (n - 1) is (t - mean) n / (n - 1).
+    count = len(texts)
+    contrasted: Float64 = (texts - texts.mean(axis=0)) * (count / (count - 1))
+    return contrasted
+
+
+def _classified(ref: ImageRef, pixels: Float32, engine: Engine, head: ZeroShotHead) -> Prediction:
+    (result,) = head.score([ref], engine.encode_images(pixels[None]), ScoreOptions())
+    if isinstance(result, Failure):
+        raise InputError(result.code, result.message)
+    return result
+
+
+def _gradient_maps(engine: Engine, pixels: Float32, rows: Float64) -> Float64:
+    maps = getattr(engine, "gradient_maps", None)
+    if maps is None:
+        raise UsageError("--method gradient runs in torch only: add --engine torch")
+    found: Float64 = maps(pixels, rows.astype(np.float32)).astype(np.float64)
+    return found
