@@ -6,11 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from clipcli.doctor.environment import caches, codecs, device, versions
-from clipcli.doctor.findings import Check, Fact, Outcome, Report, Section
+from clipcli.doctor.findings import Report, Section
 from clipcli.doctor.inventory import models
 from clipcli.doctor.selftest import engines, published_answers, self_test
-
-__all__ = ["Check", "Fact", "Outcome", "Report", "Section", "examine"]
 
 
 def examine(images: Path | None, tell: Callable[[str], None]) -> Report:

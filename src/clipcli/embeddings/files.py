@@ -8,24 +8,9 @@ from pathlib import Path
 from clipcli.embeddings.base import (
     EmbeddingsFile,
     EmbeddingsWriter,
-    PartFile,
-    check_model,
-    unit_rows,
 )
 from clipcli.embeddings.description import Description
 from clipcli.errors import UsageError
-
-__all__ = [
-    "Description",
-    "EmbeddingsFile",
-    "EmbeddingsWriter",
-    "PartFile",
-    "check_model",
-    "check_target",
-    "create_embeddings",
-    "open_embeddings",
-    "unit_rows",
-]
 
 EXTENSIONS = (".npz", ".parquet")
 
