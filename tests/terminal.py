@@ -15,7 +15,7 @@ from conftest import clean_environment
 
 # A program asks only the terminal that it is controlled by.
 START = "import fcntl, sys, termios; fcntl.ioctl(1, termios.TIOCSCTTY, 0); "
-CLIPCLI = START + "from clipcli.cli import main; main()"
+CLIPCLI = START + "from clipcli.cli.main import main; main()"
 _PATIENCE = 60
 
 

@@ -13,9 +13,9 @@ from importlib.resources import files
 import pytest
 from conftest import clean_environment, installed_command
 
-from clipcli.cli import cli
 from clipcli.cli.console import Console
-from clipcli.cli.engine import _advise
+from clipcli.cli.main import cli
+from clipcli.cli.running.engine import _advise
 from clipcli.engines.choice import EngineChoice
 from clipcli.errors import ClipcliWarning, FailureCode
 from clipcli.heads.results import Failure

@@ -6,8 +6,8 @@ import sys
 import pytest
 from test_startup import HEAVY, PROGRAM, loaded_modules
 
+from clipcli.cli.commands.models import models
 from clipcli.cli.console import Console
-from clipcli.cli.models import models
 from clipcli.models import catalogue
 
 

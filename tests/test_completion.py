@@ -7,7 +7,7 @@ import subprocess
 import pytest
 from conftest import Command
 
-from clipcli.cli import cli
+from clipcli.cli.main import cli
 
 
 def offered(clipcli: Command, line: str) -> list[str]:

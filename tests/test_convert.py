@@ -19,8 +19,8 @@ from test_transformers_folder import (
     write_folder,
 )
 
+from clipcli.cli.commands.convert import convert
 from clipcli.cli.console import Console
-from clipcli.cli.convert import convert
 from clipcli.engines.torch import conversion
 from clipcli.errors import ModelError, UsageError
 from clipcli.models.specs import ModelRequest

@@ -19,8 +19,8 @@ import pytest
 from conftest import clean_environment
 
 import clipcli
+from clipcli.cli.commands.doctor import doctor as command
 from clipcli.cli.console import Console
-from clipcli.cli.doctor import doctor as command
 from clipcli.disk.paths import bundles_folder
 from clipcli.doctor import environment, inventory, selftest
 from clipcli.doctor import examine as doctor

@@ -17,7 +17,7 @@ import pytest
 from conftest import Command, clean_environment, installed_command
 from fake_engine import FakeEngine, grey_png
 
-from clipcli.cli import run
+from clipcli.cli.main import run
 from clipcli.disk.lock import Lock
 from clipcli.embeddings.description import Description
 from clipcli.embeddings.files import create_embeddings, open_embeddings
@@ -144,7 +144,9 @@ def test_an_embedding_that_is_not_finite_is_that_images_failure(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     # Not by its dotted name, which is the command's, too.
-    monkeypatch.setattr(import_module("clipcli.cli.embed"), "open_engine", lambda *_: HalfBlind())
+    monkeypatch.setattr(
+        import_module("clipcli.cli.commands.embed"), "open_engine", lambda *_: HalfBlind()
+    )
     for number, grey in enumerate((10, 255, 90)):
         Path(f"{number}.png").write_bytes(grey_png(grey))
 

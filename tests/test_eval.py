@@ -15,7 +15,7 @@ import skimage
 from fake_engine import FakeEngine, grey_png
 from test_report import Page
 
-from clipcli.cli import run
+from clipcli.cli.main import run
 from clipcli.runs import lookahead
 
 TINY = ("--model", "tiny")
@@ -82,7 +82,7 @@ def fake_engines(monkeypatch) -> list[FakeEngine]:
         return engines[-1]
 
     # Not by its dotted name, which is the command's, too.
-    monkeypatch.setattr(import_module("clipcli.cli.trial"), "open_engine", opened)
+    monkeypatch.setattr(import_module("clipcli.cli.running.trial"), "open_engine", opened)
     return engines
 
 
@@ -211,7 +211,7 @@ def test_a_model_that_nobody_named_is_not_compared(
     data = greys(tmp_path / "data", a=[0], bbbb=[100])
     if environment:
         monkeypatch.setenv("CLIPCLI_MODEL", environment)
-    module = import_module("clipcli.cli.trial")
+    module = import_module("clipcli.cli.running.trial")
     opened = []
     fake = module.open_engine
     monkeypatch.setattr(
@@ -277,7 +277,7 @@ def test_an_image_that_fails_with_one_model_counts_with_none(
             return rows
 
     engines = iter([FakeEngine(), HalfBlind()])
-    module = import_module("clipcli.cli.trial")
+    module = import_module("clipcli.cli.running.trial")
     monkeypatch.setattr(module, "open_engine", lambda *_: next(engines))
     data = greys(tmp_path / "data", a=[0, 255], bbbb=[100])
     (data / "a" / "9.png").write_bytes(b"broken")
@@ -490,7 +490,7 @@ def test_figures_without_a_place_of_their_own_are_refused_at_once(
 def test_a_missing_package_is_told_with_its_extra(
     evaluated, pictures, monkeypatch, package: str, arguments: list[str], needed: str
 ) -> None:
-    for room in ("clipcli.cli.eval_arguments", "clipcli.evaluation.plots"):
+    for room in ("clipcli.cli.arguments.eval", "clipcli.evaluation.plots"):
         module = import_module(room)
         found = module.find_spec
         monkeypatch.setattr(

@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 from test_startup import PROGRAM, loaded_modules
 
-from clipcli.cli import cli
 from clipcli.cli.group import LazyCommand
+from clipcli.cli.main import cli
 
 COMMANDS = tuple(sorted(cli.commands))
 
 
 def commands_loaded(*arguments: str) -> set[str]:
     modules, _code = loaded_modules(PROGRAM, *arguments)
-    return {name for name in COMMANDS if f"clipcli.cli.{name}" in modules}
+    return {name for name in COMMANDS if f"clipcli.cli.commands.{name}" in modules}
 
 
 def test_the_help_of_all_commands_imports_none_of_them():

@@ -37,7 +37,7 @@ from clipcli.runs.pipeline import classify
 
 HEAVY = "torch torchvision open_clip timm transformers onnx onnxscript requests huggingface_hub"
 LABELS = LabelSet(("a cat", "a cup of coffee", "a rocket", "a dog"))
-COMMAND = "import sys; from clipcli.cli import run; code = run(sys.argv[1:])\n"
+COMMAND = "import sys; from clipcli.cli.main import run; code = run(sys.argv[1:])\n"
 PROGRAM = (
     "import sys; from clipcli import Classifier\n"
     "result, = Classifier('tiny').classify(sys.argv[1], ['a cat', 'a dog'])\n"

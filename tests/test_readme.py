@@ -8,7 +8,7 @@ import subprocess
 import pytest
 from conftest import ROOT, Command
 
-from clipcli.cli import cli
+from clipcli.cli.main import cli
 from scripts.readme_commands import rewritten, run, shown_commands
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -14,7 +14,7 @@ from PIL import Image
 from test_report import Page
 from web_server import answer, serve
 
-from clipcli.cli.reporting import with_files_pictures
+from clipcli.cli.running.page import with_files_pictures
 from clipcli.images.preprocessing import PreprocessConfig
 from clipcli.images.sources import ImageRef
 from clipcli.runs import lookahead

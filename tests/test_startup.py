@@ -16,7 +16,7 @@ HEAVY = {
 }
 PROGRAM = """
 import sys
-from clipcli.cli import run
+from clipcli.cli.main import run
 code = run(sys.argv[1:])
 import json
 sys.stderr.write("\\n" + json.dumps(sorted(sys.modules)))
@@ -72,7 +72,7 @@ def loaded_modules(program: str, *arguments: str) -> tuple[set[str], int]:
 def test_a_start_without_a_model_is_light(line, code):
     modules, found = loaded_modules(PROGRAM, *line.split())
     assert found == code
-    assert "clipcli.cli" in modules
+    assert "clipcli.cli.main" in modules
     assert modules & HEAVY == set()
 
 

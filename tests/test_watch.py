@@ -12,9 +12,9 @@ import pytest
 import tqdm
 
 from clipcli.cli.console import Console
-from clipcli.cli.interruption import Interruption, Terminated
-from clipcli.cli.progress import Progress
-from clipcli.cli.watch import Outcome, outcome
+from clipcli.cli.running.interruption import Interruption, Terminated
+from clipcli.cli.running.progress import Progress
+from clipcli.cli.running.watch import Outcome, outcome
 from clipcli.runs.output import RunOutput
 from clipcli.runs.tally import Tally
 

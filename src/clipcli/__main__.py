@@ -1,6 +1,6 @@
 """`python -m clipcli` is the command `clipcli`."""
 
-from clipcli.cli import main
+from clipcli.cli.main import main
 
 if __name__ == "__main__":
     main()

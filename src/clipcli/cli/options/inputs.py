@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from clipcli.cli.arguments import DEFAULT_DECODE_SECONDS
-from clipcli.cli.options import grouped
+from clipcli.cli.arguments.run import DEFAULT_DECODE_SECONDS
+from clipcli.cli.options.shared import grouped
 
 naming_options = grouped(
     click.argument("images", nargs=-1, type=click.Path(), metavar="IMAGE..."),

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from clipcli.cli.engine import open_engine
-from clipcli.cli.reporting import open_report, with_pictures
-from clipcli.cli.settings import run_settings
+from clipcli.cli.running.engine import open_engine
+from clipcli.cli.running.page import open_report, with_pictures
+from clipcli.cli.running.settings import run_settings
 
 if TYPE_CHECKING:
     from clipcli.arrays import Float32
+    from clipcli.cli.arguments.eval import EvalArguments
     from clipcli.cli.console import Console
-    from clipcli.cli.eval_arguments import EvalArguments
     from clipcli.engines.base import ModelInfo
     from clipcli.errors import InputError
     from clipcli.heads.labels import LabelSet
@@ -56,7 +56,7 @@ class Trial:
     def __init__(
         self, arguments: EvalArguments, console: Console, data: Dataset, models: int
     ) -> None:
-        from clipcli.cli.progress import Progress
+        from clipcli.cli.running.progress import Progress
         from clipcli.runs.output import RunOutput
         from clipcli.runs.tally import Tally
 

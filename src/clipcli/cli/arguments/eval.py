@@ -9,8 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clipcli.cli.arguments import LabelArguments
-from clipcli.cli.reporting import check_report_name
+from clipcli.cli.arguments.checks import check_report_name
+from clipcli.cli.arguments.run import LabelArguments
 from clipcli.errors import UsageError
 from clipcli.heads.labels import LabelSet, collect_labels, collect_templates
 from clipcli.models.specs import ModelRequest

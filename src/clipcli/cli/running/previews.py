@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from clipcli.cli.streams import wants_color
 
 if TYPE_CHECKING:
-    from clipcli.cli.classify_arguments import ClassifyArguments
+    from clipcli.cli.arguments.classify import ClassifyArguments
     from clipcli.outputs.terminal.previews import Previews
     from clipcli.runs.options import PipelineOptions
 

@@ -10,14 +10,14 @@ from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clipcli.cli.interruption import Interruption
-from clipcli.cli.progress import Progress
+from clipcli.cli.running.interruption import Interruption
+from clipcli.cli.running.progress import Progress
 from clipcli.errors import ClipcliError
 from clipcli.heads.labels import UNKNOWN
 from clipcli.images.feeder import Feed, with_lulls
 
 if TYPE_CHECKING:
-    from clipcli.cli.arguments import RunArguments
+    from clipcli.cli.arguments.run import RunArguments
     from clipcli.cli.console import Console
     from clipcli.heads.results import Result
     from clipcli.images.sources import ImageRef

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clipcli.cli.options import console_options
+from clipcli.cli.options.shared import console_options
 from clipcli.errors import UsageError
 from clipcli.models import catalogue
 from clipcli.models.names import BUNDLED_MODEL, resolve_model

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from clipcli.cli.options import grouped
+from clipcli.cli.options.shared import grouped
 
 run_options = grouped(
     click.option(

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from clipcli.cli.arguments.explain import ExplainArguments
 from clipcli.cli.console import Console
-from clipcli.cli.engine import open_engine
-from clipcli.cli.explain_arguments import ExplainArguments
-from clipcli.cli.input_options import input_options
-from clipcli.cli.options import console_options, engine_options, label_options, model_options
+from clipcli.cli.options.inputs import input_options
+from clipcli.cli.options.shared import console_options, engine_options, label_options, model_options
+from clipcli.cli.running.engine import open_engine
+from clipcli.cli.running.watch import Outcome
 from clipcli.cli.streams import results_stream, wants_color
-from clipcli.cli.watch import Outcome
 from clipcli.errors import InputError, UsageError
 from clipcli.models.names import resolve_model
 

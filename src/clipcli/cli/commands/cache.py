@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from clipcli.cli.console import Console
-from clipcli.cli.options import console_options
+from clipcli.cli.options.shared import console_options
 from clipcli.errors import ClipcliError
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from clipcli.cli.console import Console
-from clipcli.cli.options import console_options
+from clipcli.cli.options.shared import console_options
 from clipcli.errors import ModelError, UsageError
 from clipcli.models.catalogue import architectures
 from clipcli.models.names import SAFE_NAMES

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clipcli.cli.arguments import RunArguments
+from clipcli.cli.arguments.run import RunArguments
 from clipcli.cli.console import Console
-from clipcli.cli.engine import open_engine
-from clipcli.cli.input_options import input_options
-from clipcli.cli.options import console_options, engine_options, model_options
-from clipcli.cli.result_options import run_options
-from clipcli.cli.watch import Watch
+from clipcli.cli.options.inputs import input_options
+from clipcli.cli.options.results import run_options
+from clipcli.cli.options.shared import console_options, engine_options, model_options
+from clipcli.cli.running.engine import open_engine
+from clipcli.cli.running.watch import Watch
 from clipcli.models.names import resolve_model
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def _settings(arguments: RunArguments, info: ModelInfo) -> dict[str, Any]:
     """What the run was made with; nothing where nobody keeps it: it costs a moment."""
     if arguments.summary is None:
         return {}
-    from clipcli.cli.settings import run_settings
+    from clipcli.cli.running.settings import run_settings
 
     extension = Path(str(arguments.output)).suffix.lower()
     return {"format": extension.removeprefix("."), **run_settings(arguments, info)}

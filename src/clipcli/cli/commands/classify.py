@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 from click.core import ParameterSource
 
-from clipcli.cli.classify_arguments import ClassifyArguments, format_by_suffix
+from clipcli.cli.arguments.classify import ClassifyArguments, format_by_suffix
 from clipcli.cli.console import Console
-from clipcli.cli.engine import open_engine
-from clipcli.cli.input_options import embeddings_option, input_options
-from clipcli.cli.options import console_options, engine_options, label_options, model_options
-from clipcli.cli.previewing import open_previews, with_previews
-from clipcli.cli.reporting import Rows, open_report, with_files_pictures, with_pictures
-from clipcli.cli.result_options import file_options, output_options, report_option, run_options
+from clipcli.cli.options.inputs import embeddings_option, input_options
+from clipcli.cli.options.results import file_options, output_options, report_option, run_options
+from clipcli.cli.options.shared import console_options, engine_options, label_options, model_options
+from clipcli.cli.running.engine import open_engine
+from clipcli.cli.running.page import Rows, open_report, with_files_pictures, with_pictures
+from clipcli.cli.running.previews import open_previews, with_previews
+from clipcli.cli.running.watch import Watch
 from clipcli.cli.streams import results_stream, wants_color
-from clipcli.cli.watch import Watch
 from clipcli.errors import UsageError
 from clipcli.models.catalogue import architectures
 from clipcli.models.names import BUNDLED_MODEL, resolve_model
@@ -157,7 +157,7 @@ def _settings(
     """What a run is made with; nothing where nobody keeps it: it costs a moment."""
     if (arguments.output, arguments.summary, arguments.report) == (None, None, None):
         return {}
-    from clipcli.cli.settings import run_settings
+    from clipcli.cli.running.settings import run_settings
     from clipcli.outputs.writers import DEFAULT_TOP_K
 
     return {

@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clipcli.cli.arguments import LabelArguments
+from clipcli.cli.arguments.run import LabelArguments
 from clipcli.errors import UsageError
 from clipcli.heads.labels import LabelSet, collect_labels, collect_templates
 

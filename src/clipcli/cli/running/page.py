@@ -8,8 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clipcli.errors import UsageError
-
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -20,16 +18,6 @@ if TYPE_CHECKING:
     from clipcli.runs.options import PipelineOptions
 
 Rows = tuple[list["ImageRef"], "Float32"]
-
-
-def check_report_name(file: str) -> None:
-    """See that a report replaces no image: `--report *.jpg` would name the first one.
-
-    Raises:
-        UsageError: the name is not that of a page.
-    """
-    if Path(file).suffix.lower() not in (".html", ".htm"):
-        raise UsageError(f"--report {file} is no name of a page: give one that ends in .html")
 
 
 def open_report(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clipcli.cli.console import Console
-from clipcli.cli.options import console_options, weights_options
+from clipcli.cli.options.shared import console_options, weights_options
 from clipcli.models.names import resolve_model
 from clipcli.models.specs import ModelRequest
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from clipcli.runs.provenance import provenance
 
 if TYPE_CHECKING:
-    from clipcli.cli.arguments import RunArguments
+    from clipcli.cli.arguments.run import RunArguments
     from clipcli.engines.base import ModelInfo
     from clipcli.heads.zero_shot import ZeroShotHead
 

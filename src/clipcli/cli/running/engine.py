@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from clipcli.cli.arguments import RunArguments
+    from clipcli.cli.arguments.run import RunArguments
     from clipcli.cli.console import Console
     from clipcli.engines.base import Engine
     from clipcli.engines.choice import EngineChoice

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from clipcli.cli.console import Console
-from clipcli.cli.options import console_options
+from clipcli.cli.options.shared import console_options
 from clipcli.printable import printable
 
 if TYPE_CHECKING:

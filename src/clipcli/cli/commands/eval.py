@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from clipcli.cli.arguments.eval import EvalArguments
 from clipcli.cli.console import Console
-from clipcli.cli.eval_arguments import EvalArguments
-from clipcli.cli.input_options import reading_options
-from clipcli.cli.options import console_options, engine_options, label_options, model_options
-from clipcli.cli.result_options import report_option
-from clipcli.cli.settings import run_settings
+from clipcli.cli.options.inputs import reading_options
+from clipcli.cli.options.results import report_option
+from clipcli.cli.options.shared import console_options, engine_options, label_options, model_options
+from clipcli.cli.running.settings import run_settings
+from clipcli.cli.running.trial import Trial, Tried
+from clipcli.cli.running.watch import Outcome
 from clipcli.cli.streams import results_stream, wants_color
-from clipcli.cli.trial import Trial, Tried
-from clipcli.cli.watch import Outcome
 from clipcli.errors import ClipcliError
 from clipcli.models.names import resolve_model
 from clipcli.printable import valid_unicode

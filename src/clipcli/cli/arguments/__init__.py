@@ -1,0 +1,1 @@
+"""Command lines as dataclasses, checked before anything is loaded."""
