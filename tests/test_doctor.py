@@ -396,15 +396,15 @@ class TestCommand:
             "all that ran agreed: 1 ok; 1 not run",
         ]
 
-    def test_exits_with_1_and_names_what_did_not_agree(self, monkeypatch, capsys):
+    def test_exits_with_6_and_names_what_did_not_agree(self, monkeypatch, capsys):
         code, out = self.run(monkeypatch, capsys, report(GOOD, BAD))
-        assert code == 1
+        assert code == 6
         assert "  torch  FAILED   broken \\x1b[2J" in out.splitlines()
         assert out.splitlines()[-1] == "1 FAILED: torch"
 
     def test_writes_one_json_object(self, monkeypatch, capsys):
         code, out = self.run(monkeypatch, capsys, report(BAD), "--json")
-        assert code == 1
+        assert code == 6
         broken = {"name": "torch", "outcome": "failed", "detail": "broken \x1b[2J", "bytes": 3}
         assert json.loads(out) == {
             "ok": False,

@@ -19,9 +19,9 @@ from test_engines import CLIP, SIGMOID, TEXT, write_model
 from clipcli.disk.paths import bundles_folder
 from clipcli.engines import parity
 from clipcli.engines.base import EngineOptions
-from clipcli.engines.checkset import check_images, check_prompts
 from clipcli.engines.choice import load_engine
 from clipcli.engines.onnx import OnnxEngine
+from clipcli.engines.parity import check_images, check_prompts
 from clipcli.engines.prompts import encode_prompts
 from clipcli.engines.torch import export
 from clipcli.engines.torch.export import Preparation, prepare

@@ -18,9 +18,9 @@ from test_engines import CLIP, write_model
 
 from clipcli.engines import onnx as onnx_engine
 from clipcli.engines.base import EngineOptions
-from clipcli.engines.checkset import check_images
 from clipcli.engines.choice import load_engine
 from clipcli.engines.onnx import OnnxEngine
+from clipcli.engines.parity import check_images
 from clipcli.engines.prompts import encode_prompts
 from clipcli.engines.torch.export import Preparation, prepare
 from clipcli.errors import ClipcliWarning, ModelError

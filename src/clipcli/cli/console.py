@@ -1,4 +1,4 @@
-"""What is told on standard error: errors, warnings, failures, progress, the summary."""
+"""The streams of a command: results on standard output, all that is told on standard error."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
@@ -127,3 +127,18 @@ class Console:
             tqdm.write(f"clipcli: {printable(text)}", file=sys.stderr)
         else:
             click.echo(f"clipcli: {printable(text)}", err=True)
+
+
+def results_stream() -> TextIO:
+    """Standard output, in UTF-8 whatever the locale, able to give back any file's name."""
+    stream: Any = sys.stdout
+    stream.reconfigure(encoding="utf-8", errors="surrogateescape", newline="\n")
+    result: TextIO = stream
+    return result
+
+
+def wants_color(*, no_color: bool) -> bool:
+    """Whether results may have colours: on a terminal that has them, for who does not mind."""
+    # https://no-color.org: set and not empty.
+    refused = no_color or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return sys.stdout.isatty() and not refused

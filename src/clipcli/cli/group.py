@@ -9,6 +9,8 @@ import click
 from click.shell_completion import CompletionItem
 from click_default_group import DefaultGroup
 
+from clipcli.cli.exit_codes import ExitCode
+
 
 class LazyCommand(click.Command):
     """What the group's help says of a command, whose options another module has.
@@ -48,7 +50,7 @@ class DefaultCommandGroup(DefaultGroup):  # type: ignore[misc]  # the library ha
         """Insert the default command's name before the group's own parser drops a `--`."""
         if not args and not ctx.resilient_parsing:
             click.echo(ctx.get_help())
-            ctx.exit(2)
+            ctx.exit(ExitCode.USAGE)
         if args and args[0] not in self.commands and args[0] not in self._own_options(ctx):
             args = [str(self.default_command.name), *args]
         parsed: list[str] = super().parse_args(ctx, args)

@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 from contextlib import suppress
-from enum import IntEnum
 from typing import NoReturn
 
 import click
@@ -14,23 +13,11 @@ from click.shell_completion import shell_complete
 
 from clipcli.cli.commands.completion import COMPLETE_VARIABLE
 from clipcli.cli.console import Console
+from clipcli.cli.exit_codes import ExitCode
 from clipcli.cli.group import DefaultCommandGroup, LazyCommand
 from clipcli.cli.running.interruption import Terminated, terminate
 from clipcli.errors import DISK_FULL, ClipcliError, ModelError, UsageError
 from clipcli.version import __version__
-
-
-class ExitCode(IntEnum):
-    """What the shell is told beside the codes that `classify` returns."""
-
-    OK = 0
-    UNEXPECTED = 1
-    USAGE = 2
-    NO_MODEL = 5
-    INTERRUPTED = 130
-    READER_GONE = 141
-    TERMINATED = 143
-
 
 _EXIT_CODES: tuple[tuple[tuple[type[BaseException], ...], ExitCode], ...] = (
     ((click.ClickException, UsageError), ExitCode.USAGE),

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from clipcli.disk.paths import bundles_folder, text_cache_file
 from clipcli.doctor.findings import Check, Fact, Outcome, reason
-from clipcli.engines.cpu import available_cpus
-from clipcli.engines.hardware import cuda_available
+from clipcli.engines.hardware import available_cpus, cuda_available
 from clipcli.images.formats import EXTRA_FORMATS, USUAL_FORMATS
 from clipcli.models.hub.cache import cache_root
 from clipcli.runs.provenance import library_versions, provenance

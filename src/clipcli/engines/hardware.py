@@ -1,8 +1,9 @@
-"""Whether torch could use CUDA here, found out without importing it."""
+"""What the machine has to compute with, found out without importing torch."""
 
 from __future__ import annotations
 
 import ctypes
+import os
 import re
 import sys
 from functools import cache
@@ -12,6 +13,8 @@ from pathlib import Path
 _DRIVERS = ("nvcuda.dll",) if sys.platform == "win32" else ("libcuda.so.1",)
 # Its line is `cuda: Optional[str] = '13.0'`, or without the annotation in older builds.
 _CUDA_BUILD = re.compile(r"^cuda\s*(:[^=]+)?=\s*['\"]", re.MULTILINE)
+
+_CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
 @cache
@@ -44,3 +47,27 @@ def _driver_devices() -> int:
         if driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0:
             return count.value
     return 0
+
+
+def available_cpus() -> int:
+    """Processors that this process may use: its affinity, bounded by its cgroup's quota.
+
+    A container's quota is not part of the affinity; more threads than the quota allows
+    are throttled and run slower than fewer.
+
+    Returns:
+        A number of at least 1.
+    """
+    # os.process_cpu_count() is Python 3.13's; sched_getaffinity is Linux's.
+    affinity = getattr(os, "sched_getaffinity", None)
+    count = len(affinity(0)) if affinity else os.cpu_count() or 1
+    return max(1, min(count, _cgroup_quota() or count))
+
+
+def _cgroup_quota() -> int | None:
+    """Whole processors that the cgroup (version 2) grants, or None without a limit."""
+    try:
+        quota, period = _CGROUP_QUOTA.read_text().split()
+        return -(-int(quota) // int(period))
+    except (OSError, ValueError):  # no cgroup, or "max"
+        return None

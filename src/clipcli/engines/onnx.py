@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from clipcli.arrays import Float32
 from clipcli.engines.base import EngineOptions, ModelInfo
-from clipcli.engines.cpu import available_cpus
+from clipcli.engines.hardware import available_cpus
 from clipcli.engines.runtime import onnxruntime
 from clipcli.errors import ClipcliWarning, ModelError
 from clipcli.images.preprocessing import PreprocessConfig

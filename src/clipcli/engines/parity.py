@@ -1,4 +1,7 @@
-"""Whether a prepared model and torch agree: the check that a bundle must pass before it counts."""
+"""Whether a prepared model and torch agree on a fixed set of images and prompts.
+
+It is the check that a bundle must pass before it counts.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clipcli.arrays import Float32
-from clipcli.engines.checkset import check_images, check_prompts
+from clipcli.assets import asset, preset
 from clipcli.engines.prompts import encode_prompts
 from clipcli.errors import ClipcliWarning, ModelError
+from clipcli.images.decoding import open_image, preprocess
+from clipcli.images.options import ImageOptions
+from clipcli.images.preprocessing import PreprocessConfig
 
 if TYPE_CHECKING:
     from clipcli.engines.base import Engine
@@ -21,6 +27,10 @@ _LARGEST_DIFFERENCE = 1e-4  # of fp32 embeddings' components
 _LEAST_COSINE = 0.99  # of int8 embeddings and torch's
 _LEAST_AGREEMENT = 0.98  # share of questions with torch's best prompt
 _LABELS_IN_A_QUESTION = 10
+
+_PHOTOS = ("chelsea", "coffee", "rocket")
+_CROPS_A_SIDE = 4
+_PROMPTS = 80
 
 
 def check_parity(prepared: Engine, reference: Engine, precision: str) -> dict[str, float]:
@@ -84,3 +94,31 @@ def _judge(parity: dict[str, float], precision: str) -> None:
     if not agrees:
         figures = ", ".join(f"{name} {figure:.4g}" for name, figure in parity.items())
         raise ModelError(f"the prepared model does not agree with torch ({figures}); use torch")
+
+
+def check_images(config: PreprocessConfig) -> Float32:
+    """Three photos in 16 overlapping crops each, preprocessed: shape (48, 3, height, width)."""
+    options = ImageOptions()
+    pixels = []
+    for name in _PHOTOS:
+        photo = open_image(asset("check", f"{name}.jpg").read_bytes(), options)
+        # Crops of one photo are near each other: a harder test of the order than other photos.
+        # Half the photo's size, moved in even steps over the whole of it.
+        width, height = photo.width // 2, photo.height // 2
+        for step in range(_CROPS_A_SIDE**2):
+            row, column = divmod(step, _CROPS_A_SIDE)
+            left = column * width // (_CROPS_A_SIDE - 1)
+            top = row * height // (_CROPS_A_SIDE - 1)
+            crop = photo.crop((left, top, left + width, top + height))
+            pixels.append(preprocess(crop, config, options))
+    return np.stack(pixels)
+
+
+def check_prompts() -> list[str]:
+    """80 prompts: each of OpenAI's 80 templates with another ImageNet label."""
+    labels, templates = preset("labels", "imagenet"), preset("templates", "openai80")
+    step = len(labels) // _PROMPTS
+    return [
+        template.replace("{}", labels[position * step])
+        for position, template in enumerate(templates)
+    ]

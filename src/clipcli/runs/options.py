@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from clipcli.engines.cpu import available_cpus
+from clipcli.engines.hardware import available_cpus
 from clipcli.heads.results import ScoreOptions
 from clipcli.images.options import ImageOptions
 

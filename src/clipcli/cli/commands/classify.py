@@ -12,7 +12,7 @@ import click
 from click.core import ParameterSource
 
 from clipcli.cli.arguments.classify import ClassifyArguments, format_by_suffix
-from clipcli.cli.console import Console
+from clipcli.cli.console import Console, results_stream, wants_color
 from clipcli.cli.options.inputs import embeddings_option, input_options
 from clipcli.cli.options.results import file_options, output_options, report_option, run_options
 from clipcli.cli.options.shared import console_options, engine_options, label_options, model_options
@@ -20,7 +20,6 @@ from clipcli.cli.running.engine import open_engine
 from clipcli.cli.running.page import Rows, open_report, with_files_pictures, with_pictures
 from clipcli.cli.running.previews import open_previews, with_previews
 from clipcli.cli.running.watch import Watch
-from clipcli.cli.streams import results_stream, wants_color
 from clipcli.errors import UsageError
 from clipcli.models.catalogue import architectures
 from clipcli.models.names import BUNDLED_MODEL, resolve_model

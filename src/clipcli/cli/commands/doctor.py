@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from clipcli.cli.console import Console
+from clipcli.cli.exit_codes import ExitCode
 from clipcli.cli.options.shared import console_options
 from clipcli.printable import printable
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from clipcli.doctor.findings import Check, Fact, Report, Section
 
 
-@click.command()
+@click.command(epilog="Exit codes: 0 all that ran agreed, 2 usage, 6 something did not.")
 @click.option(
     "--images",
     metavar="FOLDER",
@@ -49,7 +50,7 @@ def doctor(console: Console, /, images: str | None, as_json: bool) -> int:
     else:
         for line in _lines(report):
             click.echo(printable(line))
-    return 0 if report.agreed else 1
+    return ExitCode.ALL_DONE if report.agreed else ExitCode.CHECK_NOT_MET
 
 
 def _lines(report: Report) -> Iterator[str]:

@@ -10,14 +10,13 @@ import click
 from click.core import ParameterSource
 
 from clipcli.cli.arguments.eval import EvalArguments
-from clipcli.cli.console import Console
+from clipcli.cli.console import Console, results_stream, wants_color
+from clipcli.cli.exit_codes import ExitCode
 from clipcli.cli.options.inputs import reading_options
 from clipcli.cli.options.results import report_option
 from clipcli.cli.options.shared import console_options, engine_options, label_options, model_options
 from clipcli.cli.running.settings import run_settings
 from clipcli.cli.running.trial import Trial, Tried
-from clipcli.cli.running.watch import Outcome
-from clipcli.cli.streams import results_stream, wants_color
 from clipcli.errors import ClipcliError
 from clipcli.models.names import resolve_model
 from clipcli.printable import valid_unicode
@@ -131,7 +130,7 @@ def _run(arguments: EvalArguments, console: Console) -> int:
         trial.sum_up()
         if not trial.kept:
             _finish_report(trial, models[0], {})
-            return Outcome.NONE_SUCCEEDED
+            return ExitCode.NONE_SUCCEEDED
         rows = _compared(trial, models, prompts)
         code = _told(trial, rows, models[0].info)
         error = rows[0].contender.evaluation.calibration_error
@@ -176,8 +175,8 @@ def _told(trial: Trial, rows: tuple[Row, ...], info: ModelInfo) -> int:
     # Of the first row: what is compared with it may be worse, and is no reason to fail.
     best = rows[0].contender.evaluation.accuracy()
     is_below = best < arguments.min_accuracy
-    failed = Outcome.SOME_FAILED if trial.failures else Outcome.ALL_DONE
-    code = Outcome.NOT_AS_EXPECTED if is_below else failed
+    failed = ExitCode.SOME_FAILED if trial.failures else ExitCode.ALL_DONE
+    code = ExitCode.CHECK_NOT_MET if is_below else failed
     options = TableOptions(arguments.verbose, color=wants_color(no_color=arguments.no_color))
     stream = results_stream()
     stream.write(table(rows, images, options))

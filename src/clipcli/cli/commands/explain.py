@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clipcli.cli.arguments.explain import ExplainArguments
-from clipcli.cli.console import Console
+from clipcli.cli.console import Console, results_stream, wants_color
+from clipcli.cli.exit_codes import ExitCode
 from clipcli.cli.options.inputs import input_options
 from clipcli.cli.options.shared import console_options, engine_options, label_options, model_options
 from clipcli.cli.running.engine import open_engine
-from clipcli.cli.running.watch import Outcome
-from clipcli.cli.streams import results_stream, wants_color
 from clipcli.errors import InputError, UsageError
 from clipcli.models.names import resolve_model
 
@@ -140,11 +139,11 @@ def _run(arguments: ExplainArguments, console: Console) -> int:
             failure = Failure.of(ref, error)
             console.failure(failure)
             _show_failure(failure, arguments, options)
-            return Outcome.NONE_SUCCEEDED
+            return ExitCode.NONE_SUCCEEDED
     if folder is not None:
         _draw(folder, explanation, console)
     _show(explanation, arguments, options)
-    return Outcome.ALL_DONE
+    return ExitCode.ALL_DONE
 
 
 def _explained(

@@ -6,7 +6,7 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from clipcli.cli.streams import wants_color
+from clipcli.cli.console import wants_color
 
 if TYPE_CHECKING:
     from clipcli.cli.arguments.classify import ClassifyArguments

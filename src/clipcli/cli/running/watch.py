@@ -6,10 +6,10 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clipcli.cli.exit_codes import code_of_run
 from clipcli.cli.running.interruption import Interruption
 from clipcli.cli.running.progress import Progress
 from clipcli.errors import ClipcliError
@@ -22,16 +22,6 @@ if TYPE_CHECKING:
     from clipcli.heads.results import Result
     from clipcli.images.sources import ImageRef
     from clipcli.runs.output import RunOutput
-    from clipcli.runs.tally import Tally
-
-
-class Outcome(IntEnum):
-    """The exit codes of a run that came to its end."""
-
-    ALL_DONE = 0
-    SOME_FAILED = 3
-    NONE_SUCCEEDED = 4
-    NOT_AS_EXPECTED = 6
 
 
 class Watch:
@@ -135,7 +125,7 @@ class Watch:
             if self.is_over:
                 why += ": too many have failed"
             self._console.hint("; ".join(filter(None, [why, self._way_on])))
-        code = self._interruption.exit_code or outcome(self._run.tally)
+        code = self._interruption.exit_code or code_of_run(self._run.tally)
         self._write_summary(settings, code)
         self._interruption.raise_if_asked()
         return code
@@ -153,12 +143,3 @@ class Watch:
         except OSError as error:
             # Not the command line's fault: that there is a place for it was seen before the run.
             raise ClipcliError(f"cannot write --summary {file} ({error.strerror})") from error
-
-
-def outcome(tally: Tally) -> Outcome:
-    """The exit code for all that was counted, the graver code first."""
-    if not tally.done:
-        return Outcome.NONE_SUCCEEDED
-    if tally.unexpected:
-        return Outcome.NOT_AS_EXPECTED
-    return Outcome.SOME_FAILED if tally.failed else Outcome.ALL_DONE

@@ -23,7 +23,7 @@ from torch.overrides import TorchFunctionMode
 from clipcli.arrays import Float32
 from clipcli.disk.hashes import known_hash
 from clipcli.engines.base import EngineOptions, ModelInfo, Precision, check_precision, fingerprint
-from clipcli.engines.cpu import available_cpus
+from clipcli.engines.hardware import available_cpus
 from clipcli.engines.torch.checkpoints import (
     OPENAI_SETTINGS,
     StateDict,
