@@ -2,36 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).parents[1]
-PHOTOS = ROOT / "examples" / "photos"
-
-Command = Callable[..., subprocess.CompletedProcess[bytes]]
-
-
-def installed_command() -> str:
-    """The console script beside the interpreter that runs the tests."""
-    return str(Path(sys.executable).with_name("clipcli"))
-
-
-def clean_environment() -> dict[str, str]:
-    """This process's environment without what would change clipcli's answers.
-
-    Caches are in a folder of this run's own: tests neither see nor touch the user's.
-    """
-    inherited = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("CLIPCLI_", "_CLIPCLI", "HF_")) and name != "NO_COLOR"
-    }
-    return {**inherited, "CLIPCLI_CACHE_DIR": os.environ["CLIPCLI_CACHE_DIR"]}
+from command import PHOTOS, Command, clean_environment, installed_command
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -6,7 +6,7 @@ import pydoc
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from command import ROOT
 from PIL import Image
 
 import clipcli

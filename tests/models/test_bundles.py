@@ -1,0 +1,331 @@
+"""Prepared models on disk: whole or not at all, found by what they are, refused when spoiled."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from bundle_copies import FILES, MANIFEST, MODEL_FILES, TINY, copy_of_tiny, cut, prepare_copy
+
+from clipcli.errors import ModelError, UsageError
+from clipcli.models import bundles
+from clipcli.models.bundles import (
+    IMAGE_GRAPH,
+    STAMP_FILE,
+    Bundle,
+    Damaged,
+    bundle_folder,
+    check_preparable,
+    find_bundle,
+    open_bundle,
+    prepared_bundles,
+    remove,
+    remove_abandoned,
+    temporary_folder,
+)
+from clipcli.models.configurations import MANIFEST_FILE
+from clipcli.models.hub.pins import pin
+from clipcli.models.manifests import record_file
+from clipcli.models.names import resolve_model
+from clipcli.models.specs import ModelRequest
+
+EMPTY_FILE = {"size": 0, "sha256": hashlib.sha256().hexdigest()}
+REPAIR = r"Repair it with 'clipcli pull MODEL', or use --engine torch$"
+
+# Installs a small bundle many times over: arguments are its folder and how many times.
+INSTALL = """
+import sys
+from pathlib import Path
+from clipcli.models.bundles import install, temporary_folder
+folder, source = Path(sys.argv[1]), Path(sys.argv[2])
+for _ in range(60):
+    temporary = temporary_folder(folder)
+    temporary.mkdir()
+    for file in source.iterdir():
+        (temporary / file.name).write_bytes(file.read_bytes())
+    install(temporary, folder)
+"""
+
+
+@pytest.fixture
+def spec(tmp_path, monkeypatch):
+    monkeypatch.setenv("CLIPCLI_CACHE_DIR", str(tmp_path / "cache"))
+    return copy_of_tiny(tmp_path / "copy")
+
+
+@pytest.fixture
+def bundle(spec):
+    return prepare_copy(spec)
+
+
+@pytest.fixture
+def hashed(monkeypatch):
+    """The names of the files that were hashed."""
+    names = []
+
+    def note(path):
+        names.append(path.name)
+        return record_file(path)
+
+    monkeypatch.setattr(bundles, "record_file", note)
+    return names
+
+
+def change(path):
+    before = path.stat()
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+
+
+class TestFound:
+    def test_by_every_way_to_its_folder(self, spec, bundle, monkeypatch, tmp_path):
+        monkeypatch.chdir(tmp_path)
+        for name in ("./copy", "copy/", f"{tmp_path}/copy/../copy"):
+            found = find_bundle(resolve_model(ModelRequest(name)), "fp32")
+            assert found is not None
+            assert found.folder == bundle.folder
+
+    def test_not_for_another_precision_configuration_or_preprocessing(self, spec, bundle):
+        quick = replace(spec, config={**spec.config, "quick_gelu": True})
+        squashed = replace(spec, preprocess={**spec.preprocess, "resize_mode": "squash"})
+        assert find_bundle(spec, "fp32") == bundle
+        assert find_bundle(spec, "int8") is None
+        assert find_bundle(quick, "fp32") is None
+        assert find_bundle(squashed, "fp32") is None
+
+    def test_not_for_a_checkpoint_that_has_changed_since(self, spec, bundle):
+        change(spec.weights)
+        assert find_bundle(spec, "fp32") is None
+
+    def test_by_the_commit_that_is_in_use_however_it_was_named(self, spec, monkeypatch, tmp_path):
+        monkeypatch.setenv("HF_HOME", str(tmp_path))
+        name, old, new = "ViT-B/32", "a" * 40, "b" * 40
+        hub_spec = resolve_model(ModelRequest(name))
+        pin(hub_spec.weights.repository, "main", old, {})
+        prepared = prepare_copy(hub_spec)
+        assert find_bundle(hub_spec, "fp32") == prepared
+        assert find_bundle(resolve_model(ModelRequest(name, revision=old)), "fp32") == prepared
+        pin(hub_spec.weights.repository, "main", new, {})
+        assert find_bundle(hub_spec, "fp32") is None
+
+    def test_a_checkpoint_cannot_replace_what_is_prepared_already(self, bundle):
+        for name in (str(bundle.folder), f"{bundle.folder}/"):
+            with pytest.raises(UsageError, match=r"--checkpoint does not go with .* is prepared"):
+                resolve_model(ModelRequest(name, Path("other.safetensors")))
+
+    def test_the_bundled_models_graphs_are_not_for_a_checkpoint(self, spec):
+        tiny = resolve_model(ModelRequest("tiny"))
+        other = resolve_model(ModelRequest("tiny", checkpoint=spec.weights))
+        assert find_bundle(tiny, "fp32").folder == TINY
+        assert find_bundle(other, "fp32") is None
+
+    def test_after_its_weights_are_gone_torch_has_the_word(self, spec, bundle):
+        spec.weights.unlink()
+        assert find_bundle(spec, "fp32") is None
+
+    def test_models_with_long_and_strange_names_have_folders_of_their_own(self, spec):
+        names = ["x" * 300, "../../etc", "a b\n", "hf-hub:org/name", "hf-hub:org:name"]
+        specs = [replace(spec, name=name, folder=None) for name in names]
+        folders = {bundle_folder(each, "fp32") for each in specs}
+        assert {folder.parent for folder in folders} == {bundles.bundles_folder()}
+        assert all(len(folder.name) < 120 for folder in folders)
+
+
+class TestDamaged:
+    @pytest.mark.parametrize("name", FILES)
+    @pytest.mark.parametrize(
+        ("damage", "words"),
+        [
+            (cut, "is not as long as it was"),
+            (change, "has changed"),
+            (Path.unlink, r"cannot be read \(No such file"),
+        ],
+        ids=["cut", "changed", "missing"],
+    )
+    def test_each_file_that_is_not_as_it_was(self, spec, bundle, name, damage, words):
+        damage(bundle.folder / name)
+        with pytest.raises(ModelError, match=rf"is damaged: {name} {words}.*{REPAIR}"):
+            find_bundle(spec, "fp32")
+
+    @pytest.mark.parametrize(
+        "content",
+        [
+            "",
+            "no json",
+            "[]",
+            "null",
+            "\0",
+            json.dumps({**MANIFEST, "format": 99}),
+            json.dumps({key: MANIFEST[key] for key in MANIFEST if key != "logit_scale"}),
+            json.dumps({key: MANIFEST[key] for key in MANIFEST if key != "files"}),
+            json.dumps({**MANIFEST, "more": 1}),
+            json.dumps({**MANIFEST, "files": {}}),
+            json.dumps({**MANIFEST, "files": {"image.onnx": 3}}),
+            json.dumps({**MANIFEST, "preprocess": {}}),
+            json.dumps({**MANIFEST, "preprocess": None}),
+            json.dumps({**MANIFEST, "preprocess": {**MANIFEST["preprocess"], "size": [64]}}),
+            json.dumps({**MANIFEST, "preprocess": {**MANIFEST["preprocess"], "mean": "x"}}),
+            json.dumps({**MANIFEST, "preprocess": {**MANIFEST["preprocess"], "std": [1, 1]}}),
+            json.dumps({**MANIFEST, "embed_dim": "wide"}),
+            json.dumps({**MANIFEST, "embed_dim": 0}),
+            json.dumps({**MANIFEST, "context_length": True}),
+            json.dumps({**MANIFEST, "logit_scale": float("nan")}),
+            json.dumps({**MANIFEST, "logit_bias": None}),
+            json.dumps({**MANIFEST, "activation": "tanh"}),
+            json.dumps({**MANIFEST, "precision": ["fp32"]}),
+            json.dumps({**MANIFEST, "versions": []}),
+            json.dumps({**MANIFEST, "hub_tokenizer": {"a": 1}}),
+            json.dumps(
+                {**MANIFEST, "files": {**MANIFEST["files"], "../x": {"size": 1, "sha256": ""}}}
+            ),
+        ],
+    )
+    def test_a_manifest_that_is_none(self, spec, bundle, content):
+        (bundle.folder / MANIFEST_FILE).write_text(content)
+        with pytest.raises(ModelError, match=rf"its {MANIFEST_FILE} cannot be used .*{REPAIR}"):
+            find_bundle(spec, "fp32")
+
+    def test_a_manifest_that_is_missing(self, spec, bundle):
+        (bundle.folder / MANIFEST_FILE).unlink()
+        with pytest.raises(ModelError, match=rf"its {MANIFEST_FILE} cannot be used .*{REPAIR}"):
+            find_bundle(spec, "fp32")
+
+    def test_it_is_listed_by_name_while_that_can_be_read(self, spec, bundle):
+        cut(bundle.folder / IMAGE_GRAPH)
+        (found,) = prepared_bundles()
+        assert isinstance(found, Damaged)
+        assert (found.folder, found.model) == (bundle.folder, spec.name)
+        (bundle.folder / MANIFEST_FILE).write_text("")
+        (found,) = prepared_bundles()
+        assert found.model is None
+
+
+class TestStamps:
+    def test_files_that_look_as_they_did_are_not_read(self, bundle, hashed):
+        open_bundle(bundle.folder)
+        assert hashed == []
+
+    def test_a_copy_is_hashed_once(self, bundle, tmp_path, hashed):
+        copy = tmp_path / "elsewhere"
+        copy.mkdir()
+        for file in bundle.folder.iterdir():
+            shutil.copyfile(file, copy / file.name)
+        assert open_bundle(copy).manifest == bundle.manifest
+        assert sorted(hashed) == FILES
+        open_bundle(copy)
+        assert sorted(hashed) == FILES
+
+    @pytest.mark.parametrize("content", ["", "[]", "{", '{"image.onnx": 3}'])
+    def test_unreadable_ones_are_written_anew(self, bundle, hashed, content):
+        whole = (bundle.folder / STAMP_FILE).read_text()
+        (bundle.folder / STAMP_FILE).write_text(content)
+        assert open_bundle(bundle.folder) == bundle
+        assert sorted(hashed) == FILES
+        assert json.loads((bundle.folder / STAMP_FILE).read_text()) == json.loads(whole)
+
+    def test_a_folder_that_cannot_be_written_to_serves_all_the_same(self, bundle, monkeypatch):
+        (bundle.folder / STAMP_FILE).unlink()
+
+        def fail(*_arguments):
+            raise PermissionError(13, "Read-only file system")
+
+        monkeypatch.setattr(bundles, "_write_stamps", fail)
+        assert open_bundle(bundle.folder) == bundle
+
+
+class TestInstall:
+    def test_an_open_file_of_the_old_bundle_stays_readable(self, spec, bundle):
+        with (bundle.folder / "image.onnx.data").open("rb") as file:
+            prepare_copy(spec)
+            assert not os.path.samestat(
+                os.fstat(file.fileno()), (bundle.folder / "image.onnx.data").stat()
+            )
+            assert len(file.read()) == MANIFEST["files"]["image.onnx.data"]["size"]
+        assert [path.name for path in bundle.folder.parent.iterdir()] == [bundle.folder.name]
+
+    def test_many_at_once_leave_one_whole_bundle_and_nothing_else(self, tmp_path):
+        source, folder = tmp_path / "source", tmp_path / "models" / "bundle"
+        source.mkdir()
+        folder.parent.mkdir()
+        for name in FILES:
+            (source / name).write_bytes(name.encode())
+        files = {name: vars(record_file(source / name)) for name in FILES}
+        (source / MANIFEST_FILE).write_text(json.dumps({**MANIFEST, "files": files}))
+        command = [sys.executable, "-c", INSTALL, str(folder), str(source)]
+        running = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(3)]
+        ends = [(process.communicate()[1], process.returncode) for process in running]
+        assert ends == [(b"", 0)] * 3
+        assert isinstance(open_bundle(folder), Bundle)
+        assert [path.name for path in folder.parent.iterdir()] == ["bundle"]
+
+    def test_a_place_that_is_no_folder_is_an_error(self, spec, tmp_path):
+        folder = bundle_folder(spec, "fp32")
+        folder.parent.mkdir(parents=True)
+        folder.write_text("in the way")
+        with pytest.raises(OSError, match="Not a directory"):
+            prepare_copy(spec)
+
+    def test_removing_what_is_gone_is_no_error(self, bundle):
+        remove(bundle.folder)
+        remove(bundle.folder)
+        assert list(prepared_bundles()) == []
+
+
+class TestAbandoned:
+    @pytest.mark.parametrize("kind", ["new", "old"])
+    def test_folders_of_dead_processes_go_and_others_stay(self, tmp_path, monkeypatch, kind):
+        dead = subprocess.Popen([sys.executable, "-c", ""])
+        dead.wait()
+        bundle = tmp_path / "ViT-B-32-fp32-0123"
+
+        def folder_of(process):
+            monkeypatch.setattr(bundles.os, "getpid", lambda: process)
+            return temporary_folder(bundle, kind)
+
+        gone = folder_of(dead.pid)
+        alive, init = folder_of(os.getppid()), folder_of(1)
+        monkeypatch.undo()
+        stranger = tmp_path / f".{bundle.name}.another-machine.{dead.pid}.{kind}"
+        other = tmp_path / ".hidden"
+        for path in (bundle, gone, alive, init, stranger, other):
+            path.mkdir()
+            (path / "file").touch()
+        remove_abandoned(tmp_path)
+        assert set(tmp_path.iterdir()) == {bundle, alive, init, stranger, other}
+
+    def test_they_are_never_listed(self, bundle):
+        bundle.folder.rename(temporary_folder(bundle.folder))
+        assert list(prepared_bundles()) == []
+
+
+def test_a_foreign_text_tower_is_refused(spec):
+    text = {**spec.config["text_cfg"], "hf_model_name": "somebody/something"}
+    with pytest.raises(ModelError, match=r"cannot be prepared: .* it runs with --engine torch$"):
+        check_preparable(replace(spec, config={**spec.config, "text_cfg": text}))
+
+
+class TestShipped:
+    def test_its_files_are_those_of_its_manifest(self):
+        found = {name: vars(record_file(TINY / name)) for name in FILES}
+        assert found == MANIFEST["files"]
+
+    def test_it_was_made_from_the_weights_and_configuration_beside_it(self):
+        spec = resolve_model(ModelRequest("tiny"))
+        assert MANIFEST["weights_sha256"] == record_file(TINY / MODEL_FILES[1]).sha256
+        assert MANIFEST["config"] == spec.config
+        assert MANIFEST["precision"] == "fp32"
+        assert {path.name for path in TINY.iterdir()} == {
+            *(*FILES, *MODEL_FILES, MANIFEST_FILE, "README.md")
+        }
+
+    def test_it_agreed_with_torch(self):
+        parity = MANIFEST["parity"]
+        assert max(parity["image_difference"], parity["text_difference"]) <= 1e-4
+        assert parity["agreement"] == 1

@@ -1,0 +1,41 @@
+"""Decoders that hang, die or talk nonsense when an image's bytes tell them to."""
+
+from __future__ import annotations
+
+# A worker whose decoder does what the image's bytes tell it to, where they begin with `do:`.
+OBEDIENT = """
+import os, sys, time
+sys.path[:] = sys.argv[1:]
+from clipcli.errors import FailureCode, InputError
+from clipcli.images import decoding
+
+def say(text):
+    raise InputError(FailureCode.DAMAGED, str(text))
+
+decode = decoding.decode
+
+def obey(data, config, options):
+    if data.startswith(b"do:"):
+        exec(data[3:], globals())
+    return decode(data, config, options)
+
+decoding.decode = obey
+from clipcli.images.worker import serve
+serve()
+"""
+
+
+# One that takes settings and an image as it should, and answers as it should not.
+TALKATIVE = """
+import pickle, sys
+sys.path[:] = sys.argv[1:]
+stdin, stdout = sys.stdin.buffer, sys.stdout.buffer
+pickle.load(stdin)
+stdout.write(b"R")
+stdout.flush()
+stdin.read(int.from_bytes(stdin.read(8)))
+stdout.write({!r})
+"""
+HANG = b"do:time.sleep(3600)"
+ABORT = b"do:os.abort()"
+PID = b"do:say(os.getpid())"
