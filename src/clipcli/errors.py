@@ -87,3 +87,8 @@ class InputError(ClipcliError):
 
 class ClipcliWarning(UserWarning):
     """Something that the user should know and that stops nothing."""
+
+
+def one_line(error: BaseException) -> str:
+    """What a library says of its error, in one line; the error's name where it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__

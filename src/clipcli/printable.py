@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-import unicodedata
+from collections.abc import Iterable
 from itertools import accumulate
 
 # C0 and C1 controls, and the marks that turn the direction of text.
@@ -27,23 +27,35 @@ def valid_unicode(text: str) -> str:
 
 
 def width(text: str) -> int:
-    """Columns that a terminal takes for text: two for wide characters, none for combining ones.
+    """Columns that a terminal takes for text without control characters, as `wcwidth` counts them.
 
-    Wide is what Unicode's Standard Annex 11 (East Asian Width) calls so. Joined emoji count as
-    their parts, which is how most terminals draw them.
+    Wide characters take two, combining ones none, and an emoji of several joined ones two in all.
     """
-    return sum(map(_columns, text))
+    # Most labels are ASCII, and spare a start the import.
+    return len(text) if text.isascii() else sum(map(_columns, _characters(text)))
 
 
 def shortened(text: str, columns: int) -> str:
     """Text of at most so many columns; where some is cut off, it ends with an ellipsis."""
     if width(text) <= columns:
         return text
-    fitting = sum(end < columns for end in accumulate(map(_columns, text)))
-    return text[:fitting] + "…"
+    characters = list(_characters(text))
+    fitting = sum(end < columns for end in accumulate(map(_columns, characters)))
+    return "".join(characters[:fitting]) + "…"
+
+
+def _characters(text: str) -> Iterable[str]:
+    """What readers take for characters: a letter with its accents, a whole emoji."""
+    if text.isascii():
+        return text
+    from wcwidth import iter_graphemes
+
+    return iter_graphemes(text)
 
 
 def _columns(character: str) -> int:
-    if unicodedata.category(character) in ("Mn", "Me", "Cf"):
-        return 0
-    return 2 if unicodedata.east_asian_width(character) in ("W", "F") else 1
+    if character.isascii():
+        return len(character)
+    from wcwidth import wcswidth
+
+    return max(0, wcswidth(character))  # below 0 for control characters, which nobody prints

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from clipcli.errors import ClipcliError
+from clipcli.errors import ClipcliError, one_line
 
 
 class Outcome(StrEnum):
@@ -129,8 +129,6 @@ def attempt(name: str, look: Callable[[], Sequence[Check]]) -> list[Check]:
 
 def reason(error: BaseException) -> str:
     """Why something failed, in a line."""
-    text = " ".join(str(error).split())
-    if isinstance(error, ClipcliError):
-        return text
-    kind = type(error).__name__
-    return f"{kind}: {text}" if text else kind
+    if isinstance(error, ClipcliError) or not str(error).strip():
+        return one_line(error)
+    return f"{type(error).__name__}: {one_line(error)}"

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from clipcli.arrays import Float32
 from clipcli.embeddings.description import Description
-from clipcli.errors import ClipcliError, UsageError
+from clipcli.errors import ClipcliError, UsageError, one_line
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -137,16 +137,12 @@ def reading(path: Path) -> Iterator[None]:
         raise
     except OSError as error:
         if error.errno is None:  # not the system's error: so Arrow calls a wrong byte
-            raise damaged(path, _one_line(error)) from error
+            raise damaged(path, one_line(error)) from error
         reason = error.strerror or str(error)
         way_out = "name a file that 'clipcli embed' made"
         raise UsageError(f"{path}: cannot be read ({reason}): {way_out}") from error
     except Exception as error:
-        raise damaged(path, _one_line(error)) from error
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+        raise damaged(path, one_line(error)) from error
 
 
 def unit_rows(rows: Float32) -> NDArray[np.bool_]:

@@ -16,7 +16,7 @@ from clipcli.arrays import Float32
 from clipcli.engines.base import EngineOptions, ModelInfo
 from clipcli.engines.hardware import available_cpus
 from clipcli.engines.runtime import onnxruntime
-from clipcli.errors import ClipcliWarning, ModelError
+from clipcli.errors import ClipcliWarning, ModelError, one_line
 from clipcli.images.preprocessing import PreprocessConfig
 from clipcli.models.bundles import IMAGE_GRAPH, TEXT_GRAPH, TOKENIZER_FILE, Bundle
 
@@ -140,8 +140,7 @@ class OnnxEngine:
         try:
             return onnxruntime.InferenceSession(path, settings, providers=_PROVIDERS)
         except Exception as error:
-            reason = " ".join(str(error).split())
             raise ModelError(
-                f"ONNX Runtime cannot open {path}: {reason}."
+                f"ONNX Runtime cannot open {path}: {one_line(error)}."
                 " Repair it with 'clipcli pull MODEL', or use --engine torch"
             ) from error

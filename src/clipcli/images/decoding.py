@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from clipcli.arrays import Float32
-from clipcli.errors import FailureCode, InputError
+from clipcli.errors import FailureCode, InputError, one_line
 from clipcli.images.formats import allowed_formats, damaged, explain_unreadable
 from clipcli.images.options import ImageOptions
 from clipcli.images.preprocessing import (
@@ -137,7 +137,7 @@ def _decoding() -> Iterator[None]:
         message = "too large: it has more pixels than PIL.Image.MAX_IMAGE_PIXELS allows"
         raise InputError(FailureCode.TOO_MANY_PIXELS, message) from error
     except Exception as error:
-        raise damaged(" ".join(str(error).split()) or type(error).__name__) from error
+        raise damaged(one_line(error)) from error
 
 
 def _check_pixels(size: tuple[int, int], max_pixels: int) -> None:

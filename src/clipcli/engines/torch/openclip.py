@@ -30,7 +30,7 @@ from clipcli.engines.torch.checkpoints import (
     difference,
     read_checkpoint,
 )
-from clipcli.errors import ModelError, UsageError
+from clipcli.errors import ModelError, UsageError, one_line
 from clipcli.images.preprocessing import PreprocessConfig
 from clipcli.models.configurations import CONFIG_FILE
 from clipcli.models.hub.cache import MissingFileError
@@ -259,8 +259,7 @@ def _build(spec: ModelSpec, precision: str, device: torch.device) -> Any:  # noq
                 device=device,
             )
         except Exception as error:
-            reason = " ".join(str(error).split())
-            raise ModelError(f"open_clip cannot build {spec.name}: {reason}") from error
+            raise ModelError(f"open_clip cannot build {spec.name}: {one_line(error)}") from error
     # The towers' precision is not for the scale: rounded to bf16 it would be a percent off.
     for scalar in (model.logit_scale, getattr(model, "logit_bias", None)):
         if scalar is not None:
@@ -315,8 +314,13 @@ def _tokenizer(spec: ModelSpec) -> Tokenizer:
         # Not for a folder: of one without a vocabulary transformers makes an empty tokenizer.
         if spec.hub_tokenizer and spec.folder is None and find_spec("transformers"):
             return _transformers_tokenizer(spec)
-        reason = " ".join(str(error).split())
-        raise ModelError(f"the tokenizer of {spec.name} cannot be loaded: {reason}") from error
+        raise ModelError(
+            f"the tokenizer of {spec.name} cannot be loaded: {one_line(error)}"
+        ) from error
+
+
+def _no_tokenizer(spec: ModelSpec, error: Exception) -> ModelError:
+    return ModelError(f"the tokenizer of {spec.name} cannot be loaded: {one_line(error)}")
 
 
 def _hub_tokenizer(spec: ModelSpec) -> HubTokenizer:
@@ -336,8 +340,9 @@ def _transformers_tokenizer(spec: ModelSpec) -> Tokenizer:
             **(text.get("tokenizer_kwargs") or {}),
         )
     except Exception as error:
-        reason = " ".join(str(error).split())
-        raise ModelError(f"the tokenizer of {spec.name} cannot be loaded: {reason}") from error
+        raise ModelError(
+            f"the tokenizer of {spec.name} cannot be loaded: {one_line(error)}"
+        ) from error
 
     def tokenize(prompts: Sequence[str]) -> Tokens:
         ids = tokenizer(list(prompts)).numpy()

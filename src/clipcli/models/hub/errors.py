@@ -16,6 +16,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
+from clipcli.errors import one_line
 from clipcli.models.hub.cache import DEFAULT_REVISION, HubFile, cache_root
 from clipcli.models.hub.pins import read_pins
 
@@ -97,8 +98,8 @@ def reason(error: Exception, wanted: HubFile) -> str:
     if _is_short(cause):
         return "what was downloaded is not as long as it should be"
     # A signed address is a key.
-    text = re.sub(r"(://[^\s?]*)\?\S*", r"\1", " ".join(str(cause).split()))
-    return text.rstrip(".") or type(cause).__name__
+    text = re.sub(r"(://[^\s?]*)\?\S*", r"\1", one_line(cause))
+    return text.rstrip(".")
 
 
 def _refusal(answer: Any) -> str:  # noqa: ANN401
