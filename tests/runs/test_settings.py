@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import os
-
 import pytest
 
-from clipcli.runs.settings import differences, moved_digits, read_settings, write_json
+from clipcli.runs.settings import differences, moved_digits, read_settings
 
 MANY = [f"label {number}" for number in range(1000)]
 
@@ -73,30 +70,6 @@ def test_long_values_are_cut_to_where_they_differ(old, new, shown):
     assert shown[0] in then
     assert shown[1] in now
     assert len(told) < 150
-
-
-def test_a_json_file_is_replaced_whole_or_not_at_all(tmp_path):
-    file = tmp_path / "a.json"
-    write_json(file, {"a": 1})
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        write_json(file, {"a": float("nan")})
-    with pytest.raises(TypeError):
-        write_json(file, {"a": object()})
-    assert json.loads(file.read_bytes()) == {"a": 1}
-    assert os.listdir(tmp_path) == ["a.json"]
-
-
-def test_a_json_file_that_cannot_be_put_in_place_leaves_nothing_beside_it(tmp_path):
-    (tmp_path / "a.json").mkdir()
-    with pytest.raises(OSError, match=r"a\.json"):
-        write_json(tmp_path / "a.json", {})
-    assert os.listdir(tmp_path) == ["a.json"]
-
-
-def test_a_json_file_has_the_permissions_of_any_new_file(tmp_path):
-    write_json(tmp_path / "a.json", {})
-    (tmp_path / "b").touch()
-    assert (tmp_path / "a.json").stat().st_mode == (tmp_path / "b").stat().st_mode
 
 
 @pytest.mark.parametrize(

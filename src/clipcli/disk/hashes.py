@@ -7,7 +7,8 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from clipcli.disk.paths import hashes_folder, write_whole
+from clipcli.disk.atomic import write_text
+from clipcli.disk.paths import hashes_folder
 
 
 def hash_file(path: Path) -> str:
@@ -40,7 +41,8 @@ def known_hash(path: Path) -> str:
     # Something that is being written has no hash yet; and without a note there is only more work.
     with suppress(OSError):
         if _stamp(file) == stamp:
-            write_whole(note, json.dumps({**stamp, "sha256": sha256}) + "\n")
+            note.parent.mkdir(parents=True, exist_ok=True)
+            write_text(note, json.dumps({**stamp, "sha256": sha256}) + "\n")
     return sha256
 
 

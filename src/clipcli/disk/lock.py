@@ -15,33 +15,35 @@ from clipcli.errors import DISK_FULL, UsageError
 class Lock:
     """Holds a file, which is made where it is missing.
 
-    Advisory, by flock(2): it is gone with the process, however that ends. Platforms and network
-    disks that have no such locks do without.
+    Advisory, and gone with the process, however that ends. Disks that have no locks do without.
 
     Raises:
         UsageError: another process holds it, or it cannot be written.
     """
 
     def __init__(self, file: Path) -> None:
-        self._file = file
+        # Windows renames no open file and lets nobody write where it is locked: one beside it.
+        self._file = file.with_name(f"{file.name}.lock") if sys.platform == "win32" else file
         with writable(file):
-            self._stream = file.open("ab")
+            self._stream = self._file.open("ab")
         self._stat = os.fstat(self._stream.fileno())
-        try:
-            _lock(self._stream)
-            # Whoever held it may have renamed it while it was being opened here.
-            if not self._is_in_place():
-                raise BlockingIOError
-        except BlockingIOError:
+        # Whoever held it may have renamed it while it was being opened here.
+        if not (_lock(self._stream) and self._is_in_place()):
             self._stream.close()
             raise UsageError(
                 f"another process is writing {file}: wait for its end, or name another file"
-            ) from None
+            )
 
     def close(self) -> None:
         """Let go of the file; it is removed where nothing was written to it."""
+        is_empty = False
         with suppress(OSError):
-            if self._is_in_place() and not self._file.stat().st_size:
+            is_empty = self._is_in_place() and not self._file.stat().st_size
+        if sys.platform == "win32":
+            self._stream.close()  # an open file cannot be removed there
+        if is_empty:
+            # Elsewhere before it is let go: after that, it may be another's.
+            with suppress(OSError):
                 self._file.unlink()
         self._stream.close()
 
@@ -52,19 +54,15 @@ class Lock:
             return False
 
 
-def _lock(stream: IO[bytes]) -> None:
-    """Lock an open file; raise BlockingIOError where somebody else has."""
-    if sys.platform == "win32":
-        stream.close()  # an open file cannot be renamed there
-        return
-    import fcntl
+def _lock(stream: IO[bytes]) -> bool:
+    """Lock an open file; whether nobody else has."""
+    # Not at the top: it takes as long as a tenth of an answer, and most runs write no file.
+    from filelock import lock_descriptor
 
     try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise
+        return lock_descriptor(stream.fileno(), blocking=False)
     except OSError:  # a disk without locks
-        return
+        return True
 
 
 @contextmanager

@@ -36,20 +36,3 @@ def pins_folder() -> Path:
 def hashes_folder() -> Path:
     """Hashes of large files, so that a start need not work them out: a small file for each."""
     return cache_folder() / "hashes"
-
-
-def write_whole(file: Path, text: str) -> None:
-    """Write a small file so that whoever reads it meanwhile finds the old content or the new one.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    file.parent.mkdir(parents=True, exist_ok=True)
-    # Beside it, since a file is only renamed within a disk; two processes never share the name.
-    beside = file.with_name(f".{file.name}.{os.getpid()}.new")
-    try:
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(file)
-    except OSError:
-        beside.unlink(missing_ok=True)
-        raise

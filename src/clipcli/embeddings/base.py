@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, Self
 
@@ -163,27 +162,3 @@ def check_rows(refs: Sequence[ImageRef], rows: Float32) -> None:
     if len(wrong):
         ref = refs[wrong[0]]
         raise ValueError(f"the embedding of image {ref.index} ({ref.name}) is not of length 1")
-
-
-class PartFile:
-    """FILE.part, which takes FILE's place when it is whole.
-
-    Args:
-        target: FILE; one that is there stays until then.
-    """
-
-    def __init__(self, target: Path) -> None:
-        self.path = target.with_name(target.name + ".part")
-        self._target = target
-
-    def publish(self) -> None:
-        """Put it in FILE's place."""
-        with self.path.open("rb+") as file:
-            # Else a power cut could leave the new name with the content still on its way.
-            os.fsync(file.fileno())
-        self.path.replace(self._target)
-
-    def discard(self) -> None:
-        """Remove it, after an error of whatever kind."""
-        with suppress(OSError):
-            self.path.unlink()

@@ -27,9 +27,9 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from clipcli.arrays import Float32
+from clipcli.disk.atomic import NewFile, part_file
 from clipcli.embeddings.base import (
     MAX_NAME_BYTES,
-    PartFile,
     check_rows,
     reading,
 )
@@ -67,7 +67,7 @@ class NpzWriter:
     """
 
     def __init__(self, path: Path, description: Description) -> None:
-        self._part = PartFile(path)
+        self._path = path
         self._width = description.embed_dim
         self._count = 0
         self._names_end = 0
@@ -91,14 +91,10 @@ class NpzWriter:
     def finish(self) -> None:
         """Put the members together and the file in its place."""
         shapes = {"embeddings": (self._count, self._width)}
-        try:
-            with ZipFile(self._part.path, "w") as archive:
-                for name, spool in self._spools.items():
-                    _copy(spool, archive, name, shapes.get(name))
-            self._part.publish()
-        except BaseException:
-            self._part.discard()
-            raise
+        new = NewFile(self._path, part_file(self._path))
+        with new as part, ZipFile(part, "w") as archive:
+            for name, spool in self._spools.items():
+                _copy(spool, archive, name, shapes.get(name))
 
     def __enter__(self) -> Self:
         return self

@@ -19,8 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clipcli.arrays import Float32
+from clipcli.disk.atomic import NewFile, part_file
 from clipcli.embeddings.base import (
-    PartFile,
     check_rows,
     reading,
 )
@@ -50,7 +50,7 @@ class ParquetWriter:
     """
 
     def __init__(self, path: Path, description: Description) -> None:
-        self._part = PartFile(path)
+        self._part = NewFile(path, part_file(path))
         self._width = description.embed_dim
         self._schema = _schema(description)
         self._waiting: list[pa.RecordBatch] = []

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clipcli.assets import asset
+from clipcli.disk.atomic import write_text
 from clipcli.disk.paths import bundles_folder
 from clipcli.errors import ModelError
 from clipcli.models.catalogue import DEFAULT_WEIGHTS_FILE
@@ -237,7 +238,7 @@ def _stamp(path: Path) -> list[int]:
 
 
 def _write_stamps(folder: Path, stamps: Mapping[str, object]) -> None:
-    (folder / STAMP_FILE).write_text(json.dumps(stamps), encoding="utf-8")
+    write_text(folder / STAMP_FILE, json.dumps(stamps))
 
 
 def _read_stamps(folder: Path) -> Mapping[str, object]:

@@ -17,13 +17,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from clipcli.disk.atomic import write_json
 from clipcli.disk.lock import Lock, writable
 from clipcli.errors import FailureCode, InputError
 from clipcli.heads.results import Result
 from clipcli.images.sources import ImageRef
 from clipcli.runs.output import RunOutput
 from clipcli.runs.records import Line
-from clipcli.runs.settings import SIZES, write_json
+from clipcli.runs.settings import SIZES
 
 _HAS_RESULT = InputError(FailureCode.UNREADABLE, "has its result from an earlier run")
 

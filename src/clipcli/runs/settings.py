@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -108,32 +106,3 @@ def read_settings(file: Path) -> dict[str, Any]:
         if not isinstance(settings.get(key, []), list):
             raise ValueError(f"{key} is not a list")
     return settings
-
-
-def write_json(file: Path, value: object) -> None:
-    """Write a JSON file whole or not at all: beside its place, then renamed.
-
-    A device or a pipe (`/dev/null`, `/dev/stderr`) stays what it is, and is written to.
-
-    Raises:
-        OSError: it cannot be written; what was there before still is.
-    """
-    text = json.dumps(value, indent=2, allow_nan=False) + "\n"
-    if file.exists() and not file.is_file():
-        with file.open("w", encoding="utf-8") as stream:
-            stream.write(text)
-        return
-    file = file.resolve()  # a link stays, too
-    # Not tempfile: its files are closed to everyone but their owner, and stay so when renamed.
-    beside = file.with_name(f"{file.name}.{os.getpid()}.tmp")
-    try:
-        with beside.open("w", encoding="utf-8", newline="\n") as stream:
-            stream.write(text)
-            stream.flush()
-            # A rename may reach the disk before the bytes do.
-            os.fsync(stream.fileno())
-        beside.replace(file)
-    except BaseException:
-        with suppress(OSError):
-            beside.unlink()
-        raise

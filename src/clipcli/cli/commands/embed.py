@@ -67,8 +67,8 @@ def embed(console: Console, /, **values: Any) -> int:  # noqa: ANN401
 
 def _run(arguments: RunArguments, console: Console) -> int:
     """Check everything that is cheap to check, then load the model, then go through the images."""
+    from clipcli.disk.atomic import part_file
     from clipcli.disk.lock import Lock
-    from clipcli.embeddings.base import PartFile
     from clipcli.embeddings.description import Description
     from clipcli.embeddings.files import check_target, create_embeddings
 
@@ -78,7 +78,7 @@ def _run(arguments: RunArguments, console: Console) -> int:
     with ExitStack() as stack:
         # Against a second run into the same file; it also shows, before the model is loaded,
         # whether that can be written.
-        stack.enter_context(closing(Lock(PartFile(file).path)))
+        stack.enter_context(closing(Lock(part_file(file))))
         spec = resolve_model(arguments.model_request())
         refs = arguments.image_refs(stack)
 

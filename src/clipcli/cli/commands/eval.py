@@ -209,9 +209,9 @@ def _finish_report(trial: Trial, model: Tried, figures: Mapping[str, str]) -> No
 
 
 def _write_json(trial: Trial, rows: tuple[Row, ...], info: ModelInfo, code: int) -> None:
+    from clipcli.disk.atomic import write_json
     from clipcli.evaluation.record import record
     from clipcli.runs.provenance import library_versions
-    from clipcli.runs.settings import write_json
 
     arguments = trial.arguments
     settings = run_settings(arguments, info)

@@ -134,7 +134,7 @@ class Watch:
         file = self._arguments.summary
         if file is None:
             return
-        from clipcli.runs.settings import write_json
+        from clipcli.disk.atomic import write_json
         from clipcli.runs.tally import Ending, summary
 
         ending = Ending(self._progress.seconds, code, self._run.kept, self.is_cut)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import safetensors
 import torch
 from safetensors.torch import save_file
 
+from clipcli.disk.atomic import NewFile
 from clipcli.engines.torch.checkpoints import OPENAI_SETTINGS, read_state_dict, read_torchscript
 from clipcli.errors import ModelError
 from clipcli.models.weights import is_torchscript
@@ -49,18 +48,14 @@ def convert(source: Path, target: Path) -> Converted:
     }
     if not state:
         raise ModelError(f"{source} holds no tensors")
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.new")
     try:
-        _write(state, temporary)
-        temporary.replace(target)
+        with NewFile(target) as file:
+            _write(state, file)
         return Converted(len(state), target.stat().st_size)
     except (OSError, safetensors.SafetensorError) as error:
         # Not the whole of it: that would name the file beside the target.
         reason = getattr(error, "strerror", None) or error
         raise ModelError(f"{target} cannot be written ({reason})") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
 
 
 def _write(state: Mapping[str, torch.Tensor], file: Path) -> None:

@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from filelock import FileLock
 from huggingface_hub import (
     constants,
     get_hf_file_metadata,
@@ -21,7 +22,6 @@ from huggingface_hub import (
     hf_hub_url,
 )
 from huggingface_hub.errors import RemoteEntryNotFoundError
-from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]
 
 from clipcli.disk.hashes import known_hash
 from clipcli.errors import ClipcliWarning, ModelError
@@ -106,10 +106,10 @@ def _only_one(wanted: HubFile) -> Iterator[None]:
     file.parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         try:
-            stack.enter_context(WeakFileLock(file, timeout=_PATIENCE_SECONDS))
+            stack.enter_context(FileLock(file, timeout=_PATIENCE_SECONDS))
         except TimeoutError:
             _tell(f"another process is downloading from {wanted.repository}: waiting for it")
-            stack.enter_context(WeakFileLock(file))
+            stack.enter_context(FileLock(file))
         yield
 
 

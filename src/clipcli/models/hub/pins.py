@@ -9,7 +9,8 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from clipcli.disk.paths import pins_folder, write_whole
+from clipcli.disk.atomic import write_text
+from clipcli.disk.paths import pins_folder
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -58,7 +59,9 @@ def pin(repository: str, revision: str, commit: str, files: Mapping[str, str | N
     # Where nothing can be written, the hub's own cache still says which commit is used.
     with suppress(OSError):
         if noted != known:
-            write_whole(_file(repository), json.dumps(asdict(noted), indent=1) + "\n")
+            file = _file(repository)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_text(file, json.dumps(asdict(noted), indent=1) + "\n")
 
 
 def _file(repository: str) -> Path:

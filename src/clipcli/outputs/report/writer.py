@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Any, Self
 
-from clipcli.embeddings.base import PartFile
+from clipcli.disk.atomic import NewFile, part_file
 from clipcli.errors import UsageError
 from clipcli.heads.results import Failure, LabelScore, Result
 from clipcli.outputs.report.counts import Counts
@@ -111,17 +111,14 @@ class Report:
             figures={printable(name): printable(text) for name, text in (figures or {}).items()},
             is_cut=is_cut,
         )
-        part = PartFile(self._path)
-        try:
-            with self._writing():
-                with part.path.open("w", encoding="utf-8", newline="\n") as file:
-                    self._images.seek(0)
-                    lines = (line.rstrip("\n") for line in self._images)
-                    page.write(file, lines, self._pictures.shown())
-                part.publish()
-        except BaseException:
-            part.discard()
-            raise
+        with (
+            self._writing(),
+            NewFile(self._path, part_file(self._path)) as part,
+            part.open("w", encoding="utf-8", newline="\n") as file,
+        ):
+            self._images.seek(0)
+            lines = (line.rstrip("\n") for line in self._images)
+            page.write(file, lines, self._pictures.shown())
 
     def _record(self, result: Result, truth: str | None) -> dict[str, Any]:
         """A result as the page's script reads it; labels are places in the list of labels."""
