@@ -28,7 +28,8 @@ LABELS = ("-l", "cat", "-l", "cup", "-l", "rocket")
 
 def rows_of(file: Path) -> tuple[list[tuple[int, str]], np.ndarray]:
     """Index and name of each image, and the embeddings."""
-    ((refs, rows),) = open_embeddings(file).blocks(100)
+    (block,) = open_embeddings(file).blocks(100)
+    refs, rows = block.refs, block.embeddings
     return [(ref.index, ref.name) for ref in refs], rows
 
 

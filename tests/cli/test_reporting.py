@@ -14,11 +14,12 @@ from PIL import Image
 from report_pages import Page
 from web_server import answer, serve
 
-from clipcli.cli.running.page import with_files_pictures
+from clipcli.embeddings.rows import Block
 from clipcli.images.preprocessing import PreprocessConfig
 from clipcli.images.sources import ImageRef
 from clipcli.runs import lookahead
 from clipcli.runs.options import PipelineOptions
+from clipcli.runs.rescore import with_thumbnails
 
 LABELS = ("-l", "cat", "-l", "cup of coffee", "-l", "rocket", "--model", "tiny")
 PHOTO_NAMES = ("chelsea.png", "coffee.png", "rocket.jpg")
@@ -115,8 +116,8 @@ def test_pictures_of_a_block_are_all_there_before_its_images_are_shown(tmp_path,
     config = PreprocessConfig((8, 8), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
     kept: list[int] = []
     options = PipelineOptions(ordered=False, thumbnails=lambda index, _jpeg: kept.append(index))
-    blocks = with_files_pictures([(refs, np.zeros((8, 2), np.float32))], config, options)
-    assert next(blocks)[0] == refs
+    blocks = with_thumbnails([Block(refs, np.zeros((8, 2), np.float32))], config, options)
+    assert next(blocks).refs == refs
     assert sorted(kept) == list(range(7))
 
 

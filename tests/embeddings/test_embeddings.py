@@ -25,9 +25,10 @@ from fake_engine import FakeEngine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clipcli.embeddings.base import EmbeddingsFile, check_model, unit_rows
+from clipcli.embeddings.base import EmbeddingsFile, check_model
 from clipcli.embeddings.description import Description
 from clipcli.embeddings.files import check_target, create_embeddings, open_embeddings
+from clipcli.embeddings.rows import unit_rows
 from clipcli.errors import UsageError
 from clipcli.images.options import ImageOptions
 from clipcli.images.sources import ImageRef
@@ -68,10 +69,10 @@ def write(path: Path, names: list[str], rows: np.ndarray, at_once: int = 100) ->
 def read(file: EmbeddingsFile, at_once: int = 100) -> tuple[list[ImageRef], np.ndarray]:
     refs: list[ImageRef] = []
     rows = [np.empty((0, file.description.embed_dim), np.float32)]
-    for some, values in file.blocks(at_once):
-        assert len(some) == len(values) <= at_once
-        refs += some
-        rows.append(values)
+    for block in file.blocks(at_once):
+        assert len(block.refs) == len(block.embeddings) <= at_once
+        refs += block.refs
+        rows.append(block.embeddings)
     return refs, np.concatenate(rows)
 
 
@@ -212,8 +213,8 @@ def test_memory_is_flat(path: Path, monkeypatch) -> None:
             held.append(pa.total_allocated_bytes())
         writer.finish()
     read_back = 0
-    for refs, _ in open_embeddings(path).blocks(1000):
-        read_back += len(refs)
+    for block in open_embeddings(path).blocks(1000):
+        read_back += len(block.refs)
         held.append(pa.total_allocated_bytes())
     peak = tracemalloc.get_traced_memory()[1] + max(held)
     tracemalloc.stop()

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from fake_engine import FakeEngine
@@ -7,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from clipcli.errors import ClipcliWarning, FailureCode, UsageError
+from clipcli.errors import ClipcliWarning, ModelError, UsageError
 from clipcli.heads.labels import LabelSet
 from clipcli.heads.results import Failure, Prediction, ScoreOptions
 from clipcli.heads.text_cache import TextCache
@@ -104,15 +106,23 @@ def test_a_sigmoid_head_scores_each_label_on_its_own() -> None:
     )
 
 
-def test_an_embedding_that_is_not_finite_is_a_failure_and_its_neighbour_is_not() -> None:
-    rows = np.array([[np.nan, 0, 0], [1, 0, 0]], np.float32)
-    refs = [ImageRef(0, "bad.png", b""), ImageRef(1, "good.png", b"")]
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_text_tower_that_is_not_finite_is_the_models_fault_and_nothing_is_kept(
+    tmp_path: Path, value: float
+) -> None:
+    engine = FakeEngine()
+    encode = engine.encode_tokens
 
-    bad, good = head().score(refs, rows, ScoreOptions())
+    def half_broken(tokens: np.ndarray) -> np.ndarray:
+        rows = encode(tokens)
+        rows[-1] = value
+        return rows
 
-    assert isinstance(bad, Failure)
-    assert bad.code is FailureCode.NOT_FINITE
-    assert isinstance(good, Prediction)
+    engine.encode_tokens = half_broken  # type: ignore[method-assign]
+    cache = TextCache(tmp_path / "texts.sqlite3")
+    with pytest.raises(ModelError, match="its embeddings of texts are not finite"):
+        build_head(engine, LabelSet(("cat", "dogs")), cache)
+    assert cache.count() == 0
 
 
 def test_a_row_does_not_depend_on_the_rows_beside_it() -> None:

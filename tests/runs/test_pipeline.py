@@ -44,6 +44,25 @@ def test_an_image_gets_the_label_nearest_to_it() -> None:
     assert [result.answer for result in results] == ["1", "12345", "123456789"]
 
 
+@pytest.mark.parametrize("row", [(np.nan, 0), (1, np.inf), (0, 0), (3, 4)])
+def test_an_embedding_that_is_not_of_length_1_is_a_failure_and_its_neighbour_is_not(
+    row: tuple[float, float],
+) -> None:
+    class HalfBlind(FakeEngine):
+        def encode_images(self, pixels: np.ndarray) -> np.ndarray:
+            rows = super().encode_images(pixels)
+            rows[pixels.mean(axis=(1, 2, 3)) == 1] = row
+            rows.flags.writeable = False  # as an engine may give them
+            return rows
+
+    bad, good = run(refs(grey_png(255), grey_png(20)), HalfBlind())
+
+    assert isinstance(bad, Failure)
+    assert bad.code is FailureCode.NOT_FINITE
+    assert isinstance(good, Prediction)
+    assert good.answer == "1"
+
+
 @settings(deadline=None, max_examples=25)
 @given(
     st.lists(st.one_of(st.integers(0, 255), st.none()), max_size=12),

@@ -8,11 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, Self
 
-import numpy as np
-from numpy.typing import NDArray
-
 from clipcli.arrays import Float32
 from clipcli.embeddings.description import Description
+from clipcli.embeddings.rows import Block
 from clipcli.errors import ClipcliError, UsageError, one_line
 
 if TYPE_CHECKING:
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
 MAX_NAME_BYTES = 1 << 20
 """Longer ones are in no file system; a hostile file must not fill the memory with them."""
 
-_UNIT_TOLERANCE = 1e-3  # of a squared length: an engine's own rounding is below 1e-6
 _WAY_OUT = "make it anew with 'clipcli embed'"
 
 
@@ -77,14 +74,14 @@ class EmbeddingsFile(Protocol):
         """How many embeddings it holds."""
         ...
 
-    def blocks(self, size: int) -> Iterator[tuple[list[ImageRef], Float32]]:
-        """The images and their unit embeddings, shape (n, embed_dim), in the file's order.
+    def blocks(self, size: int) -> Iterator[Block]:
+        """The images and their embeddings, in the file's order.
 
         Args:
             size: most rows in a block, which is all that is in memory at a time.
 
         Yields:
-            Images as they were embedded (index and name; their source is empty), and their rows.
+            Images as they were embedded (index and name; their source is empty), none a failure.
 
         Raises:
             UsageError: the file is damaged.
@@ -142,23 +139,3 @@ def reading(path: Path) -> Iterator[None]:
         raise UsageError(f"{path}: cannot be read ({reason}): {way_out}") from error
     except Exception as error:
         raise damaged(path, one_line(error)) from error
-
-
-def unit_rows(rows: Float32) -> NDArray[np.bool_]:
-    """Which rows of an array, shape (n, embed_dim), are finite and of length 1."""
-    with np.errstate(all="ignore"):  # what is not finite is found, not warned of
-        squared = np.einsum("nd,nd->n", rows, rows, dtype=np.float64)
-        is_unit: NDArray[np.bool_] = np.abs(squared - 1) < _UNIT_TOLERANCE
-        return is_unit
-
-
-def check_rows(refs: Sequence[ImageRef], rows: Float32) -> None:
-    """See that what was read can be embeddings.
-
-    Raises:
-        ValueError: a row is not of length 1, or not even finite.
-    """
-    wrong = np.flatnonzero(~unit_rows(rows))
-    if len(wrong):
-        ref = refs[wrong[0]]
-        raise ValueError(f"the embedding of image {ref.index} ({ref.name}) is not of length 1")

@@ -30,10 +30,10 @@ from clipcli.arrays import Float32
 from clipcli.disk.atomic import NewFile, part_file
 from clipcli.embeddings.base import (
     MAX_NAME_BYTES,
-    check_rows,
     reading,
 )
 from clipcli.embeddings.description import MAX_DESCRIPTION_BYTES, Description
+from clipcli.embeddings.rows import Block, check_rows
 from clipcli.images.sources import ImageRef
 
 if TYPE_CHECKING:
@@ -159,8 +159,8 @@ class NpzFile:
         """How many embeddings it holds."""
         return self._count
 
-    def blocks(self, size: int) -> Iterator[tuple[list[ImageRef], Float32]]:
-        """The images and their unit embeddings, shape (n, embed_dim), in the file's order."""
+    def blocks(self, size: int) -> Iterator[Block]:
+        """The images and their embeddings, in the file's order."""
         with _opened(self.path) as members:
             for start in range(0, members.count, size):
                 yield members.take(min(size, members.count - start))
@@ -232,7 +232,7 @@ class _Members:
         if self._names_end != 0:
             raise ValueError("its names do not begin at the beginning")
 
-    def take(self, count: int) -> tuple[list[ImageRef], Float32]:
+    def take(self, count: int) -> Block:
         """The next images and their rows."""
         start = self._names_end
         ends = self._next_ends(start, count)
@@ -248,7 +248,7 @@ class _Members:
         rows = self._arrays["embeddings"].take(count)
         check_rows(refs, rows)
         self._names_end = ends[-1]
-        return refs, rows
+        return Block(refs, rows)
 
     def end(self) -> None:
         """See that all names were somebody's."""

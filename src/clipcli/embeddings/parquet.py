@@ -21,10 +21,10 @@ import pyarrow.parquet as pq
 from clipcli.arrays import Float32
 from clipcli.disk.atomic import NewFile, part_file
 from clipcli.embeddings.base import (
-    check_rows,
     reading,
 )
 from clipcli.embeddings.description import Description
+from clipcli.embeddings.rows import Block, check_rows
 from clipcli.images.sources import ImageRef
 from clipcli.printable import valid_unicode
 
@@ -162,8 +162,8 @@ class ParquetFile:
         """How many embeddings it holds."""
         return self._count
 
-    def blocks(self, size: int) -> Iterator[tuple[list[ImageRef], Float32]]:
-        """The images and their unit embeddings, shape (n, embed_dim), in the file's order."""
+    def blocks(self, size: int) -> Iterator[Block]:
+        """The images and their embeddings, in the file's order."""
         names = _schema(self.description).names
         count = 0
         with _opened(self.path) as file:
@@ -206,7 +206,7 @@ def _description(schema: pa.Schema) -> Description:
     return description
 
 
-def _block(batch: pa.RecordBatch, width: int) -> tuple[list[ImageRef], Float32]:
+def _block(batch: pa.RecordBatch, width: int) -> Block:
     columns: dict[str, Any] = dict(zip(batch.schema.names, batch.columns, strict=True))
     embedding = columns["embedding"]
     values = embedding.flatten()
@@ -216,7 +216,7 @@ def _block(batch: pa.RecordBatch, width: int) -> tuple[list[ImageRef], Float32]:
     refs = [_ref(*row) for row in zip(*cells, strict=True)]
     rows: Float32 = values.to_numpy().reshape(len(refs), width)
     check_rows(refs, rows)
-    return refs, rows
+    return Block(refs, rows)
 
 
 def _ref(index: int, name: str, name_b64: str | None) -> ImageRef:

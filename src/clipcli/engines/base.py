@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from clipcli.errors import UsageError
 
@@ -138,6 +138,26 @@ class Engine(Protocol):
         """Embed token ids: (n, length) to (n, embed_dim), unit rows.
 
         The length is the model's context, or less where `info.short_context` is true.
+        """
+        ...
+
+
+@runtime_checkable
+class Differentiable(Protocol):
+    """An engine that can tell where in an image a score comes from, by gradients."""
+
+    def gradient_maps(self, pixels: Float32, directions: Float32) -> Float32:
+        """Where one image's scores come from.
+
+        Args:
+            pixels: preprocessed, shape (3, height, width).
+            directions: whose product with the unit embedding is a score, shape (n, embed_dim).
+
+        Returns:
+            Maps of shape (n, rows, columns), nowhere negative.
+
+        Raises:
+            UsageError: there is no such map for this kind of image tower.
         """
         ...
 

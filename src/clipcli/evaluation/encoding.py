@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clipcli.arrays import Float32
-from clipcli.embeddings.base import unit_rows
-from clipcli.errors import FailureCode, InputError
+from clipcli.errors import InputError
 from clipcli.runs.pipeline import encode
 
 if TYPE_CHECKING:
@@ -54,15 +53,7 @@ def encode_images(
         failures |= {start + place: error for place, error in block.failures.items()}
         if block.embeddings is not None:
             embeddings[start:end] = block.embeddings
-            # A row of zeros is a failure, which has its reason already.
-            for place in np.flatnonzero(~unit_rows(block.embeddings)).tolist():
-                failures.setdefault(start + place, _not_finite())
         for place, ref in enumerate(block.refs, start):
             tell(ref, failures.get(place))
         start = end
     return Encoded(embeddings, failures)
-
-
-def _not_finite() -> InputError:
-    message = "the model's embedding of this image is not finite"
-    return InputError(FailureCode.NOT_FINITE, message)

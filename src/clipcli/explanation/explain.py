@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from PIL import Image
 
 from clipcli.arrays import Float32, Float64
-from clipcli.errors import InputError, UsageError
+from clipcli.engines.base import Differentiable
+from clipcli.errors import UsageError
 from clipcli.explanation.occlusion import occlusion_maps
 from clipcli.explanation.views import View
-from clipcli.heads.results import Failure, Prediction, ScoreOptions
+from clipcli.heads.results import Prediction, ScoreOptions
 from clipcli.heads.zero_shot import ZeroShotHead
-from clipcli.images.decoding import open_image, plain, preprocess
-from clipcli.images.files import read_file, read_stream
+from clipcli.images.decoding import plain, preprocess
 from clipcli.images.options import ImageOptions
-from clipcli.images.sources import ImageRef, Stream, Url
+from clipcli.images.sources import ImageRef
+from clipcli.runs.pipeline import unusable
 
 if TYPE_CHECKING:
     from clipcli.engines.base import Engine
-    from clipcli.images.web.options import FetchOptions
 
 Method = Literal["occlusion", "gradient"]
 
@@ -77,41 +76,6 @@ class Explanation:
     picture: Image.Image
     view: View
     maps: tuple[HeatMap, ...]
-
-
-def read_picture(
-    ref: ImageRef, images: ImageOptions, fetch: FetchOptions | None = None
-) -> Image.Image:
-    """The image that a user named, opened.
-
-    Raises:
-        InputError: it cannot be read, fetched or decoded.
-    """
-    match ref.source:
-        case InputError() as error:
-            raise error
-        case Path() as path:
-            data = read_file(path, images.max_bytes)
-        case Stream(file):
-            data = read_stream(file, images.max_bytes)
-        case Url(address):
-            data = _fetched(address, fetch)
-        case bytes() as data:
-            pass
-        case image:
-            return image
-    return open_image(data, images)
-
-
-def _fetched(address: str, options: FetchOptions | None) -> bytes:
-    from clipcli.images.web.fetch import Fetcher
-    from clipcli.images.web.options import FetchOptions
-
-    fetcher = Fetcher(options or FetchOptions())
-    try:
-        return fetcher.fetch(address)
-    finally:
-        fetcher.close()
 
 
 def explain(
@@ -169,15 +133,14 @@ def directions(head: ZeroShotHead) -> Float64:
 
 
 def _classified(ref: ImageRef, pixels: Float32, engine: Engine, head: ZeroShotHead) -> Prediction:
-    (result,) = head.score([ref], engine.encode_images(pixels[None]), ScoreOptions())
-    if isinstance(result, Failure):
-        raise InputError(result.code, result.message)
-    return result
+    rows = engine.encode_images(pixels[None])
+    for error in unusable(rows).values():
+        raise error
+    (prediction,) = head.score([ref], rows, ScoreOptions())
+    return prediction
 
 
 def _gradient_maps(engine: Engine, pixels: Float32, rows: Float64) -> Float64:
-    maps = getattr(engine, "gradient_maps", None)
-    if maps is None:
+    if not isinstance(engine, Differentiable):
         raise UsageError("--method gradient runs in torch only: add --engine torch")
-    found: Float64 = maps(pixels, rows.astype(np.float32)).astype(np.float64)
-    return found
+    return engine.gradient_maps(pixels, rows.astype(np.float32)).astype(np.float64)

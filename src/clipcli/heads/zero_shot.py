@@ -10,9 +10,9 @@ import numpy as np
 
 from clipcli.arrays import Float32, Float64
 from clipcli.engines.prompts import encode_truncating
-from clipcli.errors import FailureCode, InputError
+from clipcli.errors import ModelError
 from clipcli.heads.labels import LabelSet
-from clipcli.heads.results import Failure, LabelScore, Prediction, Result, ScoreOptions
+from clipcli.heads.results import LabelScore, Prediction, ScoreOptions
 
 if TYPE_CHECKING:
     from clipcli.engines.base import Engine
@@ -65,21 +65,15 @@ class ZeroShotHead:
 
     def score(
         self, refs: Sequence[ImageRef], image_embeddings: Float32, options: ScoreOptions
-    ) -> Iterator[Result]:
+    ) -> Iterator[Prediction]:
         """Score images whose unit embeddings are the rows of an array.
 
         Yields:
-            One result for each image; a `Failure` where its embedding is not finite.
+            One prediction for each image.
         """
         similarities = self.similarities(image_embeddings)
         probabilities = self.probabilities(similarities)
         for ref, cosines, shares in zip(refs, similarities, probabilities, strict=True):
-            if not np.isfinite(cosines).all():
-                error = InputError(
-                    FailureCode.NOT_FINITE, "the model's embedding of this image is not finite"
-                )
-                yield Failure.of(ref, error)
-                continue
             yield self._prediction(ref, cosines, shares, options)
 
     def _prediction(
@@ -132,6 +126,12 @@ def _embed(engine: Engine, prompts: Sequence[str], cache: TextCache | None) -> F
     missing = [prompt for prompt in dict.fromkeys(prompts) if prompt not in known]
     if missing:
         embeddings, cut = encode_truncating(engine, missing)
+        # Before any of it is kept: not the images' fault, and not one label's alone.
+        if not np.isfinite(embeddings).all():
+            raise ModelError(
+                f"{info.name} cannot be used: its embeddings of texts are not finite; the"
+                " checkpoint is damaged, or its training went wrong"
+            )
         new = dict(zip(missing, embeddings, strict=True))
         if cache:
             # A prompt that was cut is encoded anew each time, so that each run warns of it.

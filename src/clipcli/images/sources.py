@@ -67,6 +67,11 @@ class ImageRef:
     name: str
     source: Source | Image
 
+    @property
+    def open_image(self) -> Image | None:
+        """The image, where it is open already and has no bytes to be read."""
+        return None if isinstance(self.source, Source) else self.source
+
 
 @dataclass(frozen=True)
 class Shard:

@@ -5,20 +5,19 @@ from __future__ import annotations
 import threading
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import takewhile
-from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 from clipcli.arrays import Float32
 from clipcli.errors import InputError
 from clipcli.images.decoding import decode, load_image, preprocess
-from clipcli.images.files import read_file, read_stream
 from clipcli.images.preprocessing import PreprocessConfig
-from clipcli.images.sources import ImageRef, Stream, Url
+from clipcli.images.reading import read_bytes
+from clipcli.images.sources import ImageRef, Url
 
 if TYPE_CHECKING:
     from clipcli.images.isolation import DecoderPool
@@ -125,22 +124,16 @@ class LookAhead:
             return Decoded(ref, error)
 
     def _pixels(self, ref: ImageRef) -> Float32:
-        limit = self._options.images.max_bytes
-        match ref.source:
-            case InputError():
-                raise ref.source
-            case bytes() as data:
-                return self._decode(ref, data)
-            case Path() as path:
-                return self._decode(ref, read_file(path, limit))
-            case Stream(file):
-                return self._decode(ref, read_stream(file, limit))
-            case Url(address):
-                data = self._downloads.fetcher.fetch(address)
-                with self._downloads.decoding:
-                    return self._decode(ref, data)
-            case image:
-                return preprocess(load_image(image), self._config, self._options.images)
+        images = self._options.images
+        if ref.open_image is not None:
+            return preprocess(load_image(ref.open_image), self._config, images)
+        is_fetched = isinstance(ref.source, Url)
+        data = read_bytes(ref, images.max_bytes, self._fetch)
+        with self._downloads.decoding if is_fetched else nullcontext():
+            return self._decode(ref, data)
+
+    def _fetch(self, address: str) -> bytes:
+        return self._downloads.fetcher.fetch(address)
 
     def _decode(self, ref: ImageRef, data: bytes) -> Float32:
         keep = self._options.thumbnails

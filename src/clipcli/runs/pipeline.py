@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from clipcli.arrays import Float32
-from clipcli.errors import InputError
+from clipcli.embeddings.rows import Block, unit_rows
+from clipcli.errors import FailureCode, InputError
 from clipcli.heads.results import Failure, Result, ScoreOptions
 from clipcli.heads.zero_shot import ZeroShotHead
 from clipcli.images.feeder import Signal
@@ -24,22 +24,6 @@ if TYPE_CHECKING:
 # One block for the engine, and two to be decoded while it works: with one, the threads would
 # idle while the block's last image is waited for.
 _BLOCKS_AHEAD = 3
-
-
-@dataclass(frozen=True, eq=False)
-class Block:
-    """Images that went through the engine together.
-
-    Attributes:
-        refs: n images.
-        embeddings: unit rows of shape (n, embed_dim); a failure's row means nothing. None where
-            nothing could be read.
-        failures: why an image has no embedding, by its place in the block.
-    """
-
-    refs: Sequence[ImageRef]
-    embeddings: Float32 | None
-    failures: Mapping[int, InputError]
 
 
 def classify(
@@ -127,12 +111,24 @@ def _embed(images: Sequence[Decoded], engine: Engine, first: int, size: int) -> 
     """Run images as the places from `first` on of a block of so many."""
     pixels = _stack(images, first, size)
     rows = None if pixels is None else engine.encode_images(pixels)[first : first + len(images)]
-    failures = {
-        position: image.pixels
-        for position, image in enumerate(images)
-        if isinstance(image.pixels, InputError)
-    }
+    failures = {} if rows is None else unusable(rows)
+    if rows is not None and failures:
+        # What is computed with them later must warn of nothing.
+        rows = rows.copy()
+        rows[list(failures)] = 0
+    for position, image in enumerate(images):
+        if isinstance(image.pixels, InputError):
+            failures[position] = image.pixels  # the first reason is the one to tell
     return Block([image.ref for image in images], rows, failures)
+
+
+def unusable(rows: Float32) -> dict[int, InputError]:
+    """Which rows of an array, shape (n, embed_dim), are no embeddings, and what to say of them."""
+    message = "the model's embedding of this image is not finite"
+    return {
+        position: InputError(FailureCode.NOT_FINITE, message)
+        for position in np.flatnonzero(~unit_rows(rows)).tolist()
+    }
 
 
 def _stack(images: Sequence[Decoded], first: int, size: int) -> Float32 | None:

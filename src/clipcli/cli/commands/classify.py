@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -17,7 +17,7 @@ from clipcli.cli.options.inputs import embeddings_option, input_options
 from clipcli.cli.options.results import file_options, output_options, report_option, run_options
 from clipcli.cli.options.shared import console_options, engine_options, label_options, model_options
 from clipcli.cli.running.engine import open_engine
-from clipcli.cli.running.page import Rows, open_report, with_files_pictures, with_pictures
+from clipcli.cli.running.page import open_report, with_pictures
 from clipcli.cli.running.previews import open_previews, with_previews
 from clipcli.cli.running.watch import Watch
 from clipcli.errors import UsageError
@@ -34,10 +34,8 @@ if TYPE_CHECKING:
     from clipcli.outputs.report.writer import Report
     from clipcli.outputs.terminal.previews import Previews
     from clipcli.outputs.writers import Writer
-    from clipcli.runs.options import PipelineOptions
     from clipcli.runs.output import RunOutput
 
-_EMBEDDINGS_AT_ONCE = 1024
 _MADE_WITH = ("precision", "preprocess", "fast_decode")
 
 
@@ -118,6 +116,7 @@ def _run(arguments: ClassifyArguments, console: Console) -> int:
 
         from clipcli.heads.zero_shot import build_head
         from clipcli.runs.pipeline import classify as classify_images
+        from clipcli.runs.rescore import rescore
 
         engine = open_engine(arguments, spec, console)
         if file is not None:
@@ -135,7 +134,7 @@ def _run(arguments: ClassifyArguments, console: Console) -> int:
         if file is None:
             results = classify_images(watch.feed(run.refs), engine, head, options)
         else:
-            results = _rescored(_blocks(file, engine.info, options), head, options, watch)
+            results = rescore(file, head, engine.info.preprocess, options)
         writer = _writer(arguments, run.stream, engine.info, labels, previews)
         with watch.going():
             _write(run, results, writer, watch, report)
@@ -192,23 +191,6 @@ def _open_run(
     from clipcli.runs.tally import Tally
 
     return RunOutput(results_stream(), refs, Tally(arguments.expect))
-
-
-def _blocks(file: EmbeddingsFile, info: ModelInfo, options: PipelineOptions) -> Iterator[Rows]:
-    """The images of a file of embeddings, and pictures of them where they are wanted."""
-    if options.thumbnails is None:
-        return file.blocks(_EMBEDDINGS_AT_ONCE)
-    return with_files_pictures(file.blocks(options.batch_size), info.preprocess, options)
-
-
-def _rescored(
-    blocks: Iterable[Rows], head: ZeroShotHead, options: PipelineOptions, watch: Watch
-) -> Iterator[Result]:
-    """Images whose embeddings are known, scored."""
-    for refs, rows in blocks:
-        if watch.is_cut:
-            return
-        yield from head.score(refs, rows, options.scores)
 
 
 def _writer(

@@ -21,9 +21,9 @@ from clipcli.models.names import resolve_model
 
 if TYPE_CHECKING:
     from clipcli.embeddings.base import EmbeddingsWriter
+    from clipcli.embeddings.rows import Block
     from clipcli.engines.base import ModelInfo
     from clipcli.heads.results import Result
-    from clipcli.runs.pipeline import Block
 
 
 @click.command(
@@ -114,26 +114,15 @@ def _written(blocks: Iterable[Block], writer: EmbeddingsWriter) -> Iterator[Resu
     Yields:
         What became of each image: a failure, or a prediction that has no labels yet.
     """
-    import numpy as np
-
-    from clipcli.embeddings.base import unit_rows
-    from clipcli.errors import FailureCode, InputError
     from clipcli.heads.results import Failure, Prediction
 
-    not_finite = InputError(
-        FailureCode.NOT_FINITE, "the model's embedding of this image is not finite"
-    )
     for block in blocks:
-        # A file with a row that is not of length 1 would be refused as a whole when it is read.
-        failures = dict(block.failures)
+        places = [place for place in range(len(block.refs)) if place not in block.failures]
         if block.embeddings is not None:
-            for position in np.flatnonzero(~unit_rows(block.embeddings)).tolist():
-                failures.setdefault(position, not_finite)
-            kept = [place for place in range(len(block.refs)) if place not in failures]
-            writer.write([block.refs[place] for place in kept], block.embeddings[kept])
+            writer.write([block.refs[place] for place in places], block.embeddings[places])
         for place, ref in enumerate(block.refs):
-            if place in failures:
-                yield Failure.of(ref, failures[place])
+            if place in block.failures:
+                yield Failure.of(ref, block.failures[place])
             else:
                 yield Prediction(ref.index, ref.name, scores=(), answer=None)
 

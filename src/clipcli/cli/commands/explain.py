@@ -154,7 +154,7 @@ def _explained(
     console: Console,
 ) -> Explanation:
     from clipcli.explanation.explain import explain as explain_image
-    from clipcli.explanation.explain import read_picture
+    from clipcli.images.reading import read_picture
 
     options = arguments.explain_options()
     picture = read_picture(ref, options.images, arguments.pipeline_options().fetch)

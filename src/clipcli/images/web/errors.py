@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -53,6 +55,24 @@ def status_failure(
     else:
         message = f"the server {answered}{through(proxy)}"
     return InputError(FailureCode.URL_FAILED, message), status in _RETRIED_STATUSES
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that a server asks to wait, in either form of the header (RFC 9110, 10.2.3).
+
+    Args:
+        headers: of its answer; letters' case in their names must not matter.
+
+    Returns:
+        0 or more; None where it asks for none, or for what makes no sense.
+    """
+    value = headers.get("Retry-After", "").strip()
+    if value.isdecimal():
+        return float(value)
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+    except (ValueError, TypeError, LookupError, OverflowError):  # all of them are its answers
+        return None
 
 
 def explain(error: Exception, proxy: str | None) -> InputError | Retry:

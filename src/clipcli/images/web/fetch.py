@@ -7,12 +7,11 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
 from clipcli.errors import FailureCode, InputError
-from clipcli.images.web.errors import Retry, explain, status_failure
+from clipcli.images.web.errors import Retry, explain, retry_after, status_failure
 from clipcli.images.web.options import FetchOptions
 
 if TYPE_CHECKING:
@@ -176,21 +175,11 @@ def _check_status(response: requests.Response, options: FetchOptions) -> None:
     failure, may_pass = status_failure(response.status_code, options.proxy)
     if not may_pass:
         raise failure
-    wait = _retry_after(response.headers.get("Retry-After", "").strip())
+    wait = retry_after(response.headers)
     if wait is not None and wait > options.longest_wait_seconds:
         message = f"{failure.message}, and asks to wait longer than "
         raise InputError(failure.code, f"{message}{options.longest_wait_seconds:g} s")
     raise Retry(failure, wait)
-
-
-def _retry_after(value: str) -> float | None:
-    """Seconds to wait, from either form of the header (RFC 9110, section 10.2.3)."""
-    if value.isdecimal():
-        return float(value)
-    try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    except (ValueError, TypeError, LookupError, OverflowError):  # all of them are its answers
-        return None
 
 
 def _body(response: requests.Response, max_bytes: int, deadline: Deadline) -> bytes:

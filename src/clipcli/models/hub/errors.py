@@ -17,6 +17,7 @@ from huggingface_hub.errors import (
 )
 
 from clipcli.errors import one_line
+from clipcli.images.web.errors import retry_after
 from clipcli.models.hub.cache import DEFAULT_REVISION, HubFile, cache_root
 from clipcli.models.hub.pins import read_pins
 
@@ -45,7 +46,7 @@ def pause_after(error: Exception, attempt: int) -> float | None:
         return 0.0 if attempt == 1 else None
     answer = getattr(cause, "response", None)
     if answer is not None:
-        asked = _retry_after(answer)
+        asked = retry_after(answer.headers)
         pause = backoff if asked is None else asked
         return pause if is_busy(answer) and pause <= _LONGEST_PAUSE_SECONDS else None
     # By name: which HTTP library raises them depends on the client's version, and its part for
@@ -66,12 +67,6 @@ def is_busy(response: Any) -> bool:  # noqa: ANN401  of the HTTP library that th
 def _is_short(cause: BaseException) -> bool:
     """Whether the client found a file's size to be another than the hub had said."""
     return type(cause) is OSError and cause.errno is None
-
-
-def _retry_after(response: Any) -> float | None:  # noqa: ANN401
-    """Seconds that the hub asks to wait."""
-    value = response.headers.get("Retry-After", "")
-    return float(value) if value.isascii() and value.isdigit() else None
 
 
 def _cause(error: Exception) -> BaseException:
@@ -103,7 +98,7 @@ def reason(error: Exception, wanted: HubFile) -> str:
 
 
 def _refusal(answer: Any) -> str:  # noqa: ANN401
-    asked = _retry_after(answer)
+    asked = retry_after(answer.headers)
     wish = f", and asks to wait {asked:.0f} s" if asked else ""
     return f"the hub answered {answer.status_code}{wish}"
 

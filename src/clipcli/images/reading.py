@@ -1,0 +1,71 @@
+"""The bytes of an image that is named, wherever they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from clipcli.errors import InputError
+from clipcli.images.decoding import open_image
+from clipcli.images.files import read_file, read_stream
+from clipcli.images.options import ImageOptions
+from clipcli.images.sources import ImageRef, Stream, Url
+
+if TYPE_CHECKING:
+    from clipcli.images.web.options import FetchOptions
+
+
+def read_bytes(ref: ImageRef, max_bytes: int, fetch: Callable[[str], bytes]) -> bytes:
+    """The encoded bytes of an image that is not open yet.
+
+    Args:
+        ref: the image.
+        max_bytes: more than these are refused; a download has a limit of its own.
+        fetch: what downloads an address.
+
+    Raises:
+        InputError: it cannot be read or fetched, is too large, or is known to have no bytes.
+    """
+    match ref.source:
+        case InputError() as error:
+            raise error
+        case bytes() as data:
+            return data
+        case Path() as path:
+            return read_file(path, max_bytes)
+        case Stream(file):
+            return read_stream(file, max_bytes)
+        case Url(address):
+            return fetch(address)
+        case image:
+            raise TypeError(f"{ref.name} has no bytes: it is open, as a {type(image).__name__}")
+
+
+def read_picture(
+    ref: ImageRef, images: ImageOptions, fetch: FetchOptions | None = None
+) -> Image.Image:
+    """The image that a user named, opened.
+
+    Args:
+        ref: the image.
+        images: what is accepted.
+        fetch: what a download may do; None for the defaults.
+
+    Raises:
+        InputError: it cannot be read, fetched or decoded.
+    """
+    if ref.open_image is not None:
+        return ref.open_image
+    data = read_bytes(ref, images.max_bytes, lambda address: _fetched(address, fetch))
+    return open_image(data, images)
+
+
+def _fetched(address: str, options: FetchOptions | None) -> bytes:
+    # A file is spared the import: six milliseconds.
+    from clipcli.images.web.fetch import fetch
+    from clipcli.images.web.options import FetchOptions
+
+    return fetch(address, options or FetchOptions())

@@ -1,0 +1,71 @@
+"""Images whose embeddings are known already, scored, and shown where pictures are wanted."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clipcli.embeddings.rows import Block
+from clipcli.heads.results import Result
+from clipcli.runs.lookahead import LookAhead
+from clipcli.runs.options import PipelineOptions
+from clipcli.runs.pipeline import score
+
+if TYPE_CHECKING:
+    from clipcli.embeddings.base import EmbeddingsFile
+    from clipcli.heads.zero_shot import ZeroShotHead
+    from clipcli.images.preprocessing import PreprocessConfig
+
+# Four megabytes with 1,024 numbers a row.
+_EMBEDDINGS_AT_ONCE = 1024
+
+
+def rescore(
+    file: EmbeddingsFile, head: ZeroShotHead, config: PreprocessConfig, options: PipelineOptions
+) -> Iterator[Result]:
+    """Score the images of a file of embeddings, in the file's order, until `options.stop`.
+
+    Args:
+        file: of the head's model.
+        head: the labels.
+        config: how the model wants its pixels.
+        options: what of the scores is kept, who takes thumbnails, and how images are read for them.
+
+    Raises:
+        UsageError: the file is damaged.
+    """
+    if options.thumbnails is None:
+        blocks = file.blocks(_EMBEDDINGS_AT_ONCE)
+    else:
+        blocks = with_thumbnails(file.blocks(options.batch_size), config, options)
+    for block in blocks:
+        if options.stop.is_set():
+            return
+        yield from score(block, head, options.scores)
+
+
+def with_thumbnails(
+    blocks: Iterable[Block], config: PreprocessConfig, options: PipelineOptions
+) -> Iterator[Block]:
+    """Blocks of embeddings, each passed on when its images' thumbnails are made.
+
+    An image whose name is no longer that of a file has none.
+
+    Args:
+        blocks: images and their embeddings, as a file of embeddings gives them.
+        config: of the model.
+        options: how images are read, and who takes their thumbnails.
+    """
+    # In order, whatever the run's is: a block is whole before its results are.
+    with LookAhead(config, replace(options, ordered=True)) as ahead:
+        for block in blocks:
+            for ref in block.refs:
+                # Whoever made the embeddings may have named a pipe, for which reading would wait,
+                # or what no file can be called, for which Path.is_file raises.
+                if os.path.isfile(ref.name):
+                    ahead.submit(replace(ref, source=Path(ref.name)))
+            ahead.take(len(block.refs))
+            yield block
