@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clipcli.engines.base import EngineName, EngineOptions, Precision
+from clipcli.engines.base import EngineOptions, Precision
 from clipcli.engines.choice import load_engine
 from clipcli.errors import UsageError
 from clipcli.heads.labels import LabelSet, collect_templates
@@ -59,7 +59,7 @@ class Classifier:
         checkpoint: str | Path | None = None,
         device: str = "auto",
         precision: Precision = "fp32",
-        engine: EngineName = "auto",
+        engine: str = "auto",
     ) -> None:
         request = model if isinstance(model, ModelRequest) else ModelRequest(model)
         if checkpoint is not None:

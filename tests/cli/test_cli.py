@@ -145,7 +145,7 @@ def test_where_pulling_the_model_would_help_a_line_says_so(capsys, quiet, told):
     console = Console()
     console.quiet = quiet
     spec = resolve_model(ModelRequest("ViT-B/32"))
-    _advise(EngineChoice(None, "it is not prepared", worth_preparing=True), spec, console)
+    _advise(EngineChoice("torch", None, "it is not prepared", worth_preparing=True), spec, console)
     assert capsys.readouterr().err.count("clipcli: 'clipcli pull ViT-B/32' once makes") == told
 
 

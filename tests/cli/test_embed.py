@@ -146,7 +146,9 @@ def test_an_embedding_that_is_not_finite_is_that_images_failure(
     monkeypatch.chdir(tmp_path)
     # Not by its dotted name, which is the command's, too.
     monkeypatch.setattr(
-        import_module("clipcli.cli.commands.embed"), "open_engine", lambda *_: HalfBlind()
+        import_module("clipcli.cli.commands.embed"),
+        "open_engine",
+        lambda *_, **_options: HalfBlind(),
     )
     for number, grey in enumerate((10, 255, 90)):
         Path(f"{number}.png").write_bytes(grey_png(grey))

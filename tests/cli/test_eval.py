@@ -16,6 +16,7 @@ from fake_engine import FakeEngine, grey_png
 from report_pages import Page
 
 from clipcli.cli.main import run
+from clipcli.models.specs import ModelSpec
 from clipcli.runs import lookahead
 
 TINY = ("--model", "tiny")
@@ -77,12 +78,12 @@ def fake_engines(monkeypatch) -> list[FakeEngine]:
     """The engines that are opened in place of real ones."""
     engines: list[FakeEngine] = []
 
-    def opened(*_: object) -> FakeEngine:
+    def opened(*_: object, **_options: object) -> FakeEngine:
         engines.append(FakeEngine())
         return engines[-1]
 
     # Not by its dotted name, which is the command's, too.
-    monkeypatch.setattr(import_module("clipcli.cli.running.trial"), "open_engine", opened)
+    monkeypatch.setattr(import_module("clipcli.cli.running.evaluation"), "open_engine", opened)
     return engines
 
 
@@ -211,12 +212,15 @@ def test_a_model_that_nobody_named_is_not_compared(
     data = greys(tmp_path / "data", a=[0], bbbb=[100])
     if environment:
         monkeypatch.setenv("CLIPCLI_MODEL", environment)
-    module = import_module("clipcli.cli.running.trial")
+    module = import_module("clipcli.cli.running.evaluation")
     opened = []
     fake = module.open_engine
-    monkeypatch.setattr(
-        module, "open_engine", lambda *rest: (opened.append(rest[1].name), fake(*rest))[1]
-    )
+
+    def open_and_note(spec: ModelSpec, *rest: object, **options: object) -> FakeEngine:
+        opened.append(spec.name)
+        return fake(spec, *rest, **options)
+
+    monkeypatch.setattr(module, "open_engine", open_and_note)
 
     evaluated(data, *named)
 
@@ -277,8 +281,8 @@ def test_an_image_that_fails_with_one_model_counts_with_none(
             return rows
 
     engines = iter([FakeEngine(), HalfBlind()])
-    module = import_module("clipcli.cli.running.trial")
-    monkeypatch.setattr(module, "open_engine", lambda *_: next(engines))
+    module = import_module("clipcli.cli.running.evaluation")
+    monkeypatch.setattr(module, "open_engine", lambda *_, **_options: next(engines))
     data = greys(tmp_path / "data", a=[0, 255], bbbb=[100])
     (data / "a" / "9.png").write_bytes(b"broken")
 

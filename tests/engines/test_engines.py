@@ -289,7 +289,7 @@ class TestRefused:
         assert "\n" not in str(caught.value)
 
     def test_a_foreign_text_tower_without_transformers(self, clip, monkeypatch):
-        monkeypatch.setattr("clipcli.engines.choice.find_spec", lambda package: None)
+        monkeypatch.setattr("clipcli.engines.torch.loading.find_spec", lambda package: None)
         spec = resolve_model(ModelRequest(str(clip)))
         spec = replace(spec, config={**CLIP, "text_cfg": {**TEXT, "hf_model_name": "a/b"}})
         # Before anything is downloaded.

@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from tokenizer_files import save as save_tokenizer
 from tokenizer_files import siglip as siglip_tokenizer
 
-import clipcli.engines.choice
+import clipcli.engines.torch.loading
 from clipcli.engines.base import EngineOptions
 from clipcli.engines.choice import load_engine
 from clipcli.engines.onnx import OnnxEngine
@@ -211,7 +211,7 @@ def foreign_folder(folder: Path) -> Path:
 
 
 def test_a_text_tower_of_transformers_is_refused_without_transformers(tmp_path, monkeypatch):
-    monkeypatch.setattr(clipcli.engines.choice, "find_spec", lambda _name: None)
+    monkeypatch.setattr(clipcli.engines.torch.loading, "find_spec", lambda _name: None)
     spec = resolve_model(ModelRequest(str(foreign_folder(tmp_path))))
     with pytest.raises(ModelError, match=r"of the package transformers \(pip install transformers"):
         load_engine(spec, EngineOptions("cpu", engine="torch"))

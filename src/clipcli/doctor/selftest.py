@@ -17,14 +17,14 @@ from clipcli.models.names import BUNDLED_MODEL, resolve_model
 from clipcli.models.specs import ModelRequest
 
 if TYPE_CHECKING:
-    from clipcli.engines.base import Engine, EngineName
+    from clipcli.engines.base import Engine
 
 
 class _Way(NamedTuple):
     """One way to run a model."""
 
     library: str
-    engine: EngineName
+    engine: str
     device: str
 
 

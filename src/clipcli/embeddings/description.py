@@ -55,7 +55,7 @@ class Description:
             embed_dim=info.embed_dim,
             engine=info.engine,
             precision=precision,
-            preprocess="reference" if images.reference else "plain",
+            preprocess=images.preprocessing,
             fast_decode=images.fast_decode,
         )
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args, runtime_checkable
 
 from clipcli.errors import UsageError
 
@@ -21,9 +20,21 @@ if TYPE_CHECKING:
     from clipcli.models.tokenizers.clip import Tokens
 
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
-PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "bf16", "int8")
-EngineName = Literal["auto", "onnx", "torch"]
-ENGINES: tuple[EngineName, ...] = ("auto", "onnx", "torch")
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+PREPARED_PRECISIONS: tuple[Precision, ...] = ("fp32", "int8")
+"""Those in which a model can be prepared."""
+
+ENGINE_LOADERS = {
+    "onnx": "clipcli.engines.onnx:load",
+    "torch": "clipcli.engines.torch.loading:load",
+}
+"""Engine -> the function that loads a model into it, as `module:function`.
+
+It is imported when the engine is chosen, and no other is. A new engine is such a function
+`(ModelSpec, EngineOptions, Bundle | None, *, offline) -> Engine`, and a line here.
+"""
+
+ENGINES = ("auto", *ENGINE_LOADERS)
 
 # Two digits at most: torch keeps a device's number in 8 bits, and cuda:256 would be cuda:0.
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:[0-9]{1,2})?")
@@ -37,7 +48,7 @@ class EngineOptions:
         device: `auto`, `cpu`, `mps`, `cuda` or `cuda:N`.
         precision: of the weights and the arithmetic.
         threads: of the processor; None for as many as the process may use.
-        engine: `onnx` (a prepared model on the CPU), `torch`, or `auto`.
+        engine: one of `ENGINES`: `onnx` (a prepared model on the CPU), `torch`, or `auto`.
         image_count: how many images come; None where that is not known, or many.
 
     Raises:
@@ -48,7 +59,7 @@ class EngineOptions:
     device: str = "auto"
     precision: Precision = "fp32"
     threads: int | None = None
-    engine: EngineName = "auto"
+    engine: str = "auto"
     image_count: int | None = None
 
     def __post_init__(self) -> None:
@@ -176,6 +187,8 @@ def fingerprint(
     Returns:
         32 hexadecimal digits.
     """
+    import hashlib  # takes three milliseconds, which a start without a model need not spend
+
     # Sorted keys: two files that say the same in another order are one configuration.
     identity = {"model": dict(config), "preprocess": asdict(preprocess)}
     text = json.dumps([weights_sha256, identity, precision], sort_keys=True)

@@ -1,12 +1,13 @@
-"""Engines compute embeddings; this room chooses one and imports no other."""
+"""Which engine runs a model: chosen without importing any, and then loaded."""
 
 from __future__ import annotations
 
-import os
+from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.util import find_spec
+from importlib import import_module
 from typing import TYPE_CHECKING
 
+from clipcli.engines.base import ENGINE_LOADERS
 from clipcli.errors import ModelError
 
 if TYPE_CHECKING:
@@ -23,11 +24,13 @@ class EngineChoice:
     """Which engine runs a model, and why.
 
     Attributes:
-        bundle: the prepared model that ONNX Runtime runs, or None for torch.
+        name: of the engine, as in `ENGINE_LOADERS`.
+        bundle: the prepared model that it runs, if it runs one.
         reason: for those who ask.
         worth_preparing: whether `clipcli pull` would make the next start faster.
     """
 
+    name: str
     bundle: Bundle | None
     reason: str
     worth_preparing: bool = False
@@ -39,9 +42,11 @@ def choose_engine(spec: ModelSpec, options: EngineOptions) -> EngineChoice:
     Raises:
         ModelError: only a prepared model will do, and there is none, or a damaged one.
     """
+    if options.engine not in ("auto", "onnx"):
+        return EngineChoice(options.engine, None, f"--engine {options.engine} was asked for")
     asked = _torch_asked_for(options)
     if asked:
-        return EngineChoice(None, f"{asked} was asked for")
+        return EngineChoice("torch", None, f"{asked} was asked for")
 
     from clipcli.models.bundles import check_preparable, find_bundle
 
@@ -49,21 +54,19 @@ def choose_engine(spec: ModelSpec, options: EngineOptions) -> EngineChoice:
     if prepared_only:
         check_preparable(spec)
     elif _cuda_pays(options):
-        return EngineChoice(None, "there is a CUDA device")
+        return EngineChoice("torch", None, "there is a CUDA device")
     bundle = find_bundle(spec, options.precision)
     if bundle is not None:
-        return EngineChoice(bundle, f"{bundle.folder} is prepared")
+        return EngineChoice("onnx", bundle, f"{bundle.folder} is prepared")
     if prepared_only:
         pull = f"{spec.pull_command} --precision {options.precision}"
         raise ModelError(f"{spec.name} is not prepared in {options.precision}: run '{pull}' first")
     preparable = not spec.needs_transformers
-    return EngineChoice(None, "the model is not prepared", worth_preparing=preparable)
+    return EngineChoice("torch", None, "the model is not prepared", worth_preparing=preparable)
 
 
 def _torch_asked_for(options: EngineOptions) -> str:
     """The option that only torch can carry out, or an empty text."""
-    if options.engine == "torch":
-        return "--engine torch"
     if options.wants_gpu:
         return f"--device {options.device}"
     return f"--precision {options.precision}" if options.precision in ("fp16", "bf16") else ""
@@ -98,26 +101,6 @@ def load_engine(
         UsageError: the device is not there, or cannot run the precision.
     """
     choice = choice or choose_engine(spec, options)
-    if choice.bundle is not None:
-        from clipcli.engines.onnx import OnnxEngine
-
-        return OnnxEngine(choice.bundle, options)
-
-    # The import of torch and open_clip takes seconds, a download minutes: what cannot work says
-    # so before.
-    if spec.needs_transformers and find_spec("transformers") is None:
-        reason = "its text tower is one of the package transformers"
-        raise ModelError(f"{spec.name} cannot run: {reason} (pip install transformers)")
-
-    from clipcli.models.weights import fetch_model
-
-    weights = fetch_model(spec, offline=offline)
-
-    if offline:
-        # transformers, which open_clip calls for some text towers, asks the hub by itself; its
-        # client reads this once, at its import.
-        os.environ["HF_HUB_OFFLINE"] = "1"
-
-    from clipcli.engines.torch.openclip import OpenClipEngine
-
-    return OpenClipEngine(spec, weights, options)
+    module, _, function = ENGINE_LOADERS[choice.name].partition(":")
+    load: Callable[..., Engine] = getattr(import_module(module), function)
+    return load(spec, options, choice.bundle, offline=offline)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import re
 import sys
@@ -37,6 +36,8 @@ def _is_cuda_build() -> bool:
 
 def _driver_devices() -> int:
     """Devices that the driver shows this process; it honours CUDA_VISIBLE_DEVICES itself."""
+    import ctypes  # some milliseconds, for those who ask
+
     for name in _DRIVERS:
         try:
             driver = ctypes.CDLL(name)

@@ -22,12 +22,25 @@ from clipcli.models.bundles import IMAGE_GRAPH, TEXT_GRAPH, TOKENIZER_FILE, Bund
 
 if TYPE_CHECKING:
     from clipcli.models.manifests import Manifest
+    from clipcli.models.specs import ModelSpec
     from clipcli.models.tokenizers.clip import ClipTokenizer, Tokens
     from clipcli.models.tokenizers.hub import HubTokenizer
 
 
 _PROVIDERS = ["CPUExecutionProvider"]
 _HANDFUL = 8
+
+
+def load(
+    _spec: ModelSpec,
+    options: EngineOptions,
+    bundle: Bundle | None,
+    *,
+    offline: bool,  # noqa: ARG001
+) -> OnnxEngine:
+    """Load a prepared model; everything is in its bundle, so that nothing is ever downloaded."""
+    assert bundle is not None
+    return OnnxEngine(bundle, options)
 
 
 def is_native(manifest: Manifest) -> bool:

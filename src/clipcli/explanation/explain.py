@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -12,37 +12,16 @@ from clipcli.arrays import Float32, Float64
 from clipcli.engines.base import Differentiable
 from clipcli.errors import UsageError
 from clipcli.explanation.occlusion import occlusion_maps
+from clipcli.explanation.options import ExplainOptions
 from clipcli.explanation.views import View
 from clipcli.heads.results import Prediction, ScoreOptions
 from clipcli.heads.zero_shot import ZeroShotHead
 from clipcli.images.decoding import plain, preprocess
-from clipcli.images.options import ImageOptions
 from clipcli.images.sources import ImageRef
 from clipcli.runs.pipeline import unusable
 
 if TYPE_CHECKING:
     from clipcli.engines.base import Engine
-
-Method = Literal["occlusion", "gradient"]
-
-
-@dataclass(frozen=True)
-class ExplainOptions:
-    """How an answer is explained.
-
-    Attributes:
-        method: `occlusion`, for every engine, or `gradient`, for torch.
-        grid: places a side that are covered.
-        top_k: labels that get a map, the best first.
-        batch_size: images in one run of the engine.
-        images: what is accepted as an image, and how it is prepared.
-    """
-
-    method: Method = "occlusion"
-    grid: int = 10
-    top_k: int = 5
-    batch_size: int = 32
-    images: ImageOptions = field(default_factory=ImageOptions)
 
 
 @dataclass(frozen=True, eq=False)

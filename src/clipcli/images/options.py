@@ -13,6 +13,10 @@ DEFAULT_MAX_PIXELS = 200_000_000
 DEFAULT_MAX_BYTES = 256 * 1024 * 1024
 
 
+PREPROCESSINGS = ("plain", "reference")
+"""How images may be prepared: as a viewer shows them, or exactly as open_clip does it."""
+
+
 @dataclass(frozen=True)
 class ImageOptions:
     """What is accepted as an image, and how it is prepared.
@@ -35,6 +39,11 @@ class ImageOptions:
     extra_formats: Sequence[str] = ()
     reference: bool = False
     fast_decode: bool = False
+
+    @property
+    def preprocessing(self) -> str:
+        """Which of `PREPROCESSINGS` it is."""
+        return PREPROCESSINGS[self.reference]
 
     def __post_init__(self) -> None:
         for name in self.extra_formats:

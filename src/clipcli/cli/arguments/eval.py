@@ -3,59 +3,114 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clipcli.cli.arguments.checks import check_report_name
-from clipcli.cli.arguments.run import LabelArguments
+import click
+
+from clipcli.cli.arguments.checks import (
+    check_report_name,
+    check_writable,
+    check_writable_folder,
+    is_same_file,
+)
+from clipcli.cli.arguments.run import RunArguments
+from clipcli.cli.options.groups import argument, option
+from clipcli.cli.options.results import ReportFlag
+from clipcli.cli.options.shared import LabelFlags
 from clipcli.errors import UsageError
-from clipcli.heads.labels import LabelSet, collect_labels, collect_templates
+from clipcli.heads.labels import LabelSet, collect_templates
 from clipcli.models.specs import ModelRequest
 
 if TYPE_CHECKING:
+    from clipcli.engines.base import EngineOptions
     from clipcli.images.dataset import Dataset
 
+DEFAULT_PRECISION_TARGET = 0.95
 
-@dataclass(frozen=True, kw_only=True)
-class EvalArguments(LabelArguments):
-    """The command line of `eval`. The images are the data's: no option names them."""
 
-    data: str
-    compare_templates: tuple[str, ...]
-    compare_models: tuple[str, ...]
-    min_accuracy: float
-    precision_targets: tuple[float, ...]
-    json_file: str | None
-    plots: str | None
-    report: str | None
-    no_color: bool
+@dataclass(frozen=True)
+class DataFlag:
+    """The pictures and their labels."""
 
-    images: tuple[str, ...] = ()
-    recursive: bool = False
-    files_from: str | None = None
-    null_separated: bool = False
-    shard: str | None = None
-    output: str | None = None
-    unordered: bool = False
-    fail_fast: bool = False
-    max_errors: int | None = None
-    summary: str | None = None
+    data: str = argument(type=click.Path())
+
+
+@dataclass(frozen=True)
+class ComparisonFlags:
+    """What is compared, and what is asked of it.
+
+    Raises:
+        UsageError: a share that is no number.
+    """
+
+    compare_templates: tuple[str, ...] = option(
+        "--compare-templates",
+        metavar="TEXT",
+        multiple=True,
+        help="A template, or a set of them, to compare with the others; give several.",
+    )
+    compare_models: tuple[str, ...] = option(
+        "--compare-models",
+        metavar="NAME",
+        multiple=True,
+        help="A model to compare with the others; give several.",
+    )
+    min_accuracy: float = option(
+        "--min-accuracy",
+        type=click.FloatRange(0, 1),
+        metavar="P",
+        default=0.0,
+        help="Exit with 6 if top-1 accuracy is below P.",
+    )
+    precision_targets: tuple[float, ...] = option(
+        "--precision-target",
+        type=click.FloatRange(0, 1, min_open=True),
+        metavar="P",
+        multiple=True,
+        default=(DEFAULT_PRECISION_TARGET,),
+        show_default=True,
+        help="Suggest a --min-probability at which P of the answers are right; give several.",
+    )
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         # Nothing is below NaN: a check for CI would pass whatever the answers are.
         if any(map(math.isnan, (self.min_accuracy, *self.precision_targets))):
             raise UsageError("--min-accuracy and --precision-target are numbers from 0 to 1")
 
-    def check_images(self) -> None:
-        """Nothing: which images there are, the data says."""
 
-    def image_count(self) -> int | None:
-        """Many, as far as the choice of an engine is concerned."""
-        return None
+@dataclass(frozen=True)
+class FigureFlags:
+    """Where the figures go."""
+
+    json_file: str | None = option(
+        "--json",
+        metavar="FILE",
+        type=click.Path(dir_okay=False),
+        help="Write all figures, answers, settings and versions to FILE.",
+    )
+    plots: str | None = option(
+        "--plots",
+        metavar="FOLDER",
+        type=click.Path(file_okay=False),
+        help="Draw the confusion matrix, the reliability curve and the recalls, as PNG and SVG.",
+    )
+    no_color: bool = option(
+        "--no-color", is_flag=True, help="No bold headings on a terminal (as with NO_COLOR)."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalArguments(RunArguments):
+    """The command line of `eval`. The images are the data's: no option names them."""
+
+    data: DataFlag
+    labels: LabelFlags
+    comparison: ComparisonFlags
+    figures: FigureFlags
+    page: ReportFlag
+    verbose: bool
 
     def check_outputs(self) -> None:
         """See, before minutes of work, that the libraries are there, and where files will go.
@@ -65,25 +120,28 @@ class EvalArguments(LabelArguments):
         """
         if find_spec("sklearn") is None:
             raise UsageError("eval needs the package scikit-learn: pip install 'clipcli[eval]'")
-        if self.json_file is not None:
-            self._check_json_name(self.json_file)
-            _check_folder(Path(self.json_file).parent, f"--json {self.json_file}")
-        if self.report is not None:
-            check_report_name(self.report)
-            _check_folder(Path(self.report).parent, f"--report {self.report}")
-        if self.plots is not None:
+        if self.figures.json_file is not None:
+            self._check_json_name(self.figures.json_file)
+            check_writable("--json", self.figures.json_file)
+        if self.page.report is not None:
+            check_report_name(self.page.report)
+            check_writable("--report", self.page.report)
+        if self.figures.plots is not None:
             from clipcli.evaluation.plots import check_matplotlib
 
             check_matplotlib()
             # The folder itself is made when there are figures for it.
-            there = next(filter(os.path.exists, (Path(self.plots), *Path(self.plots).parents)))
-            _check_folder(there, f"--plots {self.plots}")
+            check_writable_folder("--plots", self.figures.plots)
 
     def _check_json_name(self, file: str) -> None:
-        if _is_same(file, self.data):
+        if is_same_file(file, self.data.data):
             raise UsageError(f"--json {file} is the data itself: name another file")
-        if self.report is not None and _is_same(file, self.report):
+        if self.page.report is not None and is_same_file(file, self.page.report):
             raise UsageError("--json and --report name the same file: name another for one of them")
+
+    def engine_options(self) -> EngineOptions:
+        """Where and how each model runs; there are many images, as far as that is concerned."""
+        return self.engine.options(None)
 
     def prompt_sets(self, classes: tuple[str, ...]) -> dict[str, LabelSet]:
         """The labels in each set of templates that is compared, by the set's name for people.
@@ -94,7 +152,7 @@ class EvalArguments(LabelArguments):
         Raises:
             UsageError: a class of the data is none of the labels.
         """
-        names = collect_labels(self.labels, self.label_files) or classes
+        names = self.labels.names() or classes
         missing = [name for name in classes if name not in set(names)]
         if missing:
             more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
@@ -102,8 +160,9 @@ class EvalArguments(LabelArguments):
                 f"the data's class {missing[0]!r}{more} is none of the labels: add it with -l, or"
                 " leave out -l and --labels"
             )
-        sets = [self.templates] if self.templates or not self.compare_templates else []
-        sets += [(template,) for template in self.compare_templates]
+        own, compared = self.labels.templates, self.comparison.compare_templates
+        sets = [own] if own or not compared else []
+        sets += [(template,) for template in compared]
         return {
             " + ".join(templates) or "{}": LabelSet(names, collect_templates(templates))
             for templates in sets
@@ -111,25 +170,15 @@ class EvalArguments(LabelArguments):
 
     def model_requests(self) -> list[ModelRequest]:
         """Which models are compared, the command line's own first."""
-        others = dict.fromkeys(name for name in self.compare_models if name != self.model)
+        named = self.comparison.compare_models
+        others = dict.fromkeys(name for name in named if name != self.model.model)
         return [
             self.model_request(),
-            *(ModelRequest(name=name, offline=self.offline) for name in others),
+            *(ModelRequest(name=name, offline=self.weights.offline) for name in others),
         ]
 
     def dataset(self) -> Dataset:
         """The images and their labels."""
         from clipcli.images.dataset import read_dataset
 
-        return read_dataset(self.data)
-
-
-def _is_same(file: str, other: str) -> bool:
-    return os.path.realpath(file) == os.path.realpath(other)
-
-
-def _check_folder(folder: Path, what: str) -> None:
-    if not folder.is_dir():
-        raise UsageError(f"cannot write {what} (there is no folder {folder})")
-    if not os.access(folder, os.W_OK):
-        raise UsageError(f"cannot write {what} ({folder} is read-only)")
+        return read_dataset(self.data.data)

@@ -5,78 +5,139 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from clipcli.cli.arguments.run import LabelArguments
+import click
+
+from clipcli.cli.options.groups import argument, option
+from clipcli.cli.options.inputs import AddressFlags, NamingFlags, ReadingFlags
+from clipcli.cli.options.shared import EngineFlags, LabelFlags, ModelFlag, WeightsFlags
+from clipcli.engines.base import EngineOptions
 from clipcli.errors import UsageError
-from clipcli.heads.labels import LabelSet, collect_labels, collect_templates
+from clipcli.explanation.options import METHODS, ExplainOptions
+from clipcli.images.sources import ImageRef
+from clipcli.models.specs import ModelRequest
+from clipcli.outputs.writers import DEFAULT_TOP_K
 
-if TYPE_CHECKING:
-    from clipcli.explanation.explain import ExplainOptions
-    from clipcli.images.sources import ImageRef
+# Rows of a table have no room for maps, and lines for programs are the business of `classify`.
+_FORMATS = ("human", "tsv", "json")
+
+
+@dataclass(frozen=True)
+class ImageFlag:
+    """The image that is explained."""
+
+    image: str = argument(type=click.Path())
+
+
+@dataclass(frozen=True)
+class ExplainFlags:
+    """How an answer is explained, and how that is shown.
+
+    Raises:
+        UsageError: two formats.
+    """
+
+    method: Any = option(
+        "--method",
+        type=click.Choice(METHODS),
+        default=METHODS[0],
+        show_default=True,
+        help="occlusion: what the score loses where the image is covered; with every engine."
+        " gradient: LeGrad for vision transformers, Grad-CAM for others; in torch.",
+    )
+    # By default 101 runs of the model: with ViT-B/32 on two processors eight seconds.
+    grid: int = option(
+        "--grid",
+        type=click.IntRange(2, 50),
+        metavar="N",
+        default=ExplainOptions.grid,
+        show_default=True,
+        help="Cover N x N places; the model runs once for each.",
+    )
+    top_k: int | None = option(
+        "-k",
+        "--top-k",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help=f"Explain the N best labels.  [default: {DEFAULT_TOP_K}]",
+    )
+    output: str | None = option(
+        "-o",
+        "--output",
+        metavar="FOLDER",
+        type=click.Path(file_okay=False),
+        help="Write an overlay for each label to FOLDER, and all side by side in explanation.png.",
+    )
+    format: str | None = option(
+        "--format",
+        type=click.Choice(_FORMATS),
+        help="human shows maps, json holds them as numbers.  [default: human on a terminal, tsv"
+        " elsewhere]",
+    )
+    as_json: bool = option("--json", is_flag=True, help="Short for --format json.")
+    no_color: bool = option(
+        "--no-color", is_flag=True, help="No colours on a terminal (as with NO_COLOR)."
+    )
+
+    def __post_init__(self) -> None:
+        if self.as_json and self.format not in (None, "json"):
+            raise UsageError("--format and --json exclude each other: keep one of them")
+
+    @property
+    def format_name(self) -> str:
+        """The output format: as asked for, else by the terminal."""
+        if self.as_json:
+            return "json"
+        return self.format or ("human" if sys.stdout.isatty() else "tsv")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExplainArguments(LabelArguments):
-    """The command line of `explain`."""
+class ExplainArguments:
+    """The command line of `explain`.
 
-    method: Any
-    grid: int
-    top_k: int | None
-    output_format: str | None
-    no_color: bool
+    Raises:
+        UsageError: gradients are asked of an engine that has none.
+    """
 
-    recursive: bool = False
-    files_from: str | None = None
-    null_separated: bool = False
-    shard: str | None = None
-    fast_decode: bool = False
-    isolate: bool = False
-    decode_timeout: float | None = None
-    fetch_concurrency: int | None = None
-    fetch_per_host: int | None = None
-    workers: int | None = None
-    unordered: bool = False
-    fail_fast: bool = False
-    max_errors: int | None = None
-    summary: str | None = None
+    image: ImageFlag
+    labels: LabelFlags
+    how: ExplainFlags
+    reading: ReadingFlags
+    addresses: AddressFlags
+    engine: EngineFlags
+    model: ModelFlag
+    weights: WeightsFlags
+    verbose: bool
 
-    def in_torch(self) -> ExplainArguments:
-        """The same with the engine that gradients need.
-
-        Raises:
-            UsageError: another one was asked for.
-        """
-        if self.method != "gradient":
-            return self
-        if self.engine == "onnx":
+    def __post_init__(self) -> None:
+        if self.how.method == "gradient" and self.engine.engine == "onnx":
             raise UsageError("--method gradient runs in torch only: leave out --engine onnx")
-        return replace(self, engine="torch")
 
-    def image_count(self) -> int | None:
-        """How many runs of the model there will be, which is what an engine is chosen by."""
-        return 1 if self.method == "gradient" else self.grid**2 + 1
+    def model_request(self) -> ModelRequest:
+        """Which model."""
+        return self.weights.request(self.model.model)
+
+    def engine_options(self) -> EngineOptions:
+        """Where and how the model runs, as often as the method wants."""
+        if self.how.method == "occlusion":
+            return self.engine.options(self.runs_of_the_model)
+        flags = self.engine
+        return EngineOptions(flags.device, flags.precision, flags.threads, "torch", 1)
+
+    @property
+    def runs_of_the_model(self) -> int:
+        """How often occlusion runs the model: for each place, and for the whole."""
+        return self.how.grid**2 + 1
 
     def explain_options(self) -> ExplainOptions:
         """How the answer is explained."""
-        from clipcli.explanation.explain import ExplainOptions
-        from clipcli.outputs.writers import DEFAULT_TOP_K
-
-        images = self.pipeline_options().images
-        top_k = self.top_k or DEFAULT_TOP_K
-        return ExplainOptions(self.method, self.grid, top_k, self.batch_size, images)
-
-    def label_set(self) -> LabelSet:
-        """The labels and their templates."""
-        names = collect_labels(self.labels, self.label_files)
-        return LabelSet(names, collect_templates(self.templates))
-
-    def format_name(self) -> str:
-        """The output format: as asked for, else by the terminal."""
-        return self.output_format or ("human" if sys.stdout.isatty() else "tsv")
+        images = self.reading.image_options()
+        top_k = self.how.top_k or DEFAULT_TOP_K
+        return ExplainOptions(self.how.method, self.how.grid, top_k, self.engine.batch_size, images)
 
     def image_ref(self, stack: ExitStack) -> ImageRef:
         """The image.
@@ -84,12 +145,13 @@ class ExplainArguments(LabelArguments):
         Raises:
             UsageError: it is a folder, or a pattern of several images.
         """
+        name = self.image.image
         # What other commands say of a folder is the way out of theirs: -r.
-        if os.path.isdir(self.images[0]):
-            raise UsageError(f"{self.images[0]} is a folder: name one image in it")
-        ref, *more = islice(self.image_refs(stack), 2)
+        if os.path.isdir(name):
+            raise UsageError(f"{name} is a folder: name one image in it")
+        ref, *more = islice(NamingFlags((name,)).refs(stack), 2)
         if more:
-            raise UsageError(f"{self.images[0]} names several images: explain one at a time")
+            raise UsageError(f"{name} names several images: explain one at a time")
         return ref
 
     def folder(self) -> Path | None:
@@ -98,9 +160,9 @@ class ExplainArguments(LabelArguments):
         Raises:
             UsageError: it cannot be made or written to.
         """
-        if self.output is None:
+        if self.how.output is None:
             return None
-        folder = Path(self.output)
+        folder = Path(self.how.output)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -5,21 +5,43 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 from click.core import ParameterSource
 
-from clipcli.cli.arguments.classify import ClassifyArguments, format_by_suffix
+from clipcli.cli.arguments.classify import ClassifyArguments
 from clipcli.cli.console import Console, results_stream, wants_color
-from clipcli.cli.options.inputs import embeddings_option, input_options
-from clipcli.cli.options.results import file_options, output_options, report_option, run_options
-from clipcli.cli.options.shared import console_options, engine_options, label_options, model_options
+from clipcli.cli.options.groups import takes
+from clipcli.cli.options.inputs import (
+    AddressFlags,
+    DecodingFlags,
+    DownloadFlags,
+    EmbeddingsFlag,
+    NamingFlags,
+    ReadingFlags,
+)
+from clipcli.cli.options.results import (
+    AnswerFlags,
+    FileFlags,
+    FormatFlags,
+    LimitFlags,
+    ReportFlag,
+    format_by_suffix,
+)
+from clipcli.cli.options.shared import (
+    EngineFlags,
+    LabelFlags,
+    ModelFlag,
+    WeightsFlags,
+    console_options,
+)
 from clipcli.cli.running.engine import open_engine
+from clipcli.cli.running.monitor import RunMonitor
 from clipcli.cli.running.page import open_report, with_pictures
 from clipcli.cli.running.previews import open_previews, with_previews
-from clipcli.cli.running.watch import Watch
 from clipcli.errors import UsageError
 from clipcli.models.catalogue import architectures
 from clipcli.models.names import BUNDLED_MODEL, resolve_model
@@ -43,18 +65,26 @@ _MADE_WITH = ("precision", "preprocess", "fast_decode")
     epilog="Exit codes: 0 all done, 2 usage, 3 some images failed, 4 all failed, 5 no model,"
     " 6 --expect not met, 130 interrupted, 141 reader gone, 143 terminated."
 )
-@input_options
-@embeddings_option
-@label_options
-@output_options
-@file_options
-@report_option
-@run_options
-@model_options
-@engine_options
+@takes(
+    naming=NamingFlags,
+    reading=ReadingFlags,
+    decoding=DecodingFlags,
+    addresses=AddressFlags,
+    downloads=DownloadFlags,
+    stored=EmbeddingsFlag,
+    labels=LabelFlags,
+    answers=AnswerFlags,
+    formats=FormatFlags,
+    file=FileFlags,
+    page=ReportFlag,
+    limits=LimitFlags,
+    model=ModelFlag,
+    weights=WeightsFlags,
+    engine=EngineFlags,
+)
 @console_options
 @click.pass_context
-def classify(ctx: click.Context, /, **values: Any) -> int:  # noqa: ANN401
+def classify(ctx: click.Context, /, **groups: Any) -> int:  # noqa: ANN401
     """Say which of some texts fits each IMAGE best.
 
     An IMAGE is a file, a folder (with -r), a pattern, an http(s) URL, or - for the bytes of one
@@ -66,41 +96,48 @@ def classify(ctx: click.Context, /, **values: Any) -> int:  # noqa: ANN401
     clipcli sample.jpg -l cat -l dog --expect cat --model tiny
     """  # noqa: D301  click wants the character \b itself
     console: Console = ctx.obj
-    values = _with_the_files_model(ctx, _with_one_format(ctx, values))
-    arguments = ClassifyArguments(**values, verbose=console.verbose)
+    groups["formats"] = _with_one_format(ctx, groups["formats"], groups["file"])
+    of_model = (groups[name] for name in ("model", "weights", "stored"))
+    groups["model"] = _with_the_files_model(ctx, *of_model)
+    arguments = ClassifyArguments(**groups, verbose=console.verbose)
     with console.warnings():
         return _run(arguments, console)
 
 
-def _with_one_format(ctx: click.Context, values: dict[str, Any]) -> dict[str, Any]:
-    """The options with `--json` and `--jsonl` folded into `--format`."""
-    short = [name for name in ("json", "jsonl") if values.pop(f"as_{name}")]
+def _with_one_format(ctx: click.Context, formats: FormatFlags, file: FileFlags) -> FormatFlags:
+    """The options with `--json` and `--jsonl` folded into `--format`.
+
+    Raises:
+        UsageError: several formats are named.
+    """
     # The environment's format gives way; one on the command line would be ignored in silence.
-    is_named = ctx.get_parameter_source("output_format") is ParameterSource.COMMANDLINE
-    if len(short) + is_named > 1:
+    is_named = ctx.get_parameter_source("format") is ParameterSource.COMMANDLINE
+    if len(formats.short) + is_named > 1:
         raise UsageError("--format, --json and --jsonl exclude each other: keep one of them")
-    if short:
-        return {**values, "output_format": short[0]}
-    if not is_named and values["output"] is not None and format_by_suffix(values["output"]):
-        return {**values, "output_format": None}
-    return values
+    if formats.short:
+        return replace(formats, format=formats.short[0])
+    if not is_named and file.output is not None and format_by_suffix(file.output):
+        return replace(formats, format=None)
+    return formats
 
 
-def _with_the_files_model(ctx: click.Context, values: dict[str, Any]) -> dict[str, Any]:
-    """The options with the model that a file of embeddings names, where the user names none.
+def _with_the_files_model(
+    ctx: click.Context, model: ModelFlag, weights: WeightsFlags, stored: EmbeddingsFlag
+) -> ModelFlag:
+    """The model that a file of embeddings names, where the user names none.
 
     Only a model of clipcli's own list is taken at a file's word: a stranger's file must not make
     it download from anywhere, or open a folder.
     """
-    if values["embeddings"] is None or values["checkpoint"] is not None:
-        return values
+    if stored.embeddings is None or weights.checkpoint is not None:
+        return model
     if ctx.get_parameter_source("model") is not ParameterSource.DEFAULT:
-        return values
+        return model
     from clipcli.embeddings.files import open_embeddings
 
-    model = open_embeddings(Path(values["embeddings"])).description.model
-    is_listed = model == BUNDLED_MODEL or model.partition(":")[0] in architectures()
-    return {**values, "model": model} if is_listed else values
+    name = open_embeddings(Path(stored.embeddings)).description.model
+    is_listed = name == BUNDLED_MODEL or name.partition(":")[0] in architectures()
+    return ModelFlag(name) if is_listed else model
 
 
 def _run(arguments: ClassifyArguments, console: Console) -> int:
@@ -112,37 +149,43 @@ def _run(arguments: ClassifyArguments, console: Console) -> int:
     spec = resolve_model(arguments.model_request())
     labels.check_alternatives(spec.activation)
     with ExitStack() as stack:
-        refs = iter(()) if file else arguments.image_refs(stack)
+        refs = iter(()) if file else arguments.naming.refs(stack)
 
         from clipcli.heads.zero_shot import build_head
         from clipcli.runs.pipeline import classify as classify_images
         from clipcli.runs.rescore import rescore
 
-        engine = open_engine(arguments, spec, console)
+        offline = arguments.weights.offline
+        engine = open_engine(spec, arguments.engine_options(), console, offline=offline)
         if file is not None:
             from clipcli.embeddings.base import check_model
 
             check_model(file, engine.info)
-        head = build_head(engine, labels, arguments.text_cache())
+        head = build_head(engine, labels, arguments.labels.text_cache())
         settings = _settings(arguments, engine.info, labels, head, file)
         run = stack.enter_context(_open_run(arguments, refs, settings))
         report = _open_report(arguments, labels, settings, stack)
-        watch = Watch(arguments, console, run, way_on=arguments.way_on())
+        monitor = _monitor(arguments, console, run)
         previews = open_previews(arguments)
-        options = arguments.pipeline_options(arguments.score_options(), watch.stop)
+        options = arguments.pipeline_options(
+            arguments.score_options(),
+            monitor.stop,
+            ordered=not arguments.limits.unordered,
+            whole_blocks=arguments.wants_whole_blocks,
+        )
         options = with_previews(with_pictures(options, report), previews)
         if file is None:
-            results = classify_images(watch.feed(run.refs), engine, head, options)
+            results = classify_images(monitor.feed(run.refs), engine, head, options)
         else:
             results = rescore(file, head, engine.info.preprocess, options)
         writer = _writer(arguments, run.stream, engine.info, labels, previews)
-        with watch.going():
-            _write(run, results, writer, watch, report)
-        if not watch.is_cut:
+        with monitor.going():
+            _write(run, results, writer, monitor, report)
+        if not monitor.is_cut:
             run.finish()
         if report is not None:
-            report.finish(is_cut=watch.is_cut)
-        return watch.end(settings)
+            report.finish(is_cut=monitor.is_cut)
+        return monitor.end(settings)
 
 
 def _settings(
@@ -153,7 +196,7 @@ def _settings(
     file: EmbeddingsFile | None,
 ) -> dict[str, Any]:
     """What a run is made with; nothing where nobody keeps it: it costs a moment."""
-    if (arguments.output, arguments.summary, arguments.report) == (None, None, None):
+    if (arguments.file.output, arguments.limits.summary, arguments.page.report) == (None,) * 3:
         return {}
     from clipcli.cli.running.settings import run_settings
     from clipcli.outputs.writers import DEFAULT_TOP_K
@@ -162,9 +205,15 @@ def _settings(
         "format": arguments.format_name(on_terminal=False),
         "labels": labels.names,
         "templates": labels.templates,
-        "min_probability": arguments.min_probability,
-        "shown": arguments.top_k or ("all" if arguments.verbose else DEFAULT_TOP_K),
-        **run_settings(arguments, info, head),
+        "min_probability": arguments.answers.min_probability,
+        "shown": arguments.answers.top_k or ("all" if arguments.verbose else DEFAULT_TOP_K),
+        **run_settings(
+            arguments,
+            info,
+            head,
+            shard=arguments.naming.shard,
+            unordered=arguments.limits.unordered,
+        ),
         # How images became embeddings, their file knows, not the command line.
         **({} if file is None else {name: getattr(file.description, name) for name in _MADE_WITH}),
     }
@@ -173,9 +222,9 @@ def _settings(
 def _open_report(
     arguments: ClassifyArguments, labels: LabelSet, settings: dict[str, Any], stack: ExitStack
 ) -> Report | None:
-    if arguments.report is None:
+    if arguments.page.report is None:
         return None
-    report = open_report(arguments.report, "Classification report", labels.names, settings)
+    report = open_report(arguments.page.report, "Classification report", labels.names, settings)
     return stack.enter_context(report)
 
 
@@ -190,7 +239,20 @@ def _open_run(
     from clipcli.runs.output import RunOutput
     from clipcli.runs.tally import Tally
 
-    return RunOutput(results_stream(), refs, Tally(arguments.expect))
+    return RunOutput(results_stream(), refs, Tally(arguments.answers.expect))
+
+
+def _monitor(arguments: ClassifyArguments, console: Console, run: RunOutput) -> RunMonitor:
+    # A bar between results on the same terminal would tear them apart.
+    hides_bar = arguments.file.output is None and sys.stdout.isatty()
+    return RunMonitor(
+        console,
+        run,
+        arguments.naming,
+        arguments.limits,
+        way_on=arguments.way_on(),
+        hides_bar=hides_bar,
+    )
 
 
 def _writer(
@@ -202,15 +264,15 @@ def _writer(
 ) -> Writer:
     from clipcli.outputs.writers import FORMATS, OutputOptions
 
-    on_terminal = arguments.output is None and sys.stdout.isatty()
+    on_terminal = arguments.file.output is None and sys.stdout.isatty()
     options = OutputOptions(
         labels=labels.names,
         model_name=info.name,
         model_fingerprint=info.fingerprint,
         embed_dim=info.embed_dim,
-        top_k=arguments.top_k,
+        top_k=arguments.answers.top_k,
         verbose=arguments.verbose,
-        color=on_terminal and wants_color(no_color=arguments.no_color),
+        color=on_terminal and wants_color(no_color=arguments.formats.no_color),
         previews=previews,
     )
     return FORMATS[arguments.format_name(on_terminal=on_terminal)](stream, options)
@@ -220,17 +282,17 @@ def _write(
     run: RunOutput,
     results: Iterator[Result],
     writer: Writer,
-    watch: Watch,
+    monitor: RunMonitor,
     report: Report | None,
 ) -> None:
-    """Write the results as they come; what is told and counted is the watch's matter."""
+    """Write the results as they come; what is told and counted is the monitor's matter."""
     with _written(writer):
         for result in run.new(results):
             writer.write(result)
             if report is not None:
                 report.add(result)
-            watch.count(result)
-            if watch.is_over:
+            monitor.count(result)
+            if monitor.is_over:
                 break
 
 

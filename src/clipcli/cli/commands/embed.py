@@ -5,18 +5,24 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from clipcli.cli.arguments.run import RunArguments
+from clipcli.cli.arguments.embed import EmbedArguments, TargetFlag
 from clipcli.cli.console import Console
-from clipcli.cli.options.inputs import input_options
-from clipcli.cli.options.results import run_options
-from clipcli.cli.options.shared import console_options, engine_options, model_options
+from clipcli.cli.options.groups import takes
+from clipcli.cli.options.inputs import (
+    AddressFlags,
+    DecodingFlags,
+    DownloadFlags,
+    NamingFlags,
+    ReadingFlags,
+)
+from clipcli.cli.options.results import LimitFlags
+from clipcli.cli.options.shared import EngineFlags, ModelFlag, WeightsFlags, console_options
 from clipcli.cli.running.engine import open_engine
-from clipcli.cli.running.watch import Watch
+from clipcli.cli.running.monitor import RunMonitor
 from clipcli.models.names import resolve_model
 
 if TYPE_CHECKING:
@@ -30,22 +36,21 @@ if TYPE_CHECKING:
     epilog="Exit codes: 0 all done, 2 usage, 3 some images failed, 4 all failed, 5 no model,"
     " 130 interrupted, 143 terminated."
 )
-@input_options
-@click.option(
-    "-o",
-    "--output",
-    metavar="FILE",
-    type=click.Path(dir_okay=False),
-    required=True,
-    help="Write to this file, ending in .npz or .parquet. One that is there is replaced at the"
-    " end; a run that is cut leaves none.",
+@takes(
+    naming=NamingFlags,
+    reading=ReadingFlags,
+    decoding=DecodingFlags,
+    addresses=AddressFlags,
+    downloads=DownloadFlags,
+    target=TargetFlag,
+    limits=LimitFlags,
+    model=ModelFlag,
+    weights=WeightsFlags,
+    engine=EngineFlags,
 )
-@run_options
-@model_options
-@engine_options
 @console_options
 @click.pass_obj
-def embed(console: Console, /, **values: Any) -> int:  # noqa: ANN401
+def embed(console: Console, /, **groups: Any) -> int:  # noqa: ANN401
     """Embed each IMAGE once, to ask often.
 
     FILE keeps the images' names and their embeddings, of which `clipcli classify --embeddings
@@ -60,19 +65,19 @@ def embed(console: Console, /, **values: Any) -> int:  # noqa: ANN401
     .npz is for everyone, NumPy included; .parquet, for data frames and databases, needs the extra
     `parquet`.
     """  # noqa: D301  click wants the character \b itself
-    arguments = RunArguments(**values, verbose=console.verbose)
+    arguments = EmbedArguments(**groups)
     with console.warnings():
         return _run(arguments, console)
 
 
-def _run(arguments: RunArguments, console: Console) -> int:
+def _run(arguments: EmbedArguments, console: Console) -> int:
     """Check everything that is cheap to check, then load the model, then go through the images."""
     from clipcli.disk.atomic import part_file
     from clipcli.disk.lock import Lock
     from clipcli.embeddings.description import Description
     from clipcli.embeddings.files import check_target, create_embeddings
 
-    file = Path(str(arguments.output))
+    file = arguments.file
     check_target(file)
     arguments.engine_options()
     with ExitStack() as stack:
@@ -80,32 +85,34 @@ def _run(arguments: RunArguments, console: Console) -> int:
         # whether that can be written.
         stack.enter_context(closing(Lock(part_file(file))))
         spec = resolve_model(arguments.model_request())
-        refs = arguments.image_refs(stack)
+        refs = arguments.naming.refs(stack)
 
         from clipcli.runs.output import RunOutput
         from clipcli.runs.pipeline import encode
         from clipcli.runs.tally import Tally
 
-        engine = open_engine(arguments, spec, console)
+        offline = arguments.weights.offline
+        engine = open_engine(spec, arguments.engine_options(), console, offline=offline)
         run = RunOutput(sys.stdout, refs, Tally())
-        watch = Watch(
-            arguments, console, run, way_on=f"{file} is not written; --shard I/N embeds a part"
+        way_on = f"{file} is not written; --shard I/N embeds a part"
+        monitor = RunMonitor(console, run, arguments.naming, arguments.limits, way_on=way_on)
+        options = arguments.pipeline_options(
+            stop=monitor.stop, ordered=not arguments.limits.unordered
         )
-        options = arguments.pipeline_options(stop=watch.stop)
-        description = Description.of(engine.info, arguments.precision, options.images)
+        description = Description.of(engine.info, arguments.engine.precision, options.images)
         writer = stack.enter_context(create_embeddings(file, description))
-        with watch.going():
-            blocks = encode(watch.feed(refs), engine, options)
+        with monitor.going():
+            blocks = encode(monitor.feed(refs), engine, options)
             for result in _written(blocks, writer):
-                watch.count(result)
-                if watch.is_over:
+                monitor.count(result)
+                if monitor.is_over:
                     break
-        if run.tally.done and not watch.is_cut:
+        if run.tally.done and not monitor.is_cut:
             writer.finish()
-        elif not watch.is_cut:
+        elif not monitor.is_cut:
             # A file without a row is of no use to anyone, and an earlier one may be.
             console.hint(f"{file} is not written: no image has been embedded")
-        return watch.end(_settings(arguments, engine.info))
+        return monitor.end(_settings(arguments, engine.info))
 
 
 def _written(blocks: Iterable[Block], writer: EmbeddingsWriter) -> Iterator[Result]:
@@ -127,11 +134,13 @@ def _written(blocks: Iterable[Block], writer: EmbeddingsWriter) -> Iterator[Resu
                 yield Prediction(ref.index, ref.name, scores=(), answer=None)
 
 
-def _settings(arguments: RunArguments, info: ModelInfo) -> dict[str, Any]:
+def _settings(arguments: EmbedArguments, info: ModelInfo) -> dict[str, Any]:
     """What the run was made with; nothing where nobody keeps it: it costs a moment."""
-    if arguments.summary is None:
+    if arguments.limits.summary is None:
         return {}
     from clipcli.cli.running.settings import run_settings
 
-    extension = Path(str(arguments.output)).suffix.lower()
-    return {"format": extension.removeprefix("."), **run_settings(arguments, info)}
+    extension = arguments.file.suffix.lower()
+    unordered = arguments.limits.unordered
+    made = run_settings(arguments, info, shard=arguments.naming.shard, unordered=unordered)
+    return {"format": extension.removeprefix("."), **made}

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from clipcli.cli.arguments.explain import ExplainArguments
+from clipcli.cli.arguments.explain import ExplainArguments, ExplainFlags, ImageFlag
 from clipcli.cli.console import Console, results_stream, wants_color
 from clipcli.cli.exit_codes import ExitCode
-from clipcli.cli.options.inputs import input_options
-from clipcli.cli.options.shared import console_options, engine_options, label_options, model_options
+from clipcli.cli.options.groups import takes
+from clipcli.cli.options.inputs import AddressFlags, ReadingFlags
+from clipcli.cli.options.shared import (
+    EngineFlags,
+    LabelFlags,
+    ModelFlag,
+    WeightsFlags,
+    console_options,
+)
 from clipcli.cli.running.engine import open_engine
 from clipcli.errors import InputError, UsageError
 from clipcli.models.names import resolve_model
@@ -28,74 +34,24 @@ if TYPE_CHECKING:
     from clipcli.images.sources import ImageRef
     from clipcli.outputs.writers import OutputOptions
 
-# What means nothing where there is one image.
-_OF_MANY = frozenset(
-    {"images", "recursive", "files_from", "null_separated", "shard", "fast_decode", "isolate"}
-    | {"decode_timeout", "fetch_concurrency", "fetch_per_host", "workers"}
-)
-
-# By default 101 runs of the model: with ViT-B/32 on two processors eight seconds.
-_DEFAULT_GRID = 10
-
-
-def _picture_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Of the input and engine options those that mean something for one image."""
-    decorated: Any = input_options(engine_options(command))
-    kept = [option for option in decorated.__click_params__ if option.name not in _OF_MANY]
-    decorated.__click_params__ = kept
-    return command
-
 
 @click.command(
     epilog="Exit codes: 0 done, 2 usage, 4 the image failed, 5 no model, 130 interrupted,"
     " 143 terminated."
 )
-@click.argument("image", type=click.Path())
-@label_options
-@click.option(
-    "--method",
-    type=click.Choice(["occlusion", "gradient"]),
-    default="occlusion",
-    show_default=True,
-    help="occlusion: what the score loses where the image is covered; with every engine."
-    " gradient: LeGrad for vision transformers, Grad-CAM for others; in torch.",
+@takes(
+    image=ImageFlag,
+    labels=LabelFlags,
+    how=ExplainFlags,
+    reading=ReadingFlags,
+    addresses=AddressFlags,
+    engine=EngineFlags,
+    model=ModelFlag,
+    weights=WeightsFlags,
 )
-@click.option(
-    "--grid",
-    type=click.IntRange(2, 50),
-    metavar="N",
-    default=_DEFAULT_GRID,
-    show_default=True,
-    help="Cover N x N places; the model runs once for each.",
-)
-@click.option(
-    "-k",
-    "--top-k",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Explain the N best labels.  [default: 5]",
-)
-@click.option(
-    "-o",
-    "--output",
-    metavar="FOLDER",
-    type=click.Path(file_okay=False),
-    help="Write an overlay for each label to FOLDER, and all side by side in explanation.png.",
-)
-@click.option(
-    "--format",
-    "output_format",
-    type=click.Choice(["human", "tsv", "json"]),
-    help="human shows maps, json holds them as numbers.  [default: human on a terminal, tsv"
-    " elsewhere]",
-)
-@click.option("--json", "as_json", is_flag=True, help="Short for --format json.")
-@click.option("--no-color", is_flag=True, help="No colours on a terminal (as with NO_COLOR).")
-@_picture_options
-@model_options
 @console_options
 @click.pass_obj
-def explain(console: Console, /, image: str, as_json: bool, **values: Any) -> int:  # noqa: ANN401
+def explain(console: Console, /, **groups: Any) -> int:  # noqa: ANN401
     """Show where in an IMAGE the answer comes from.
 
     Each label gets a map of what speaks for it. An IMAGE is a file, an http(s) URL, or - for the
@@ -107,18 +63,14 @@ def explain(console: Console, /, image: str, as_json: bool, **values: Any) -> in
     clipcli explain cat.jpg -l cat -l dog --model tiny -o maps/
     clipcli explain cat.jpg -l cat -l dog --method gradient --json
     """  # noqa: D301  click wants the character \b itself
-    if as_json:
-        if values["output_format"] not in (None, "json"):
-            raise UsageError("--format and --json exclude each other: keep one of them")
-        values["output_format"] = "json"
-    arguments = ExplainArguments(images=(image,), **values, verbose=console.verbose)
+    arguments = ExplainArguments(**groups, verbose=console.verbose)
     with console.warnings():
-        return _run(arguments.in_torch(), console)
+        return _run(arguments, console)
 
 
 def _run(arguments: ExplainArguments, console: Console) -> int:
     """Check everything that is cheap to check, then load the model, then explain."""
-    labels = arguments.label_set()
+    labels = arguments.labels.label_set()
     arguments.engine_options()
     spec = resolve_model(arguments.model_request())
     labels.check_alternatives(spec.activation)
@@ -130,8 +82,9 @@ def _run(arguments: ExplainArguments, console: Console) -> int:
         from clipcli.heads.results import Failure
         from clipcli.heads.zero_shot import build_head
 
-        engine = open_engine(arguments, spec, console)
-        head = build_head(engine, labels, arguments.text_cache())
+        offline = arguments.weights.offline
+        engine = open_engine(spec, arguments.engine_options(), console, offline=offline)
+        head = build_head(engine, labels, arguments.labels.text_cache())
         options = _output_options(arguments, engine.info, labels)
         try:
             explanation = _explained(ref, engine, head, arguments, console)
@@ -157,9 +110,10 @@ def _explained(
     from clipcli.images.reading import read_picture
 
     options = arguments.explain_options()
-    picture = read_picture(ref, options.images, arguments.pipeline_options().fetch)
-    if arguments.method == "occlusion":
-        console.step(f"{ref.name}: the model runs {arguments.image_count():,} times")
+    fetch = arguments.addresses.fetch_options(arguments.reading.max_bytes)
+    picture = read_picture(ref, options.images, fetch)
+    if arguments.how.method == "occlusion":
+        console.step(f"{ref.name}: the model runs {arguments.runs_of_the_model:,} times")
     return explain_image(ref, picture, engine, head, options)
 
 
@@ -183,9 +137,9 @@ def _output_options(
         model_name=info.name,
         model_fingerprint=info.fingerprint,
         embed_dim=info.embed_dim,
-        top_k=arguments.top_k,
+        top_k=arguments.how.top_k,
         verbose=arguments.verbose,
-        color=wants_color(no_color=arguments.no_color),
+        color=wants_color(no_color=arguments.how.no_color),
     )
 
 
@@ -194,7 +148,7 @@ def _show(explanation: Explanation, arguments: ExplainArguments, options: Output
     from clipcli.outputs.writers import FORMATS, record
 
     stream = results_stream()
-    name = arguments.format_name()
+    name = arguments.how.format_name
     if name == "json":
         fields = {**record(explanation.prediction, options), **_maps(explanation, arguments)}
         stream.write(json.dumps(fields, allow_nan=False) + "\n")
@@ -210,7 +164,7 @@ def _show(explanation: Explanation, arguments: ExplainArguments, options: Output
 
 def _show_failure(failure: Failure, arguments: ExplainArguments, options: OutputOptions) -> None:
     """Write the record of a failure, for programs; people are told on standard error."""
-    if arguments.format_name() == "json":
+    if arguments.how.format_name == "json":
         from clipcli.outputs.writers import record
 
         results_stream().write(json.dumps(record(failure, options), allow_nan=False) + "\n")
@@ -220,7 +174,7 @@ def _maps(explanation: Explanation, arguments: ExplainArguments) -> dict[str, An
     """What a record of `classify` has not: the maps, and the part of the picture they cover."""
     view = explanation.view
     return {
-        "method": arguments.method,
+        "method": arguments.how.method,
         "picture": {"width": explanation.picture.width, "height": explanation.picture.height},
         "view": {
             "left": view.left,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from clipcli.cli.console import Console
-from clipcli.cli.options.shared import console_options, weights_options
+from clipcli.cli.options.groups import takes
+from clipcli.cli.options.shared import WeightsFlags, console_options
+from clipcli.engines.base import PREPARED_PRECISIONS, Precision
 from clipcli.models.names import resolve_model
 from clipcli.models.specs import ModelRequest
 
@@ -19,11 +20,11 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("name", metavar="MODEL")
-@weights_options
+@takes(weights=WeightsFlags)
 @click.option(
     "--precision",
-    type=click.Choice(["fp32", "int8"]),
-    default="fp32",
+    type=click.Choice(PREPARED_PRECISIONS),
+    default=PREPARED_PRECISIONS[0],
     show_default=True,
     envvar="CLIPCLI_PRECISION",
     show_envvar=True,
@@ -31,15 +32,7 @@ if TYPE_CHECKING:
 )
 @console_options
 @click.pass_obj
-def pull(
-    console: Console,
-    /,
-    name: str,
-    checkpoint: str | None,
-    precision: Precision,
-    offline: bool,
-    **request: Any,  # noqa: ANN401
-) -> None:
+def pull(console: Console, /, name: str, weights: WeightsFlags, precision: Precision) -> None:
     """Download a model, or take a local one, and prepare it.
 
     A prepared model starts in half a second, without torch. It is checked against torch before it
@@ -50,9 +43,8 @@ def pull(
     clipcli pull ViT-B/32 --precision int8
     clipcli pull ViT-B-32 --checkpoint mine.safetensors --no-quick-gelu
     """  # noqa: D301  click wants the character \b itself
-    file = Path(checkpoint) if checkpoint else None
     with console.warnings():
-        _pull(ModelRequest(name, file, offline=offline, **request), precision, console)
+        _pull(weights.request(name), precision, console)
 
 
 def _pull(request: ModelRequest, precision: Precision, console: Console) -> None:

@@ -2,111 +2,304 @@
 
 from __future__ import annotations
 
+import os
+import stat
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
 import click
 
-from clipcli.cli.arguments.run import DEFAULT_DECODE_SECONDS
-from clipcli.cli.options.shared import grouped
+from clipcli.cli.options.groups import argument, option
+from clipcli.errors import UsageError
+from clipcli.images.formats import EXTRA_FORMATS
+from clipcli.images.options import (
+    DEFAULT_MAX_BYTES,
+    DEFAULT_MAX_PIXELS,
+    PREPROCESSINGS,
+    ImageOptions,
+)
+from clipcli.images.sources import (
+    STDIN,
+    ImageRef,
+    Shard,
+    SourceOptions,
+    expand,
+    is_pattern,
+    read_names,
+)
+from clipcli.images.web.options import FetchOptions
 
-naming_options = grouped(
-    click.argument("images", nargs=-1, type=click.Path(), metavar="IMAGE..."),
-    click.option(
+DEFAULT_DECODE_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class NamingFlags:
+    """Which images there are.
+
+    Raises:
+        UsageError: options that do not go together, or standard input named twice.
+    """
+
+    images: tuple[str, ...] = argument(nargs=-1, type=click.Path(), metavar="IMAGE...")
+    recursive: bool = option(
         "-r", "--recursive", is_flag=True, help="Search folders, and folders in them, for images."
-    ),
-    click.option(
+    )
+    files_from: str | None = option(
         "--files-from",
         metavar="FILE",
         type=click.Path(allow_dash=True),
         help="Read image names from FILE (- for standard input), one a line.",
-    ),
-    click.option(
+    )
+    null_separated: bool = option(
         "-0",
         "--null",
-        "null_separated",
         is_flag=True,
         help="In the list, names end with NUL, as `find -print0` writes them.",
-    ),
-    click.option(
+    )
+    shard: str | None = option(
         "--shard",
         metavar="I/N",
         help="Take only the I-th of N equal parts of the images, from 1/N to N/N.",
-    ),
-)
+    )
 
-reading_options = grouped(
-    click.option(
+    def __post_init__(self) -> None:
+        if [*self.images, self.files_from].count(STDIN) > 1:
+            raise UsageError("standard input can be read only once: as one image or as one list")
+        if self.null_separated and self.files_from is None:
+            raise UsageError("-0 goes with a list: --files-from FILE")
+
+    @property
+    def names_images(self) -> bool:
+        """Whether any image, or a list of them, is named."""
+        return bool(self.images) or self.files_from is not None
+
+    @property
+    def reads_image_from_stdin(self) -> bool:
+        """Whether the bytes of an image come on standard input."""
+        return STDIN in self.images
+
+    def check_named(self) -> None:
+        """See that there are images.
+
+        Raises:
+            UsageError: none are named.
+        """
+        if not self.names_images:
+            raise UsageError("no images: name files, URLs, - for standard input, or --files-from")
+
+    def source_options(self) -> SourceOptions:
+        """How names are understood, and which part of them is meant.
+
+        Raises:
+            UsageError: there is no such part.
+        """
+        shard = Shard() if self.shard is None else Shard.parse(self.shard)
+        return SourceOptions(self.recursive, self.null_separated, shard)
+
+    def refs(self, stack: ExitStack) -> Iterator[ImageRef]:
+        """The images, to be pulled one by one; a list is closed with the stack.
+
+        Raises:
+            UsageError: the list cannot be read.
+        """
+        return expand(self.images, self._list(stack), sys.stdin.buffer, self.source_options())
+
+    def _list(self, stack: ExitStack) -> IO[bytes] | None:
+        if self.files_from is None:
+            return None
+        if self.files_from == STDIN:
+            return sys.stdin.buffer
+        try:
+            # Unbuffered: a buffer cannot be closed while a thread waits in it for the next name,
+            # and whoever writes into a pipe may take for ever.
+            return stack.enter_context(Path(self.files_from).open("rb", buffering=0))
+        except OSError as error:
+            raise UsageError(
+                f"cannot read --files-from {self.files_from} ({error.strerror})"
+            ) from error
+
+    def has_slow_list(self) -> bool:
+        """Whether names may come in a trickle: from a pipe, a terminal, anything but a file."""
+        if self.files_from is None:
+            return False
+        try:
+            file = sys.stdin.fileno() if self.files_from == STDIN else self.files_from
+            return not stat.S_ISREG(os.stat(file).st_mode)
+        except OSError:  # no file at all: whatever it is, waiting for it does no harm
+            return True
+
+    def image_count(self) -> int | None:
+        """How many images the command line names; None where a list or a folder tells."""
+        # A pattern's files are not counted: that would be searching the folders twice.
+        is_open = self.recursive or self.files_from is not None or any(map(is_pattern, self.images))
+        return None if is_open else len(self.images)
+
+    def total(self) -> int | None:
+        """How many images there will be, where that can be known without searching for them."""
+        count = self.image_count()
+        if count is None:
+            if self.recursive or any(map(is_pattern, self.images)) or self.has_slow_list():
+                return None
+            if self.files_from in (None, STDIN):
+                return None  # counting what comes on standard input would use it up
+            count = len(self.images) + self._list_length(str(self.files_from))
+        shard = self.source_options().shard
+        return len(range(shard.number - 1, count, shard.count))
+
+    def _list_length(self, file: str) -> int:
+        separator = b"\0" if self.null_separated else b"\n"
+        with Path(file).open("rb") as stream:
+            return sum(1 for _ in read_names(stream, separator))
+
+
+@dataclass(frozen=True)
+class ReadingFlags:
+    """What is accepted as an image, and how it is prepared."""
+
+    extra_formats: tuple[str, ...] = option(
         "--allow-format",
-        "extra_formats",
         multiple=True,
-        type=click.Choice(["tiff", "avif", "jpeg2000"]),
+        type=click.Choice(list(EXTRA_FORMATS)),
         help="Also open images of this format.",
-    ),
-    click.option(
+    )
+    max_bytes: int | None = option(
         "--max-bytes",
         type=click.IntRange(min=1),
         metavar="N",
-        help="Refuse larger files.  [default: 268,435,456; from the network 50,000,000]",
-    ),
-    click.option(
+        help=f"Refuse larger files.  [default: {DEFAULT_MAX_BYTES:,}; from the network"
+        f" {FetchOptions.max_bytes:,}]",
+    )
+    max_pixels: int | None = option(
         "--max-pixels",
         type=click.IntRange(min=1),
         metavar="N",
-        help="Refuse larger images.  [default: 200,000,000]",
-    ),
-    click.option(
+        help=f"Refuse larger images.  [default: {DEFAULT_MAX_PIXELS:,}]",
+    )
+    preprocess: str = option(
         "--preprocess",
-        type=click.Choice(["plain", "reference"]),
-        default="plain",
+        type=click.Choice(PREPROCESSINGS),
+        default=PREPROCESSINGS[0],
         show_default=True,
         help="plain: upright, on white, 16 bits scaled. reference: exactly open_clip's transform.",
-    ),
-    click.option(
+    )
+
+    def image_options(self, *, fast_decode: bool = False) -> ImageOptions:
+        """The same for the rooms that read images.
+
+        Raises:
+            UsageError: fast decoding together with the reference's preprocessing.
+        """
+        return ImageOptions(
+            max_bytes=self.max_bytes or DEFAULT_MAX_BYTES,
+            max_pixels=self.max_pixels or DEFAULT_MAX_PIXELS,
+            extra_formats=self.extra_formats,
+            reference=self.preprocess == "reference",
+            fast_decode=fast_decode,
+        )
+
+
+@dataclass(frozen=True)
+class DecodingFlags:
+    """How many images are decoded.
+
+    Raises:
+        UsageError: options that do not go together.
+    """
+
+    fast_decode: bool = option(
         "--fast-decode",
         is_flag=True,
         help="Decode large JPEG photos at a fraction of their size; numbers change a little.",
-    ),
-    click.option(
+    )
+    isolate: bool = option(
         "--isolate",
         is_flag=True,
         help="Decode in processes of their own: one that hangs or dies costs one image.",
-    ),
-    click.option(
+    )
+    decode_timeout: float | None = option(
         "--decode-timeout",
         type=click.FloatRange(min=0, min_open=True),
         metavar="SECONDS",
         help=f"With --isolate, for each image.  [default: {DEFAULT_DECODE_SECONDS:g}]",
-    ),
-    click.option(
+    )
+    workers: int | None = option(
+        "--workers",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Threads that read and decode images.  [default: one a processor]",
+    )
+
+    def __post_init__(self) -> None:
+        if self.decode_timeout is not None and not self.isolate:
+            raise UsageError("--decode-timeout goes with --isolate")
+
+    @property
+    def isolate_seconds(self) -> float | None:
+        """What an image may take in a process of its own; None without such processes."""
+        return self.decode_timeout or DEFAULT_DECODE_SECONDS if self.isolate else None
+
+
+@dataclass(frozen=True)
+class AddressFlags:
+    """Where images may be fetched from."""
+
+    allowed_hosts: tuple[str, ...] = option(
         "--allow-host",
-        "allowed_hosts",
         metavar="HOST[:PORT]",
         multiple=True,
         help="Fetch from this host even if its address is private (localhost, 10.0.0.7).",
-    ),
-    click.option(
-        "--fetch-concurrency",
-        type=click.IntRange(min=1),
-        metavar="N",
-        help="Downloads at once.  [default: 16]",
-    ),
-    click.option(
-        "--fetch-per-host",
-        type=click.IntRange(min=1),
-        metavar="N",
-        help="Downloads at once from one host.  [default: 4]",
-    ),
-    click.option(
+    )
+    proxy: str | None = option(
         "--proxy",
         metavar="URL",
         help="Fetch through this proxy, http(s)://[NAME:PASSWORD@]HOST[:PORT]; it then decides"
         " what addresses a host name leads to.",
-    ),
-)
+    )
 
-input_options = grouped(naming_options, reading_options)
+    def fetch_options(
+        self, max_bytes: int | None, *, concurrency: int | None = None, per_host: int | None = None
+    ) -> FetchOptions:
+        """What downloads may do; None stands for the default.
 
-embeddings_option = click.option(
-    "--embeddings",
-    metavar="FILE",
-    type=click.Path(dir_okay=False),
-    help="Score the images of a file that `clipcli embed` made, in place of IMAGEs.",
-)
+        Raises:
+            UsageError: an allowed host is more than that, or the proxy's address is none.
+        """
+        given = {"max_bytes": max_bytes, "concurrency": concurrency, "per_host": per_host}
+        chosen: dict[str, Any] = {name: value for name, value in given.items() if value}
+        # An empty proxy, too, as an unset variable makes it: to be refused, not passed over.
+        hosts = frozenset(host.lower() for host in self.allowed_hosts)
+        return FetchOptions(allowed_hosts=hosts, proxy=self.proxy, **chosen)
+
+
+@dataclass(frozen=True)
+class DownloadFlags:
+    """How many images are fetched at once."""
+
+    concurrency: int | None = option(
+        "--fetch-concurrency",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help=f"Downloads at once.  [default: {FetchOptions.concurrency}]",
+    )
+    per_host: int | None = option(
+        "--fetch-per-host",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help=f"Downloads at once from one host.  [default: {FetchOptions.per_host}]",
+    )
+
+
+@dataclass(frozen=True)
+class EmbeddingsFlag:
+    """Images that have been embedded already."""
+
+    embeddings: str | None = option(
+        "--embeddings",
+        metavar="FILE",
+        type=click.Path(dir_okay=False),
+        help="Score the images of a file that `clipcli embed` made, in place of IMAGEs.",
+    )

@@ -2,91 +2,168 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
 import click
 
-from clipcli.cli.options.shared import grouped
+from clipcli.cli.options.groups import option
+from clipcli.errors import UsageError
+from clipcli.images.sources import STDIN
+from clipcli.outputs.writers import DEFAULT_TOP_K, FORMATS
 
-run_options = grouped(
-    click.option(
+_HUMAN, *_IN_FILES = FORMATS
+
+
+@dataclass(frozen=True)
+class LimitFlags:
+    """In which order results come, when a run ends, and what is left of it for programs.
+
+    Raises:
+        UsageError: options that do not go together.
+    """
+
+    unordered: bool = option(
         "--unordered",
         is_flag=True,
         help="Give results as they are ready, not in input order: no image waits for a slow one.",
-    ),
-    click.option("--fail-fast", is_flag=True, help="End at the first image that fails."),
-    click.option(
+    )
+    fail_fast: bool = option("--fail-fast", is_flag=True, help="End at the first image that fails.")
+    max_errors: int | None = option(
         "--max-errors",
         type=click.IntRange(min=1),
         metavar="N",
         help="End when N images have failed.",
-    ),
-    click.option(
+    )
+    summary: str | None = option(
         "--summary",
         metavar="FILE",
         type=click.Path(dir_okay=False),
         help="At the end, write counts, rate, settings and versions to FILE, as JSON.",
-    ),
-)
+    )
 
-output_options = grouped(
-    click.option(
+    def __post_init__(self) -> None:
+        if self.fail_fast and self.max_errors is not None:
+            raise UsageError("--fail-fast means --max-errors 1: keep one of them")
+
+    @property
+    def error_limit(self) -> int | None:
+        """Failures after which the run ends."""
+        return 1 if self.fail_fast else self.max_errors
+
+
+@dataclass(frozen=True)
+class AnswerFlags:
+    """What an answer is, and what it should be.
+
+    Raises:
+        UsageError: a probability that is none.
+    """
+
+    top_k: int | None = option(
         "-k",
         "--top-k",
         type=click.IntRange(min=1),
         metavar="N",
-        help="Labels to show for each image.  [default: 5; in TSV 1; with -v all]",
-    ),
-    click.option(
+        help=f"Labels to show for each image.  [default: {DEFAULT_TOP_K}; in TSV 1; with -v all]",
+    )
+    min_probability: float = option(
         "--min-probability",
         type=click.FloatRange(0, 1),
         metavar="P",
         default=0.0,
         help="Answer `unknown` where the best label has less than P.",
-    ),
-    click.option(
+    )
+    expect: str | None = option(
         "--expect",
         metavar="LABEL",
         help="Exit with 6 unless this label (or `unknown`) is every image's answer.",
-    ),
-    click.option(
+    )
+
+    def __post_init__(self) -> None:
+        if math.isnan(self.min_probability):
+            raise UsageError("--min-probability is a number from 0 to 1")
+
+
+@dataclass(frozen=True)
+class FormatFlags:
+    """How results are written."""
+
+    format: str | None = option(
         "--format",
-        "output_format",
-        type=click.Choice(["human", "tsv", "csv", "json", "jsonl"]),
+        type=click.Choice(list(FORMATS)),
         envvar="CLIPCLI_FORMAT",
         show_envvar=True,
         help="[default: human on a terminal, tsv elsewhere]",
-    ),
-    click.option("--json", "as_json", is_flag=True, help="Short for --format json."),
-    click.option("--jsonl", "as_jsonl", is_flag=True, help="Short for --format jsonl."),
-    click.option("--no-color", is_flag=True, help="No colours on a terminal (as with NO_COLOR)."),
-    click.option(
+    )
+    as_json: bool = option("--json", is_flag=True, help="Short for --format json.")
+    as_jsonl: bool = option("--jsonl", is_flag=True, help="Short for --format jsonl.")
+    no_color: bool = option(
+        "--no-color", is_flag=True, help="No colours on a terminal (as with NO_COLOR)."
+    )
+    preview: bool = option(
         "--preview", is_flag=True, help="Show each image beside its bars, on a terminal in colours."
-    ),
-)
+    )
 
-file_options = grouped(
-    click.option(
+    @property
+    def short(self) -> list[str]:
+        """The formats that are asked for by their short forms."""
+        return ["json"] * self.as_json + ["jsonl"] * self.as_jsonl
+
+
+@dataclass(frozen=True)
+class FileFlags:
+    """Where results go, and what becomes of earlier ones.
+
+    Raises:
+        UsageError: options that do not go together.
+    """
+
+    output: str | None = option(
         "-o",
         "--output",
         metavar="FILE",
         type=click.Path(dir_okay=False),
-        help="Write to FILE.part, renamed to FILE when the run is whole. .jsonl, .json, .csv and"
-        " .tsv choose the format.",
-    ),
-    click.option(
+        help="Write to FILE.part, renamed to FILE when the run is whole. The format is as in"
+        f" FILE's name: {', '.join(f'.{name}' for name in _IN_FILES)}.",
+    )
+    resume: bool = option(
         "--resume",
         is_flag=True,
         help="Go on where the run that wrote FILE.part (of -o FILE, JSONL) was cut.",
-    ),
-    click.option(
+    )
+    retry_failed: bool = option(
         "--retry-failed",
         is_flag=True,
         help="Try the failed images of -o FILE (JSONL) once more, and keep the other results.",
-    ),
-)
+    )
 
-report_option = click.option(
-    "--report",
-    metavar="FILE",
-    type=click.Path(dir_okay=False),
-    help="Also write a page (.html) with all images and their scores, for any browser.",
-)
+    def __post_init__(self) -> None:
+        if self.output == STDIN:
+            raise UsageError("-o names a file: leave it out for standard output, or write ./-")
+        if self.goes_on and self.output is None:
+            raise UsageError(f"{self.goes_on} goes with -o FILE")
+
+    @property
+    def goes_on(self) -> str | None:
+        """The option that goes on with an earlier run, if one does."""
+        return "--resume" if self.resume else "--retry-failed" if self.retry_failed else None
+
+
+@dataclass(frozen=True)
+class ReportFlag:
+    """The page that a run makes beside its results."""
+
+    report: str | None = option(
+        "--report",
+        metavar="FILE",
+        type=click.Path(dir_okay=False),
+        help="Also write a page (.html) with all images and their scores, for any browser.",
+    )
+
+
+def format_by_suffix(file: str) -> str | None:
+    """The output format that a file's name ends with, if it does."""
+    suffix = Path(file).suffix.lower().removeprefix(".")
+    return suffix if suffix in _IN_FILES else None

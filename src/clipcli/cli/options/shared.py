@@ -1,36 +1,217 @@
-"""Options that several commands share, in groups; each reads its own environment variable."""
+"""Options that most commands share: the model, the engine, the labels, what is told."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
-from click.shell_completion import CompletionItem
 
 from clipcli.cli.console import Console
-from clipcli.heads.labels import LABEL_PRESETS, TEMPLATE_SETS
+from clipcli.cli.options.groups import Command, offers, option
+from clipcli.engines.base import ENGINES, PRECISIONS, EngineOptions
+from clipcli.heads.labels import (
+    LABEL_PRESETS,
+    TEMPLATE_SETS,
+    LabelSet,
+    collect_labels,
+    collect_templates,
+)
 from clipcli.models.catalogue import architectures
 from clipcli.models.names import BUNDLED_MODEL
-from clipcli.models.specs import DEFAULT_MODEL
+from clipcli.models.specs import DEFAULT_MODEL, ModelRequest
 
-Command = TypeVar("Command", bound=Callable[..., Any])
-Decorator = Callable[[Command], Command]
-Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
+if TYPE_CHECKING:
+    from clipcli.heads.text_cache import TextCache
 
 # Larger batches are hardly faster on a CPU and take more memory; on a GPU they may be.
 DEFAULT_BATCH_SIZE = 32
 
+# Each environment variable is named in full: click's automatic prefix would read others, too, and
+# split a label at its spaces.
 
-def grouped(*decorators: Decorator[Any]) -> Decorator[Any]:
-    """One decorator of several, applied so that `--help` lists them in their order."""
 
-    def decorate(command: Command) -> Command:
-        for decorator in reversed(decorators):
-            command = decorator(command)
-        return command
+@dataclass(frozen=True)
+class LabelFlags:
+    """The texts to choose between."""
 
-    return decorate
+    labels: tuple[str, ...] = option(
+        "-l",
+        "--label",
+        metavar="TEXT",
+        multiple=True,
+        help="A text to choose from, used as it is; give several.",
+    )
+    label_files: tuple[str, ...] = option(
+        "--labels",
+        metavar="FILE",
+        multiple=True,
+        shell_complete=offers(lambda: LABEL_PRESETS, others="file"),
+        help=f"A file with one label a line, or a preset: {', '.join(LABEL_PRESETS)}.",
+    )
+    templates: tuple[str, ...] = option(
+        "-t",
+        "--template",
+        metavar="TEXT",
+        multiple=True,
+        shell_complete=offers(lambda: TEMPLATE_SETS),
+        help="A prompt with {} for the label, as 'a photo of a {}'; several are averaged. Or a set:"
+        f" {', '.join(TEMPLATE_SETS)}.",
+    )
+    no_cache: bool = option(
+        "--no-cache", is_flag=True, help="Neither use nor keep embeddings of earlier labels."
+    )
+
+    def names(self) -> tuple[str, ...]:
+        """The labels, those of files and presets read.
+
+        Raises:
+            UsageError: a file cannot be read.
+        """
+        return collect_labels(self.labels, self.label_files)
+
+    def label_set(self) -> LabelSet:
+        """The labels and their templates.
+
+        Raises:
+            UsageError: there are none, or they cannot be used.
+        """
+        return LabelSet(self.names(), collect_templates(self.templates))
+
+    def text_cache(self) -> TextCache | None:
+        """Where embeddings of labels are kept between runs."""
+        if self.no_cache:
+            return None
+        # SQLite takes some milliseconds, which those who use no model are spared.
+        from clipcli.disk.paths import text_cache_file
+        from clipcli.heads.text_cache import TextCache
+
+        return TextCache(text_cache_file())
+
+
+@dataclass(frozen=True)
+class ModelFlag:
+    """Which model is meant."""
+
+    model: str = option(
+        "--model",
+        metavar="NAME",
+        default=DEFAULT_MODEL,
+        show_default=True,
+        envvar="CLIPCLI_MODEL",
+        shell_complete=offers(lambda: [BUNDLED_MODEL, *architectures()], others="dir"),
+        show_envvar=True,
+        help=f"ARCHITECTURE[:TAG] of open_clip, hf-hub:org/name, ./FOLDER, or {BUNDLED_MODEL}"
+        " (bundled).",
+    )
+
+
+@dataclass(frozen=True)
+class WeightsFlags:
+    """Where a model's weights come from, and what they may be."""
+
+    checkpoint: str | None = option(
+        "--checkpoint",
+        metavar="FILE",
+        type=click.Path(),
+        help="A .safetensors file in place of the model's weights.",
+    )
+    quick_gelu: bool | None = option(
+        "--quick-gelu/--no-quick-gelu",
+        default=None,
+        help="Whether the checkpoint was trained with QuickGELU.",
+    )
+    allow_pickle: bool = option(
+        "--allow-pickle",
+        is_flag=True,
+        help="Also read weights that are a pickle (.pt, .bin), as data only: no code in it runs.",
+    )
+    revision: str | None = option(
+        "--revision",
+        metavar="COMMIT|TAG|BRANCH",
+        help="Of the model's repository on the hub.  [default: the commit that was first used]",
+    )
+    offline: bool = option(
+        "--offline",
+        is_flag=True,
+        envvar="CLIPCLI_OFFLINE",
+        show_envvar=True,
+        help="Use only models that are here already; download none.",
+    )
+
+    def request(self, name: str) -> ModelRequest:
+        """A model with these weights."""
+        return ModelRequest(
+            name,
+            Path(self.checkpoint) if self.checkpoint else None,
+            self.quick_gelu,
+            self.offline,
+            allow_pickle=self.allow_pickle,
+            revision=self.revision,
+        )
+
+
+@dataclass(frozen=True)
+class EngineFlags:
+    """Where and how the model runs."""
+
+    engine: str = option(
+        "--engine",
+        type=click.Choice(ENGINES),
+        default=ENGINES[0],
+        show_default=True,
+        envvar="CLIPCLI_ENGINE",
+        show_envvar=True,
+        help="onnx: a prepared model (see `clipcli pull`) on the CPU, a fast start.",
+    )
+    device: str = option(
+        "--device",
+        metavar="auto|cpu|cuda|mps|cuda:N",
+        default="auto",
+        show_default=True,
+        envvar="CLIPCLI_DEVICE",
+        shell_complete=offers(lambda: ("auto", "cpu", "cuda", "mps")),
+        show_envvar=True,
+        help="Where the model runs.",
+    )
+    precision: Any = option(
+        "--precision",
+        type=click.Choice(PRECISIONS),
+        default=PRECISIONS[0],
+        show_default=True,
+        envvar="CLIPCLI_PRECISION",
+        show_envvar=True,
+        help="Of the model's arithmetic; fp16 needs a GPU, int8 a model prepared so.",
+    )
+    threads: int | None = option(
+        "--threads",
+        type=click.IntRange(min=1),
+        metavar="N",
+        envvar="CLIPCLI_THREADS",
+        show_envvar=True,
+        help="Processor threads of the model.  [default: as many as the process may use]",
+    )
+    batch_size: int = option(
+        "--batch-size",
+        type=click.IntRange(min=1),
+        metavar="N",
+        default=DEFAULT_BATCH_SIZE,
+        show_default=True,
+        help="Images in one run of the model.",
+    )
+
+    def options(self, image_count: int | None) -> EngineOptions:
+        """The same for the rooms that choose and load an engine.
+
+        Args:
+            image_count: how many images come; None where that is not known, or many.
+
+        Raises:
+            UsageError: options that do not go together.
+        """
+        return EngineOptions(self.device, self.precision, self.threads, self.engine, image_count)
 
 
 def _told_to_console(name: str) -> Callable[[click.Context, click.Parameter, bool], bool]:
@@ -47,151 +228,14 @@ def _told_to_console(name: str) -> Callable[[click.Context, click.Parameter, boo
     return callback
 
 
-def _offers(names: Callable[[], Iterable[str]], *, others: str = "plain") -> Completer:
-    """Completion with some names and, where `others` is `file` or `dir`, with the shell's own."""
-
-    def complete(
-        _ctx: click.Context, _parameter: click.Parameter, incomplete: str
-    ) -> list[CompletionItem]:
-        items = [CompletionItem(name) for name in names() if name.startswith(incomplete)]
-        return items if others == "plain" else [*items, CompletionItem(incomplete, type=others)]
-
-    return complete
+def console_options(command: Command) -> Command:
+    """The options that set the console's switches; the command itself sees none of them."""
+    for switch in reversed(_SWITCHES):
+        command = switch(command)
+    return command
 
 
-label_options = grouped(
-    click.option(
-        "-l",
-        "--label",
-        "labels",
-        metavar="TEXT",
-        multiple=True,
-        help="A text to choose from, used as it is; give several.",
-    ),
-    click.option(
-        "--labels",
-        "label_files",
-        metavar="FILE",
-        multiple=True,
-        shell_complete=_offers(lambda: LABEL_PRESETS, others="file"),
-        help=f"A file with one label a line, or a preset: {', '.join(LABEL_PRESETS)}.",
-    ),
-    click.option(
-        "-t",
-        "--template",
-        "templates",
-        metavar="TEXT",
-        multiple=True,
-        shell_complete=_offers(lambda: TEMPLATE_SETS),
-        help="A prompt with {} for the label, as 'a photo of a {}'; several are averaged. Or a set:"
-        f" {', '.join(TEMPLATE_SETS)}.",
-    ),
-    click.option(
-        "--no-cache", is_flag=True, help="Neither use nor keep embeddings of earlier labels."
-    ),
-)
-
-weights_options = grouped(
-    click.option(
-        "--checkpoint",
-        metavar="FILE",
-        type=click.Path(),
-        help="A .safetensors file in place of the model's weights.",
-    ),
-    click.option(
-        "--quick-gelu/--no-quick-gelu",
-        default=None,
-        help="Whether the checkpoint was trained with QuickGELU.",
-    ),
-    click.option(
-        "--allow-pickle",
-        is_flag=True,
-        help="Also read weights that are a pickle (.pt, .bin), as data only: no code in it runs.",
-    ),
-    click.option(
-        "--revision",
-        metavar="COMMIT|TAG|BRANCH",
-        help="Of the model's repository on the hub.  [default: the commit that was first used]",
-    ),
-    click.option(
-        "--offline",
-        is_flag=True,
-        envvar="CLIPCLI_OFFLINE",
-        show_envvar=True,
-        help="Use only models that are here already; download none.",
-    ),
-)
-
-# Each environment variable is named in full: click's automatic prefix would read others, too, and
-# split a label at its spaces.
-model_options = grouped(
-    click.option(
-        "--model",
-        metavar="NAME",
-        default=DEFAULT_MODEL,
-        show_default=True,
-        envvar="CLIPCLI_MODEL",
-        shell_complete=_offers(lambda: [BUNDLED_MODEL, *architectures()], others="dir"),
-        show_envvar=True,
-        help="ARCHITECTURE[:TAG] of open_clip, hf-hub:org/name, ./FOLDER, or tiny (bundled).",
-    ),
-    weights_options,
-)
-
-engine_options = grouped(
-    click.option(
-        "--engine",
-        type=click.Choice(["auto", "onnx", "torch"]),
-        default="auto",
-        show_default=True,
-        envvar="CLIPCLI_ENGINE",
-        show_envvar=True,
-        help="onnx: a prepared model (see `clipcli pull`) on the CPU, a fast start.",
-    ),
-    click.option(
-        "--device",
-        metavar="auto|cpu|cuda|mps|cuda:N",
-        default="auto",
-        show_default=True,
-        envvar="CLIPCLI_DEVICE",
-        shell_complete=_offers(lambda: ("auto", "cpu", "cuda", "mps")),
-        show_envvar=True,
-        help="Where the model runs.",
-    ),
-    click.option(
-        "--precision",
-        type=click.Choice(["fp32", "fp16", "bf16", "int8"]),
-        default="fp32",
-        show_default=True,
-        envvar="CLIPCLI_PRECISION",
-        show_envvar=True,
-        help="Of the model's arithmetic; fp16 needs a GPU, int8 a model prepared so.",
-    ),
-    click.option(
-        "--threads",
-        type=click.IntRange(min=1),
-        metavar="N",
-        envvar="CLIPCLI_THREADS",
-        show_envvar=True,
-        help="Processor threads of the model.  [default: as many as the process may use]",
-    ),
-    click.option(
-        "--batch-size",
-        type=click.IntRange(min=1),
-        metavar="N",
-        default=DEFAULT_BATCH_SIZE,
-        show_default=True,
-        help="Images in one run of the model.",
-    ),
-    click.option(
-        "--workers",
-        type=click.IntRange(min=1),
-        metavar="N",
-        help="Threads that read and decode images.  [default: one a processor]",
-    ),
-)
-
-console_options = grouped(
+_SWITCHES = (
     click.option(
         "-v",
         "--verbose",

@@ -5,24 +5,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from clipcli.cli.arguments.run import RunArguments
     from clipcli.cli.console import Console
-    from clipcli.engines.base import Engine
+    from clipcli.engines.base import Engine, EngineOptions
     from clipcli.engines.choice import EngineChoice
     from clipcli.models.specs import ModelSpec
 
 
-def open_engine(arguments: RunArguments, spec: ModelSpec, console: Console) -> Engine:
+def open_engine(
+    spec: ModelSpec, options: EngineOptions, console: Console, *, offline: bool
+) -> Engine:
     """Load the model that a command line asks for, and say so to those who want to know."""
     from clipcli.engines.choice import choose_engine, load_engine
     from clipcli.images.decoding import lift_pillow_limit
 
     # A command is the whole program, and --max-pixels says what to do beyond it.
     lift_pillow_limit()
-    options = arguments.engine_options()
     choice = choose_engine(spec, options)
-    console.note(f"{'torch' if choice.bundle is None else 'onnx'} runs, because {choice.reason}")
-    engine = load_engine(spec, options, choice, offline=arguments.offline)
+    console.note(f"{choice.name} runs, because {choice.reason}")
+    engine = load_engine(spec, options, choice, offline=offline)
     # Not before: of a model that cannot be had there is nothing to prepare.
     _advise(choice, spec, console)
     info = engine.info

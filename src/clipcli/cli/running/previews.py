@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 def open_previews(arguments: ClassifyArguments) -> Previews | None:
     """The pictures of a run, if they are asked for and results go to a terminal with colours."""
-    is_shown = arguments.output is None and wants_color(no_color=arguments.no_color)
-    if not (arguments.preview and is_shown and arguments.format_name(on_terminal=True) == "human"):
+    is_shown = arguments.file.output is None and wants_color(no_color=arguments.formats.no_color)
+    is_human = arguments.format_name(on_terminal=True) == "human"
+    if not (arguments.formats.preview and is_shown and is_human):
         return None
     # Not before: without `--preview` no terminal is asked anything, and nothing is imported.
     from clipcli.outputs.terminal.previews import Previews

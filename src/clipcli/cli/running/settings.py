@@ -13,7 +13,12 @@ if TYPE_CHECKING:
 
 
 def run_settings(
-    arguments: RunArguments, info: ModelInfo, head: ZeroShotHead | None = None
+    arguments: RunArguments,
+    info: ModelInfo,
+    head: ZeroShotHead | None = None,
+    *,
+    shard: str | None = None,
+    unordered: bool = False,
 ) -> dict[str, Any]:
     """What must be equal for two runs to give the same numbers, and what else is worth knowing.
 
@@ -21,6 +26,8 @@ def run_settings(
         arguments: the command line.
         info: the model that was loaded.
         head: of the labels, where one is used for all images.
+        shard: the part of the images that is taken; None for all.
+        unordered: results come as they are ready.
 
     Returns:
         Ready for JSON; what is under `provenance` may differ.
@@ -29,13 +36,13 @@ def run_settings(
     return {
         "model": info.name,
         "fingerprint": info.fingerprint,
-        "precision": arguments.precision,
-        "preprocess": arguments.preprocess,
-        "fast_decode": arguments.fast_decode,
-        "batch_size": arguments.batch_size,
+        "precision": arguments.engine.precision,
+        "preprocess": arguments.reading.preprocess,
+        "fast_decode": arguments.decoding.fast_decode,
+        "batch_size": arguments.engine.batch_size,
         # A part's results and the whole's are not each other's beginning.
-        "shard": arguments.shard or "1/1",
-        "order": "as ready" if arguments.unordered else "as given",
+        "shard": shard or "1/1",
+        "order": "as ready" if unordered else "as given",
         "provenance": {"engine": info.engine, **texts, **provenance()},
     }
 

@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING, Self
 
 from clipcli.cli.running.engine import open_engine
 from clipcli.cli.running.page import open_report, with_pictures
+from clipcli.cli.running.progress import Progress
 from clipcli.cli.running.settings import run_settings
+from clipcli.heads.results import Failure
+from clipcli.runs.output import RunOutput
+from clipcli.runs.tally import Tally
 
 if TYPE_CHECKING:
     from clipcli.arrays import Float32
@@ -19,7 +23,6 @@ if TYPE_CHECKING:
     from clipcli.engines.base import ModelInfo
     from clipcli.errors import InputError
     from clipcli.heads.labels import LabelSet
-    from clipcli.heads.results import Failure
     from clipcli.heads.zero_shot import ZeroShotHead
     from clipcli.images.dataset import Dataset
     from clipcli.images.sources import ImageRef
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Tried:
+class ModelRun:
     """What is left of a model when images and labels have gone through it.
 
     Attributes:
@@ -43,8 +46,8 @@ class Tried:
     embeddings: Float32
 
 
-class Trial:
-    """One run: what is tried, and what becomes of its images.
+class EvaluationRun:
+    """One evaluation under way: its models one by one, and what becomes of its images.
 
     Args:
         arguments: the command line.
@@ -56,10 +59,6 @@ class Trial:
     def __init__(
         self, arguments: EvalArguments, console: Console, data: Dataset, models: int
     ) -> None:
-        from clipcli.cli.running.progress import Progress
-        from clipcli.runs.output import RunOutput
-        from clipcli.runs.tally import Tally
-
         self.arguments = arguments
         self.console = console
         self.data = data
@@ -75,15 +74,20 @@ class Trial:
         """Places of the images that no model has failed with: rows compare the same images."""
         return [place for place in range(len(self.data.refs)) if place not in self.failures]
 
-    def through(self, spec: ModelSpec, prompts: Sequence[LabelSet]) -> Tried:
+    def through(self, spec: ModelSpec, prompts: Sequence[LabelSet]) -> ModelRun:
         """Put labels and images through a model, which is then let go."""
         import numpy as np
 
         from clipcli.evaluation.encoding import encode_images
         from clipcli.heads.zero_shot import build_head
 
-        engine = open_engine(self.arguments, spec, self.console)
-        cache = self.arguments.text_cache()
+        engine = open_engine(
+            spec,
+            self.arguments.engine_options(),
+            self.console,
+            offline=self.arguments.weights.offline,
+        )
+        cache = self.arguments.labels.text_cache()
         heads = [build_head(engine, labels, cache) for labels in prompts]
         # What one model could not take would be left out of the comparison anyway.
         places = self.kept
@@ -92,25 +96,23 @@ class Trial:
         encoded = encode_images(refs, engine, options, self._tell)
         embeddings = np.zeros((len(self.data.refs), engine.info.embed_dim), np.float32)
         embeddings[places] = encoded.embeddings
-        return Tried(engine.info, heads, embeddings)
+        return ModelRun(engine.info, heads, embeddings)
 
     def _with_report(self, info: ModelInfo, labels: LabelSet) -> PipelineOptions:
         """How images are read; the first model's are shown on the page, if there is to be one."""
         options = self.arguments.pipeline_options()
-        if self.arguments.report is None or self.report is not None:
+        if self.arguments.page.report is None or self.report is not None:
             return options
         settings = {
-            "data": self.arguments.data,
+            "data": self.arguments.data.data,
             "templates": labels.templates,
             **run_settings(self.arguments, info),
         }
         title = "Evaluation report"
-        self.report = open_report(self.arguments.report, title, labels.names, settings)
+        self.report = open_report(self.arguments.page.report, title, labels.names, settings)
         return with_pictures(options, self.report)
 
     def _tell(self, ref: ImageRef, error: InputError | None) -> None:
-        from clipcli.heads.results import Failure
-
         if error is None:
             self._tally.done += 1
         else:
@@ -130,7 +132,5 @@ class Trial:
 
     def sum_up(self) -> None:
         """Tell what became of the images; each counts once, however many models there were."""
-        from clipcli.runs.tally import Tally
-
         codes = Counter(failure.code.value for failure in self.failures.values())
         self.console.summary(Tally(done=len(self.kept), failed=codes), self._progress.rate)

@@ -1,4 +1,4 @@
-"""What watches over a run: signals, progress, the limit of failures, the summary, the exit code."""
+"""What watches over a run: signals, progress, the limit of failures, the summary, its code."""
 
 from __future__ import annotations
 
@@ -14,53 +14,58 @@ from clipcli.cli.running.interruption import Interruption
 from clipcli.cli.running.progress import Progress
 from clipcli.errors import ClipcliError
 from clipcli.heads.labels import UNKNOWN
+from clipcli.heads.results import Failure
 from clipcli.images.feeder import Feed, with_lulls
 
 if TYPE_CHECKING:
-    from clipcli.cli.arguments.run import RunArguments
     from clipcli.cli.console import Console
+    from clipcli.cli.options.inputs import NamingFlags
+    from clipcli.cli.options.results import LimitFlags
     from clipcli.heads.results import Result
     from clipcli.images.sources import ImageRef
     from clipcli.runs.output import RunOutput
 
 
-class Watch:
-    """Watches over one run.
+class RunMonitor:
+    """Watches over one run: what it counts, tells and heeds, and when it is over.
 
     Args:
-        arguments: the command line.
         console: where failures, progress and the summary are told.
         run: what is run, and counted.
+        naming: the images, as the command line names them.
+        limits: when the run ends, and where its summary goes.
         way_on: how a run that is cut goes on, for the user; empty where it cannot.
+        hides_bar: there is no place for a bar, even on a terminal.
     """
 
     def __init__(
         self,
-        arguments: RunArguments,
         console: Console,
         run: RunOutput,
+        naming: NamingFlags,
+        limits: LimitFlags,
         *,
         way_on: str = "",
+        hides_bar: bool = False,
     ) -> None:
-        self._arguments = arguments
         self._console = console
         self._run = run
+        self._naming = naming
+        self._limits = limits
         self._way_on = way_on
         self._interruption = Interruption()
         # An earlier run's failures were let pass: the limit counts this one's.
         self._failed_before = run.tally.failed.total()
         # Counting a list takes a moment: not for a number that nobody sees.
         is_shown = console.verbose or sys.stderr.isatty()
-        total = arguments.total() if is_shown else None
-        # A bar between results on the same terminal would tear them apart.
-        hides_bar = arguments.output is None and sys.stdout.isatty()
+        total = naming.total() if is_shown else None
         self._progress = Progress(console, run, total, hides_bar=hides_bar)
 
     @contextmanager
     def going(self) -> Iterator[None]:
         """The time in which images go through: signals are heeded, and progress is shown."""
         try:
-            if self._arguments.reads_image_from_stdin:
+            if self._naming.reads_image_from_stdin:
                 # An answer that nobody may ever type is not waited for.
                 yield
             else:
@@ -71,7 +76,7 @@ class Watch:
 
     def feed(self, refs: Iterable[ImageRef]) -> Feed:
         """The images as the pipeline takes them: with a word where a slow list gives none."""
-        return with_lulls(refs) if self._arguments.has_slow_list() else iter(refs)
+        return with_lulls(refs) if self._naming.has_slow_list() else iter(refs)
 
     @property
     def stop(self) -> threading.Event:
@@ -80,8 +85,6 @@ class Watch:
 
     def count(self, result: Result) -> None:
         """One more image has its result: a failure, or an answer that may not be the expected."""
-        from clipcli.heads.results import Failure
-
         tally = self._run.tally
         tally.add(result)
         if isinstance(result, Failure):
@@ -96,7 +99,7 @@ class Watch:
     @property
     def is_over(self) -> bool:
         """Whether too many images have failed to go on."""
-        limit = self._arguments.error_limit
+        limit = self._limits.error_limit
         failed = self._run.tally.failed.total() - self._failed_before
         return limit is not None and failed >= limit
 
@@ -131,7 +134,7 @@ class Watch:
         return code
 
     def _write_summary(self, settings: dict[str, Any], code: int) -> None:
-        file = self._arguments.summary
+        file = self._limits.summary
         if file is None:
             return
         from clipcli.disk.atomic import write_json

@@ -1,0 +1,60 @@
+"""The command line of `embed`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from clipcli.cli.arguments.checks import check_writable
+from clipcli.cli.arguments.run import RunArguments
+from clipcli.cli.options.groups import option
+from clipcli.cli.options.inputs import NamingFlags
+from clipcli.cli.options.results import LimitFlags
+
+if TYPE_CHECKING:
+    from clipcli.engines.base import EngineOptions
+
+
+@dataclass(frozen=True)
+class TargetFlag:
+    """The file that embeddings are written to."""
+
+    output: str = option(
+        "-o",
+        "--output",
+        metavar="FILE",
+        type=click.Path(dir_okay=False),
+        required=True,
+        help="Write to this file, ending in .npz or .parquet. One that is there is replaced at the"
+        " end; a run that is cut leaves none.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbedArguments(RunArguments):
+    """The command line of `embed`.
+
+    Raises:
+        UsageError: no images are named, or the summary cannot be written.
+    """
+
+    naming: NamingFlags
+    target: TargetFlag
+    limits: LimitFlags
+
+    def __post_init__(self) -> None:
+        self.naming.check_named()
+        if self.limits.summary is not None:
+            check_writable("--summary", self.limits.summary)
+
+    @property
+    def file(self) -> Path:
+        """Where the embeddings go."""
+        return Path(self.target.output)
+
+    def engine_options(self) -> EngineOptions:
+        """Where and how the model runs."""
+        return self.engine.options(self.naming.image_count())

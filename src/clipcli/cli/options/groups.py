@@ -1,0 +1,80 @@
+"""Groups of options: each a small frozen dataclass whose fields say how they are written.
+
+A command that takes a group gets an instance of it; which group an option is in, its help and its
+default are said once, where its field is. An instance checks itself when it is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import field, fields
+from functools import wraps
+from typing import Any, TypeVar
+
+import click
+from click.shell_completion import CompletionItem
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
+
+
+def option(*names: str, **attributes: Any) -> Any:  # noqa: ANN401
+    """A field that is a click option.
+
+    Args:
+        names: as they are written on the command line, `-k` and `--top-k`.
+        attributes: click's, of the option.
+    """
+    many = attributes.get("multiple", False)
+    default = attributes.get("default", () if many else False if "is_flag" in attributes else None)
+    return field(default=default, metadata={"parameter": (click.option, names, attributes)})
+
+
+def argument(**attributes: Any) -> Any:  # noqa: ANN401
+    """A field that is a click argument.
+
+    Args:
+        attributes: click's, of the argument.
+    """
+    default = () if attributes.get("nargs") == -1 else None
+    return field(default=default, metadata={"parameter": (click.argument, (), attributes)})
+
+
+def takes(**groups: type) -> Callable[[Command], Command]:
+    """Give a command the options of some groups.
+
+    Args:
+        groups: the command's parameter -> the dataclass that it becomes an instance of. `--help`
+            lists the options in this order.
+    """
+
+    def decorate(command: Command) -> Command:
+        @wraps(command)
+        def grouped(*args: Any, **values: Any) -> Any:  # noqa: ANN401
+            made = {
+                name: group(**{one.name: values.pop(one.name) for one in fields(group)})
+                for name, group in groups.items()
+            }
+            return command(*args, **values, **made)
+
+        decorated: Any = grouped
+        declared = [one for group in groups.values() for one in fields(group)]
+        for one in reversed(declared):
+            kind, names, attributes = one.metadata["parameter"]
+            decorated = kind(*names, one.name, **attributes)(decorated)
+        result: Command = decorated
+        return result
+
+    return decorate
+
+
+def offers(names: Callable[[], Iterable[str]], *, others: str = "plain") -> Completer:
+    """Completion with some names and, where `others` is `file` or `dir`, with the shell's own."""
+
+    def complete(
+        _ctx: click.Context, _parameter: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        items = [CompletionItem(name) for name in names() if name.startswith(incomplete)]
+        return items if others == "plain" else [*items, CompletionItem(incomplete, type=others)]
+
+    return complete

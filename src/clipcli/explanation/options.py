@@ -1,0 +1,30 @@
+"""How an answer is explained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+from clipcli.images.options import ImageOptions
+
+Method = Literal["occlusion", "gradient"]
+METHODS: tuple[Method, ...] = get_args(Method)
+
+
+@dataclass(frozen=True)
+class ExplainOptions:
+    """How an answer is explained.
+
+    Attributes:
+        method: `occlusion`, for every engine, or `gradient`, for torch.
+        grid: places a side that are covered.
+        top_k: labels that get a map, the best first.
+        batch_size: images in one run of the engine.
+        images: what is accepted as an image, and how it is prepared.
+    """
+
+    method: Method = "occlusion"
+    grid: int = 10
+    top_k: int = 5
+    batch_size: int = 32
+    images: ImageOptions = field(default_factory=ImageOptions)
