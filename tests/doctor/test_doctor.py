@@ -24,7 +24,7 @@ from clipcli.cli.console import Console
 from clipcli.disk.paths import bundles_folder
 from clipcli.doctor import environment, inventory, selftest
 from clipcli.doctor import examine as doctor
-from clipcli.doctor.findings import Check, Fact, Outcome, Report, Section
+from clipcli.doctor.findings import Check, Examination, Fact, Outcome, Section
 from clipcli.doctor.known_answers import CHECK_PHOTOS, known_answers
 from clipcli.engines.base import EngineOptions
 from clipcli.engines.choice import load_engine
@@ -372,7 +372,9 @@ class TestEnvironment:
 
 def report(*checks):
     facts = [Fact("memory", "2.0 GB", 2_000_000_000)]
-    return Report([Section("device", facts), Section("engines", checks), Section("models", [])])
+    return Examination(
+        [Section("device", facts), Section("engines", checks), Section("models", [])]
+    )
 
 
 GOOD = Check("onnx", Outcome.OK, "ONNX Runtime")

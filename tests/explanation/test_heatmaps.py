@@ -14,7 +14,7 @@ from clipcli.explanation.explain import Explanation, HeatMap
 from clipcli.explanation.terminal_maps import terminal_maps
 from clipcli.explanation.views import View
 from clipcli.heads.results import LabelScore, Prediction
-from clipcli.outputs.terminal.pictures import Way
+from clipcli.outputs.terminal.pictures import Graphics
 from clipcli.outputs.terminal.screens import Screen
 
 CENTRE = View(0.25, 0.0, 0.75, 1.0)
@@ -134,7 +134,7 @@ def test_characters_show_the_map_where_there_are_no_colours():
 @pytest.mark.parametrize(("columns", "in_a_row"), [(80, 3), (53, 2), (20, 1)])
 def test_maps_stand_side_by_side_as_far_as_there_is_room(columns, in_a_row):
     shown = explanation("a", "b", "c", "d")
-    text = terminal_maps(shown, Screen(Way.TRUE_COLOR, columns))
+    text = terminal_maps(shown, Screen(Graphics.TRUE_COLOR, columns))
     plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
     titles = re.findall(r"^[a-d] .*$", plain, re.MULTILINE)
     assert len(titles) == -(-4 // in_a_row)
@@ -143,6 +143,6 @@ def test_maps_stand_side_by_side_as_far_as_there_is_room(columns, in_a_row):
 
 
 def test_a_terminal_that_draws_gets_the_figure():
-    text = terminal_maps(explanation("a", "b"), Screen(Way.KITTY, 80))
+    text = terminal_maps(explanation("a", "b"), Screen(Graphics.KITTY, 80))
     assert "\x1b_Ga=T" in text
     assert "▀" not in text

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from clipcli.images.feeder import Signal, with_lulls
+from clipcli.images.feeder import FeedMarker, with_lulls
 from clipcli.images.sources import ImageRef
 
 
@@ -18,7 +18,7 @@ def refs(count: int) -> list[ImageRef]:
 def test_a_fast_stream_comes_as_it_is() -> None:
     images = refs(1000)
 
-    assert [item for item in with_lulls(images, 60) if item is not Signal.LULL] == images
+    assert [item for item in with_lulls(images, 60) if item is not FeedMarker.LULL] == images
 
 
 def test_a_slow_stream_says_so_between_its_images() -> None:
@@ -32,10 +32,10 @@ def test_a_slow_stream_says_so_between_its_images() -> None:
 
     items = with_lulls(slow(), 0.01)
     seen = [next(items)]
-    while (item := next(items)) is not Signal.LULL:
+    while (item := next(items)) is not FeedMarker.LULL:
         seen.append(item)
     go_on.set()
-    seen += [item for item in items if item is not Signal.LULL]
+    seen += [item for item in items if item is not FeedMarker.LULL]
 
     assert seen == refs(2)
 

@@ -16,7 +16,7 @@ from clipcli.errors import FailureCode, InputError
 from clipcli.heads.labels import LabelSet
 from clipcli.heads.results import Failure, Prediction
 from clipcli.heads.zero_shot import build_head
-from clipcli.images.feeder import Signal
+from clipcli.images.feeder import FeedMarker
 from clipcli.images.sources import ImageRef, Source, Stream, Url
 from clipcli.images.web.options import FetchOptions
 from clipcli.runs.lookahead import LookAhead
@@ -32,7 +32,7 @@ def refs(*sources: Source) -> list[ImageRef]:
 
 
 def run(
-    images: Iterable[ImageRef | Signal], engine: FakeEngine, **options: int
+    images: Iterable[ImageRef | FeedMarker], engine: FakeEngine, **options: int
 ) -> list[Prediction | Failure]:
     head = build_head(engine, LABELS)
     return list(classify(images, engine, head, PipelineOptions(**options)))
@@ -174,12 +174,12 @@ class Recorder(FakeEngine):
 def test_in_a_lull_what_is_there_is_given() -> None:
     given = []
 
-    def slow() -> Iterator[ImageRef | Signal]:
+    def slow() -> Iterator[ImageRef | FeedMarker]:
         images = refs(*map(grey_png, (10, 60, 110, 160, 210)))
         yield from images[:2]
-        yield Signal.LULL
+        yield FeedMarker.LULL
         given.append(len(results))
-        yield Signal.LULL
+        yield FeedMarker.LULL
         yield from images[2:]
 
     results: list[object] = []
@@ -196,10 +196,10 @@ def test_in_a_lull_what_is_there_is_given() -> None:
 def test_lulls_leave_every_image_its_place_in_a_block_of_full_size(
     lulls: set[int], batch_size: int
 ) -> None:
-    def with_lulls() -> Iterator[ImageRef | Signal]:
+    def with_lulls() -> Iterator[ImageRef | FeedMarker]:
         for ref in refs(*(grey_png(20 * level) for level in range(11))):
             if ref.index in lulls:
-                yield Signal.LULL
+                yield FeedMarker.LULL
             yield ref
 
     engine = Recorder()
@@ -227,12 +227,12 @@ def test_a_stop_gives_what_was_begun_and_leaves_out_the_rest(has_ended, ordered)
             go_on.wait()
             return super().read(size)
 
-    def images() -> Iterator[ImageRef | Signal]:
+    def images() -> Iterator[ImageRef | FeedMarker]:
         yield from refs(Stream(Slow(grey_png(10))), *[grey_png(50)] * 9)
         if not has_ended:
             begun.wait()
             stop.set()
-            yield Signal.LULL
+            yield FeedMarker.LULL
             raise AssertionError("nothing more is asked for")
 
     def wish_an_end() -> None:
@@ -314,7 +314,7 @@ def test_downloads_go_on_at_once_beside_files() -> None:
 
 def test_whole_blocks_are_the_same_whatever_lulls_there_are() -> None:
     images = refs(*(grey_png(20 * level) for level in range(11)))
-    with_lulls = [item for image in images for item in (image, Signal.LULL)]
+    with_lulls = [item for image in images for item in (image, FeedMarker.LULL)]
     shapes = []
     for stream in (images, with_lulls):
         engine = FakeEngine()

@@ -47,7 +47,7 @@ def known_hash(path: Path) -> str:
 
 
 def _name(file: Path) -> str:
-    """Of the note about a file, whatever characters its path is of."""
+    """The name of the note about a file, whatever characters its path is of."""
     import hashlib
 
     return hashlib.sha256(os.fsencode(file)).hexdigest()[:32]

@@ -13,7 +13,7 @@ from clipcli.errors import DISK_FULL, UsageError
 
 
 class Lock:
-    """Holds a file, which is made where it is missing.
+    """A hold on a file, which is made where it is missing.
 
     Advisory, and gone with the process, however that ends. Disks that have no locks do without.
 

@@ -29,7 +29,7 @@ _DECODERS = {
 
 
 def versions() -> list[Fact]:
-    """Of clipcli, Python, the libraries that are installed, and the machine's kind."""
+    """The versions of clipcli, Python, the libraries that are installed, and the machine's kind."""
     found = {**provenance(), **library_versions(_MORE_LIBRARIES)}
     return [Fact(name, version, version) for name, version in found.items()]
 

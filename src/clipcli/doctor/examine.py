@@ -6,12 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from clipcli.doctor.environment import caches, codecs, device, versions
-from clipcli.doctor.findings import Report, Section
+from clipcli.doctor.findings import Examination, Section
 from clipcli.doctor.inventory import models
 from clipcli.doctor.selftest import engines, published_answers, self_test
 
 
-def examine(images: Path | None, tell: Callable[[str], None]) -> Report:
+def examine(images: Path | None, tell: Callable[[str], None]) -> Examination:
     """Look at everything. Nothing is downloaded, and nothing that is broken ends it.
 
     Args:
@@ -27,7 +27,7 @@ def examine(images: Path | None, tell: Callable[[str], None]) -> Report:
     present = Section("models", models())
     tell("asking for known answers")
     own, published = self_test(loaded), published_answers(loaded, images)
-    return Report(
+    return Examination(
         [
             *facts,
             Section("engines", checks),

@@ -80,7 +80,7 @@ class Section:
 
 
 @dataclass(frozen=True)
-class Report:
+class Examination:
     """All that was found."""
 
     sections: Sequence[Section]

@@ -20,29 +20,31 @@ if TYPE_CHECKING:
     from clipcli.engines.base import Engine
 
 
-class _Way(NamedTuple):
-    """One way to run a model."""
+class _Backend(NamedTuple):
+    """An engine on a device, and the library that it needs."""
 
     library: str
     engine: str
     device: str
 
 
-WAYS: Mapping[str, _Way] = {
-    "onnx": _Way("onnxruntime", "onnx", "cpu"),
-    "torch": _Way("torch", "torch", "cpu"),
-    "torch on CUDA": _Way("torch", "torch", "cuda"),
+BACKENDS: Mapping[str, _Backend] = {
+    "onnx": _Backend("onnxruntime", "onnx", "cpu"),
+    "torch": _Backend("torch", "torch", "cpu"),
+    "torch on CUDA": _Backend("torch", "torch", "cuda"),
 }
 
 
 def engines() -> tuple[list[Check], dict[str, Engine]]:
-    """Load the bundled model in every way that there is here.
+    """Load the bundled model in every backend that there is here.
 
     Returns:
-        A check for each way, and the engines that did load.
+        A check for each backend, and the engines that did load.
     """
     loaded: dict[str, Engine] = {}
-    checks = [check for way in WAYS for check in attempt(way, partial(_load, way, loaded))]
+    checks = [
+        check for backend in BACKENDS for check in attempt(backend, partial(_load, backend, loaded))
+    ]
     if not loaded:
         checks.append(Check("any engine", Outcome.FAILED, "no engine runs: install clipcli anew"))
     return checks, loaded
@@ -52,8 +54,8 @@ def self_test(loaded: Mapping[str, Engine]) -> list[Check]:
     """The bundled model's answers, engine by engine."""
     answers = [answer for answer in known_answers() if answer.model == BUNDLED_MODEL]
     checks = []
-    for way, engine in loaded.items():
-        name = f"{BUNDLED_MODEL}, {way}"
+    for backend, engine in loaded.items():
+        name = f"{BUNDLED_MODEL}, {backend}"
         checks += attempt(name, partial(_compare, name, engine, answers, CHECK_PHOTOS))
     return checks
 
@@ -62,7 +64,7 @@ def published_answers(loaded: Collection[str], folder: Path | None) -> list[Chec
     """The published answers of real models, as far as these and the images are here.
 
     Args:
-        loaded: the ways in which the bundled model could be loaded.
+        loaded: the backends in which the bundled model could be loaded.
         folder: of the images; None where there is none.
     """
     answers = [answer for answer in known_answers() if answer.model != BUNDLED_MODEL]
@@ -73,19 +75,21 @@ def published_answers(loaded: Collection[str], folder: Path | None) -> list[Chec
     return checks
 
 
-def _load(way: str, loaded: dict[str, Engine]) -> list[Check]:
+def _load(backend: str, loaded: dict[str, Engine]) -> list[Check]:
     # Asked before anything is imported: an installation may leave an engine out on purpose.
-    library, engine, device = WAYS[way]
+    library, engine, device = BACKENDS[backend]
     if find_spec(library) is None:
-        return [Check(way, Outcome.NOT_RUN, f"the package {library} is not installed")]
+        return [Check(backend, Outcome.NOT_RUN, f"the package {library} is not installed")]
     if device == "cuda" and not cuda_available():
-        return [Check(way, Outcome.NOT_RUN, "there is no CUDA device, or torch is built without")]
+        return [
+            Check(backend, Outcome.NOT_RUN, "there is no CUDA device, or torch is built without")
+        ]
 
     from clipcli.engines.choice import load_engine
 
     spec = resolve_model(ModelRequest(BUNDLED_MODEL))
-    loaded[way] = load_engine(spec, EngineOptions(device, engine=engine), offline=True)
-    return [Check(way, Outcome.OK, loaded[way].info.engine)]
+    loaded[backend] = load_engine(spec, EngineOptions(device, engine=engine), offline=True)
+    return [Check(backend, Outcome.OK, loaded[backend].info.engine)]
 
 
 def _compare(
@@ -102,8 +106,8 @@ def _published(
 ) -> list[Check]:
     """One model's answers: what is missing is said before anything is loaded."""
     model = answers[0].model
-    ways = _ways(model)
-    if not ways:
+    backends = _backends(model)
+    if not backends:
         return [Check(model, Outcome.NOT_RUN, "it is neither prepared nor in the hub's cache")]
     here = [answer for answer in answers if folder and (folder / answer.image).is_file()]
     missing = [f"{answer.image} ({answer.origin})" for answer in answers if answer not in here]
@@ -111,34 +115,34 @@ def _published(
     if missing:
         where = f"in {folder}" if folder else "in a folder that --images names"
         checks.append(Check(model, Outcome.NOT_RUN, f"needs {' and '.join(missing)} {where}"))
-    for way in ways if here else ():
-        name = f"{model}, {way}"
-        if way not in loaded:
+    for backend in backends if here else ():
+        name = f"{model}, {backend}"
+        if backend not in loaded:
             checks.append(Check(name, Outcome.NOT_RUN, "the engine does not load"))
         else:
-            checks += attempt(name, partial(_run_published, name, way, here, folder or Path()))
+            checks += attempt(name, partial(_run_published, name, backend, here, folder or Path()))
     return checks
 
 
-def _ways(model: str) -> list[str]:
-    """The ways in which a model can run here without a download."""
+def _backends(model: str) -> list[str]:
+    """The backends in which a model can run here without a download."""
     from clipcli.models.bundles import find_bundle
     from clipcli.models.weights import weights_file
 
     spec = resolve_model(ModelRequest(model, offline=True))
-    ways = ["onnx"] if find_bundle(spec, "fp32") else []
+    backends = ["onnx"] if find_bundle(spec, "fp32") else []
     try:
         weights_file(spec, offline=True)
     except ModelError:
-        return ways
-    return [*ways, "torch"]
+        return backends
+    return [*backends, "torch"]
 
 
 def _run_published(
-    name: str, way: str, answers: Sequence[KnownAnswer], folder: Path
+    name: str, backend: str, answers: Sequence[KnownAnswer], folder: Path
 ) -> list[Check]:
     from clipcli.engines.choice import load_engine
 
     spec = resolve_model(ModelRequest(answers[0].model, offline=True))
-    options = EngineOptions("cpu", engine=WAYS[way].engine)
+    options = EngineOptions("cpu", engine=BACKENDS[backend].engine)
     return _compare(name, load_engine(spec, options, offline=True), answers, folder)

@@ -9,7 +9,7 @@ import numpy as np
 from clipcli.explanation.explain import Explanation, HeatMap
 from clipcli.explanation.heatmaps import figure, overlay, shares
 from clipcli.explanation.views import on_picture
-from clipcli.outputs.terminal.pictures import Box, Way, draw
+from clipcli.outputs.terminal.pictures import Box, Graphics, draw
 from clipcli.outputs.terminal.screens import Screen
 from clipcli.printable import printable, shortened, width
 
@@ -33,9 +33,12 @@ def terminal_maps(explanation: Explanation, screen: Screen | None) -> str:
     Returns:
         Text that ends with a line end.
     """
-    if screen is not None and screen.way not in (Way.TRUE_COLOR, Way.COLORS_256):
+    if screen is not None and screen.graphics not in (
+        Graphics.TRUE_COLOR,
+        Graphics.COLORS_256,
+    ):
         box = Box(min(_FIGURE_COLUMNS, screen.columns), _FIGURE_ROWS, screen.cell)
-        return draw(figure(explanation), box, screen.way).text()
+        return draw(figure(explanation), box, screen.graphics).text()
     columns = _PLAIN_COLUMNS if screen is None else screen.columns
     panels = [_panel(explanation, heat_map, screen) for heat_map in explanation.maps]
     in_a_row = max(1, (columns + len(_GAP)) // (len(_GAP) + _PANEL.columns))
@@ -58,7 +61,7 @@ def _panel(explanation: Explanation, heat_map: HeatMap, screen: Screen | None) -
         return [title, *_characters(explanation, heat_map)]
     image = overlay(explanation.picture, heat_map, explanation.view)
     box = Box(_PANEL.columns, _PANEL.rows, screen.cell)
-    drawing = draw(image, box, screen.way)
+    drawing = draw(image, box, screen.graphics)
     missing = " " * (_PANEL.columns - drawing.columns)
     return [title, *(cells + missing for cells in drawing.cells)]
 

@@ -151,7 +151,7 @@ def _select(
 
 
 def _has_table(database: sqlite3.Connection) -> bool:
-    """Not so in a file that another process has made and not yet written to."""
+    """Whether there is the table: not in a file that another process has only just made."""
     query = "SELECT 1 FROM sqlite_master WHERE name = 'embeddings'"
     return database.execute(query).fetchone() is not None
 

@@ -117,7 +117,7 @@ def _is_nothing(ref: ImageRef) -> bool:
 
 
 def _is_hidden(ref: ImageRef, folder: str) -> bool:
-    """As the thumbnails and half-written copies are that editors and systems leave behind."""
+    """Whether it is a file or in a folder that editors and systems leave behind, by its dot."""
     return any(part.startswith(".") for part in Path(ref.name).relative_to(folder).parts)
 
 

@@ -16,18 +16,18 @@ _LULL_SECONDS = 0.2
 _NAMES_AHEAD = 256
 
 
-class Signal(Enum):
+class FeedMarker(Enum):
     """What a stream of images says beside its images."""
 
     # Nothing has come for a while: what is there already should not wait for more.
     LULL = auto()
 
 
-Feed = Iterator["ImageRef | Signal"]
+Feed = Iterator["ImageRef | FeedMarker"]
 
 
 def with_lulls(refs: Iterable[ImageRef], seconds: float = _LULL_SECONDS) -> Feed:
-    """The same images, with a `LULL` wherever the next is not there within so many seconds.
+    """Images as they come, with a `LULL` wherever the next is not there within so many seconds.
 
     Args:
         refs: iterated in a thread of its own, a bounded number of images ahead. That thread may
@@ -66,7 +66,7 @@ def _taken(
         try:
             item = arrived.get(timeout=seconds)
         except Empty:
-            yield Signal.LULL
+            yield FeedMarker.LULL
             continue
         if item is None:
             return

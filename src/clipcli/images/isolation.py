@@ -85,7 +85,10 @@ class DecoderPool:
         return self.decoded(data)[0]
 
     def decoded(self, data: bytes) -> tuple[Float32, bytes]:
-        """The same, and a thumbnail, a JPEG; empty where none is wanted or none can be made."""
+        """An image's pixels as `pixels` gives them, and a thumbnail.
+
+        The thumbnail is a JPEG; empty where none is wanted or none can be made.
+        """
         worker = self._idle.get()
         try:
             # One that died while it was idle did not die of this image.

@@ -240,12 +240,12 @@ def _walk(folder: str) -> Iterator[tuple[str, Source]]:
 
 
 def _path_order(entry: os.DirEntry[str]) -> bytes:
-    """With its slash a folder takes the place that its files' paths have among all paths."""
+    """The bytes that an entry is sorted by: a folder with the slash of its files' paths."""
     return os.fsencode(entry.name) + (b"/" if entry.is_dir(follow_symlinks=False) else b"")
 
 
 def _may_be_file(entry: os.DirEntry[str]) -> bool:
-    """Not a pipe, a socket or a link to a folder; a broken link fails when it is read."""
+    """Whether it is no pipe, socket or link to a folder; a broken link fails when it is read."""
     try:
         return entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path))
     except OSError:  # a link to itself

@@ -195,7 +195,7 @@ def remove(folder: Path) -> None:
 
 
 def _key(spec: ModelSpec) -> str:
-    """Tells apart what has one name: another configuration, another checkpoint of that name."""
+    """A key for what has one name: another configuration, another checkpoint of that name."""
     origin: list[object]
     if isinstance(spec.weights, HubWeights):
         wanted = HubFile(spec.weights.repository, spec.weights.filename, spec.weights.revision)

@@ -101,7 +101,7 @@ class ModelSpec:
 
     @property
     def context_length(self) -> int:
-        """Of a prompt, in tokens, those for its start and its end included."""
+        """Tokens of a prompt, those for its start and its end included."""
         length: int = self.config["text_cfg"].get("context_length", 77)
         return length
 

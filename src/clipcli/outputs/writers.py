@@ -82,15 +82,15 @@ class _Writer:
     options: OutputOptions
 
     def begin(self) -> None:
-        """Nothing comes first in most formats."""
+        """Write nothing, as most formats do."""
 
     def end(self) -> None:
-        """Nothing comes last in most formats."""
+        """Write nothing, as most formats do."""
 
 
 @dataclass
 class HumanWriter(_Writer):
-    """For people: the input, a bar and a probability per label, and the best match."""
+    """A writer for people: the input, a bar and a probability per label, and the best match."""
 
     _first: bool = field(default=True, init=False)
 
@@ -145,7 +145,7 @@ class HumanWriter(_Writer):
 
 @dataclass
 class TsvWriter(_Writer):
-    """For shell scripts: input, answer, probability; failures are told on standard error."""
+    """A writer for shell scripts: input, answer, probability; failures go to standard error."""
 
     def write(self, result: Result) -> None:
         """Write one line; with a number of labels asked for, a pair of cells for each."""
@@ -161,7 +161,7 @@ class TsvWriter(_Writer):
 
 @dataclass
 class CsvWriter(_Writer):
-    """For spreadsheets: a header, then a row for each prediction and each failure."""
+    """A writer for spreadsheets: a header, then a row for each prediction and each failure."""
 
     def begin(self) -> None:
         """Write the header."""
@@ -188,7 +188,7 @@ class CsvWriter(_Writer):
 
 @dataclass
 class JsonlWriter(_Writer):
-    """For programs: one JSON record a line, as it is ready."""
+    """A writer for programs: one JSON record a line, as it is ready."""
 
     def write(self, result: Result) -> None:
         """Write one record."""
@@ -198,7 +198,7 @@ class JsonlWriter(_Writer):
 
 @dataclass
 class JsonWriter(_Writer):
-    """For programs: one JSON array of all records."""
+    """A writer for programs: one JSON array of all records."""
 
     # Written before each record: the last one must have no comma behind it.
     _separator: str = field(default="\n", init=False)

@@ -29,7 +29,7 @@ class RunOutput:
     kept: int = 0
 
     def new(self, results: Iterable[Result]) -> Iterator[Result]:
-        """Of the pipeline's results those of this run, to be written and counted, as they come."""
+        """The pipeline's results that are this run's, to be written and counted, as they come."""
         yield from results
 
     def finish(self) -> None:

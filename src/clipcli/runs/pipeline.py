@@ -12,7 +12,7 @@ from clipcli.embeddings.rows import Block, unit_rows
 from clipcli.errors import FailureCode, InputError
 from clipcli.heads.results import Failure, Result, ScoreOptions
 from clipcli.heads.zero_shot import ZeroShotHead
-from clipcli.images.feeder import Signal
+from clipcli.images.feeder import FeedMarker
 from clipcli.images.sources import ImageRef
 from clipcli.runs.lookahead import Decoded, LookAhead
 from clipcli.runs.options import PipelineOptions
@@ -27,7 +27,7 @@ _BLOCKS_AHEAD = 3
 
 
 def classify(
-    refs: Iterable[ImageRef | Signal],
+    refs: Iterable[ImageRef | FeedMarker],
     engine: Engine,
     head: ZeroShotHead,
     options: PipelineOptions,
@@ -60,7 +60,7 @@ def score(block: Block, head: ZeroShotHead, options: ScoreOptions) -> Iterator[R
 
 
 def encode(
-    refs: Iterable[ImageRef | Signal], engine: Engine, options: PipelineOptions
+    refs: Iterable[ImageRef | FeedMarker], engine: Engine, options: PipelineOptions
 ) -> Iterator[Block]:
     """Embed images as they come, in blocks of their order.
 

@@ -229,7 +229,7 @@ def _opened(
 
 
 def _size(file: Path) -> int:
-    """Of a file in bytes; 0 where there is none."""
+    """The size of a file in bytes; 0 where there is none."""
     try:
         return file.stat().st_size
     except FileNotFoundError:

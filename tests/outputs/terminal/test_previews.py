@@ -10,7 +10,7 @@ from command import Command
 from PIL import Image
 from terminal import CLIPCLI, Terminal
 
-from clipcli.outputs.terminal.pictures import Way
+from clipcli.outputs.terminal.pictures import Graphics
 from clipcli.outputs.terminal.previews import Previews
 from clipcli.outputs.terminal.screens import Screen
 
@@ -25,7 +25,7 @@ def jpeg(color: str) -> bytes:
 
 
 def test_a_picture_is_shown_once_beside_its_own_result():
-    previews = Previews(Screen(Way.TRUE_COLOR, 80))
+    previews = Previews(Screen(Graphics.TRUE_COLOR, 80))
     previews.add(8, jpeg("blue"))
     previews.add(7, jpeg("red"))
     assert previews.beside(6, ["six"]) == "six\n"
@@ -36,7 +36,7 @@ def test_a_picture_is_shown_once_beside_its_own_result():
 
 
 def test_a_picture_is_no_wider_than_its_terminal():
-    previews = Previews(Screen(Way.TRUE_COLOR, columns=10))
+    previews = Previews(Screen(Graphics.TRUE_COLOR, columns=10))
     previews.add(0, jpeg("red"))
     assert previews.beside(0, ["text"]).splitlines()[0].count("▀") == 10
 

@@ -13,14 +13,14 @@ from clipcli.outputs.terminal.screens import find_screen
 
 FIND = START + (
     "from clipcli.outputs.terminal.screens import find_screen; screen = find_screen(sys.stdout);"
-    "print(screen and (screen.way.name, screen.columns, screen.cell))"
+    "print(screen and (screen.graphics.name, screen.columns, screen.cell))"
 )
 ECHO = FIND + "; print(termios.tcgetattr(1)[3] & (termios.ECHO | termios.ICANON) != 0)"
 SIXEL_ANSWER = b"\x1b[?62;4;22c"
 
 
 @pytest.mark.parametrize(
-    ("env", "way"),
+    ("env", "graphics"),
     [
         ({"TERM": "xterm-kitty"}, "KITTY"),
         ({"TERM": "xterm-ghostty"}, "KITTY"),
@@ -33,14 +33,14 @@ SIXEL_ANSWER = b"\x1b[?62;4;22c"
         ({"TERM": "xterm-kitty", "TMUX": "/tmp/tmux-0/default,1,0"}, "COLORS_256"),
     ],
 )
-def test_a_terminal_that_is_known_by_its_name_is_not_asked(env, way):
+def test_a_terminal_that_is_known_by_its_name_is_not_asked(env, graphics):
     terminal = Terminal(SIXEL_ANSWER)
-    assert terminal.run(FIND, env=env) == f"('{way}', 100, (10, 20))\n"
+    assert terminal.run(FIND, env=env) == f"('{graphics}', 100, (10, 20))\n"
     assert terminal.asked == 0
 
 
 @pytest.mark.parametrize(
-    ("answer", "way"),
+    ("answer", "graphics"),
     [
         (SIXEL_ANSWER, "SIXEL"),
         (b"\x1b[?4c", "SIXEL"),
@@ -49,12 +49,12 @@ def test_a_terminal_that_is_known_by_its_name_is_not_asked(env, way):
         (b"ls -l\r", "COLORS_256"),
     ],
 )
-def test_another_terminal_is_asked_once_and_left_as_it_was(answer, way):
+def test_another_terminal_is_asked_once_and_left_as_it_was(answer, graphics):
     terminal = Terminal(answer)
     shown = terminal.run(ECHO)
     assert terminal.asked == 1
     # The answer is not echoed, and echo is on again.
-    assert shown == f"\x1b[c('{way}', 100, (10, 20))\nTrue\n"
+    assert shown == f"\x1b[c('{graphics}', 100, (10, 20))\nTrue\n"
 
 
 @pytest.mark.parametrize("env", [{"TERM": "dumb"}, {"NO_COLOR": "1"}])

@@ -122,7 +122,10 @@ class ClassifyArguments(RunArguments):
 
     @property
     def wants_whole_blocks(self) -> bool:
-        """In a file: it is read later, and `--resume` promises the same bytes each time."""
+        """Whether the last digits must not depend on how fast images come: results in a file.
+
+        It is read later, and `--resume` promises equal bytes each time.
+        """
         return self.file.output is not None
 
     def way_on(self) -> str:

@@ -15,7 +15,7 @@ from clipcli.cli.options.shared import console_options
 from clipcli.printable import printable
 
 if TYPE_CHECKING:
-    from clipcli.doctor.findings import Check, Fact, Report, Section
+    from clipcli.doctor.findings import Check, Examination, Fact, Section
 
 
 @click.command(epilog="Exit codes: 0 all that ran agreed, 2 usage, 6 something did not.")
@@ -44,21 +44,21 @@ def doctor(console: Console, /, images: str | None, as_json: bool) -> int:
     from clipcli.doctor.examine import examine
 
     with console.warnings():
-        report = examine(Path(images) if images else None, console.step)
+        examination = examine(Path(images) if images else None, console.step)
     if as_json:
-        click.echo(json.dumps(report.to_json(), indent=1))
+        click.echo(json.dumps(examination.to_json(), indent=1))
     else:
-        for line in _lines(report):
+        for line in _lines(examination):
             click.echo(printable(line))
-    return ExitCode.ALL_DONE if report.agreed else ExitCode.CHECK_NOT_MET
+    return ExitCode.ALL_DONE if examination.agreed else ExitCode.CHECK_NOT_MET
 
 
-def _lines(report: Report) -> Iterator[str]:
-    for section in report.sections:
+def _lines(examination: Examination) -> Iterator[str]:
+    for section in examination.sections:
         yield section.title
         yield from _aligned(section)
         yield ""
-    yield _verdict(report)
+    yield _verdict(examination)
 
 
 def _aligned(section: Section) -> Iterator[str]:
@@ -78,11 +78,12 @@ def _text(finding: Fact | Check) -> str:
     return f"{words[finding.outcome]:<7}  {finding.detail}"
 
 
-def _verdict(report: Report) -> str:
+def _verdict(examination: Examination) -> str:
     from clipcli.doctor.findings import Outcome
 
-    not_run = report.count(Outcome.NOT_RUN)
+    not_run = examination.count(Outcome.NOT_RUN)
     rest = f"; {not_run} not run" if not_run else ""
-    if report.agreed:
-        return f"all that ran agreed: {report.count(Outcome.OK)} ok{rest}"
-    return f"{len(report.failed)} FAILED: {', '.join(check.name for check in report.failed)}{rest}"
+    if examination.agreed:
+        return f"all that ran agreed: {examination.count(Outcome.OK)} ok{rest}"
+    failed = examination.failed
+    return f"{len(failed)} FAILED: {', '.join(check.name for check in failed)}{rest}"

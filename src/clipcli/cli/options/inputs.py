@@ -188,7 +188,7 @@ class ReadingFlags:
     )
 
     def image_options(self, *, fast_decode: bool = False) -> ImageOptions:
-        """The same for the rooms that read images.
+        """What is accepted and how it is prepared, for the rooms that read images.
 
         Raises:
             UsageError: fast decoding together with the reference's preprocessing.

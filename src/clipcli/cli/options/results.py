@@ -18,7 +18,7 @@ _HUMAN, *_IN_FILES = FORMATS
 
 @dataclass(frozen=True)
 class LimitFlags:
-    """In which order results come, when a run ends, and what is left of it for programs.
+    """Results' order, the end of a run, and what is left of it for programs.
 
     Raises:
         UsageError: options that do not go together.

@@ -203,7 +203,7 @@ class EngineFlags:
     )
 
     def options(self, image_count: int | None) -> EngineOptions:
-        """The same for the rooms that choose and load an engine.
+        """Where and how the model runs, for the rooms that choose and load an engine.
 
         Args:
             image_count: how many images come; None where that is not known, or many.

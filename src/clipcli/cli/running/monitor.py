@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class RunMonitor:
-    """Watches over one run: what it counts, tells and heeds, and when it is over.
+    """What goes on beside one run: signals, progress, counts, and when it is over.
 
     Args:
         console: where failures, progress and the summary are told.

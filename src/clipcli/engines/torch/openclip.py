@@ -217,7 +217,7 @@ def _quiet() -> Iterator[None]:
 
 
 class _NoRandomWeights(TorchFunctionMode):
-    """Leaves new parameters as the memory was: a checkpoint replaces every one of them.
+    """A mode that leaves new parameters as the memory was: a checkpoint replaces every one of them.
 
     Drawing the 151 million random numbers of ViT-B/32 takes a second.
     """

@@ -32,7 +32,7 @@ _AUTHORITIES_LOCK = threading.Lock()
 
 @dataclass
 class Deadline:
-    """Closes an attempt's sockets when its time is over.
+    """The time of an attempt, whose sockets are closed when it is over.
 
     A read timeout is per receive: a server that drips a byte a second never meets it.
     """
@@ -106,14 +106,14 @@ def vetted_session(options: FetchOptions, deadline: Deadline) -> requests.Sessio
 
 
 class _Session(requests.Session):
-    """Leaves redirects to its caller."""
+    """A session that leaves redirects to its caller."""
 
     def get_redirect_target(self, resp: requests.Response) -> None:
         """None: even told to follow none, requests reads a redirect's body whole and unpacks it."""
 
 
 class _Adapter(adapters.HTTPAdapter):
-    """Connects to vetted addresses only, or to the user's proxy."""
+    """An adapter that connects to vetted addresses only, or to the user's proxy."""
 
     def __init__(self, options: FetchOptions, deadline: Deadline) -> None:
         self._options = options
@@ -160,7 +160,7 @@ class _Adapter(adapters.HTTPAdapter):
         return host, {"ssl_context": _tls_context()} if host["scheme"] == "https" else {}
 
     def cert_verify(self, *_args: Any, **_kwargs: Any) -> None:  # noqa: ANN401
-        """Nothing: the context asks for certificates and knows the authorities."""
+        """Do nothing: the context asks for certificates and knows the authorities."""
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
         """Send one request; through a proxy, only where the host's name does not forbid it."""
@@ -186,7 +186,7 @@ class _SharedContext(ssl.SSLContext):
     """A context that connections of several threads are secured by at once."""
 
     def set_alpn_protocols(self, _protocols: Iterable[str]) -> None:
-        """Nothing: urllib3 sets for each connection what another may be copying just then."""
+        """Do nothing: urllib3 sets for each connection what another may be copying just then."""
 
 
 def _vet_name(url: str, options: FetchOptions) -> None:

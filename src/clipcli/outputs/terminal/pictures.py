@@ -36,7 +36,7 @@ _STYLES = re.compile(r"\x1b\[[0-9;]*m")
 _SIXEL_RUNS = re.compile(rb"(.)\1{3,}")
 
 
-class Way(Enum):
+class Graphics(Enum):
     """How a terminal shows pictures."""
 
     # https://sw.kovidgoyal.net/kitty/graphics-protocol/
@@ -103,22 +103,26 @@ class Drawing:
         return f"{room}\x1b7{self.pixels}\x1b8{texts}"
 
 
-def draw(image: Image.Image, box: Box, way: Way) -> Drawing:
+def draw(image: Image.Image, box: Box, graphics: Graphics) -> Drawing:
     """Make a picture ready for a terminal, as large as it fits into a box.
 
     Args:
         image: of any mode that converts to RGB.
         box: what it may take, at least one cell.
-        way: how the terminal shows pictures.
+        graphics: how the terminal shows pictures.
     """
     image = image.convert("RGB")
     columns, rows = box.fitted(image.size)
-    if way in (Way.TRUE_COLOR, Way.COLORS_256):
+    if graphics in (Graphics.TRUE_COLOR, Graphics.COLORS_256):
         small = image.resize((columns, 2 * rows), Image.Resampling.BOX)
-        return Drawing(columns, rows, cells=tuple(_half_blocks(small, way)))
+        return Drawing(columns, rows, cells=tuple(_half_blocks(small, graphics)))
     size = columns * box.cell[0], rows * box.cell[1]
     image = image.resize(size, Image.Resampling.LANCZOS)
-    encode = {Way.KITTY: _kitty, Way.ITERM2: _iterm2, Way.SIXEL: _sixel}[way]
+    encode = {
+        Graphics.KITTY: _kitty,
+        Graphics.ITERM2: _iterm2,
+        Graphics.SIXEL: _sixel,
+    }[graphics]
     return Drawing(columns, rows, pixels=encode(image, columns, rows))
 
 
@@ -139,9 +143,9 @@ def beside(drawing: Drawing, lines: Sequence[str], columns: int) -> str:
     return drawing.text(lines)
 
 
-def _half_blocks(image: Image.Image, way: Way) -> Iterator[str]:
+def _half_blocks(image: Image.Image, graphics: Graphics) -> Iterator[str]:
     """A text for two rows of pixels: the upper one in the foreground, the lower one behind."""
-    colors = _true_colors(image) if way is Way.TRUE_COLOR else _256_colors(image)
+    colors = _true_colors(image) if graphics is Graphics.TRUE_COLOR else _256_colors(image)
     for upper, lower in zip(colors[::2], colors[1::2], strict=True):
         cells = (
             f"\x1b[38;{above};48;{below}m{_HALF_BLOCK}"
@@ -156,7 +160,7 @@ def _true_colors(image: Image.Image) -> list[list[str]]:
 
 
 def _256_colors(image: Image.Image) -> list[list[str]]:
-    """The same of xterm's colours from 16 on: 6 x 6 x 6, and 24 greys."""
+    """The code of the nearest of xterm's colours from 16 on: 6 x 6 x 6, and 24 greys."""
     levels = (0, 95, 135, 175, 215, 255)
     greys = [(value, value, value) for value in range(8, 248, 10)]
     palette = Image.new("P", (1, 1))

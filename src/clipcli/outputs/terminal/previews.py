@@ -15,7 +15,7 @@ _COLUMNS, _ROWS = 24, 8
 
 
 class Previews:
-    """Thumbnails of images that are on their way, each shown beside its result.
+    """Thumbnails of images that are on their graphics, each shown beside its result.
 
     Args:
         screen: the terminal.
@@ -44,5 +44,5 @@ class Previews:
         if jpeg is None:
             return "".join(f"{line}\n" for line in lines)
         with Image.open(io.BytesIO(jpeg)) as image:
-            drawing = draw(image, self._box, self._screen.way)
+            drawing = draw(image, self._box, self._screen.graphics)
         return beside(drawing, lines, self._screen.columns)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TextIO
 
-from clipcli.outputs.terminal.pictures import CELL, Way
+from clipcli.outputs.terminal.pictures import CELL, Graphics
 
 # Terminals answer within a few milliseconds, over a slow line within some hundred; a later answer
 # would be read by the shell. Those that never answer cost this much, once.
@@ -24,8 +24,12 @@ _QUESTION = b"\x1b[c"
 _ANSWER = re.compile(rb"\x1b\[\?([0-9;]*)c")
 _SIXEL = b"4"
 
-_BY_TERM = {"xterm-kitty": Way.KITTY, "xterm-ghostty": Way.KITTY}
-_BY_PROGRAM = {"iTerm.app": Way.ITERM2, "WezTerm": Way.ITERM2, "mintty": Way.ITERM2}
+_BY_TERM = {"xterm-kitty": Graphics.KITTY, "xterm-ghostty": Graphics.KITTY}
+_BY_PROGRAM = {
+    "iTerm.app": Graphics.ITERM2,
+    "WezTerm": Graphics.ITERM2,
+    "mintty": Graphics.ITERM2,
+}
 
 
 @dataclass(frozen=True)
@@ -33,12 +37,12 @@ class Screen:
     """A terminal that shows pictures.
 
     Attributes:
-        way: how.
+        graphics: how it shows them.
         columns: of cells.
         cell: width and height of one, in pixels.
     """
 
-    way: Way
+    graphics: Graphics
     columns: int
     cell: tuple[int, int] = CELL
 
@@ -62,9 +66,9 @@ def find_screen(stream: TextIO) -> Screen | None:
     return Screen(_way(stream, environment), columns or 80, _cell(stream.fileno()))
 
 
-def _way(stream: TextIO, environment: Mapping[str, str]) -> Way:
+def _way(stream: TextIO, environment: Mapping[str, str]) -> Graphics:
     is_true = environment.get("COLORTERM") in ("truecolor", "24bit")
-    blocks = Way.TRUE_COLOR if is_true else Way.COLORS_256
+    blocks = Graphics.TRUE_COLOR if is_true else Graphics.COLORS_256
     term = environment["TERM"]
     # tmux and screen keep other terminals' pictures for themselves or show them as text, and what
     # they pass on of the environment is of a terminal that may be long gone.
@@ -75,7 +79,7 @@ def _way(stream: TextIO, environment: Mapping[str, str]) -> Way:
     if named is not None:
         return named
     # The console of Linux and of its kin has no pictures.
-    return Way.SIXEL if term != "linux" and _has_sixel(stream) else blocks
+    return Graphics.SIXEL if term != "linux" and _has_sixel(stream) else blocks
 
 
 def _has_sixel(stream: TextIO) -> bool:
