@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import ast
 import doctest
 import inspect
+import pickle
 import pydoc
+import re
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 from command import ROOT
@@ -158,7 +162,61 @@ def test_help_reads_well() -> None:
 
 
 def test_public_names_are_found_by_tools() -> None:
-    assert set(clipcli.__all__) <= set(dir(clipcli))
+    assert dir(clipcli) == sorted(clipcli.__all__)
     assert issubclass(ClipcliError, Exception)
     with pytest.raises(AttributeError, match="no attribute 'classify'"):
         clipcli.classify  # noqa: B018
+
+
+@pytest.mark.parametrize("name", clipcli.__all__)
+def test_a_public_name_says_that_it_is_one(name: str) -> None:
+    value = getattr(clipcli, name)
+    if name != "__version__":
+        assert (value.__module__, value.__qualname__) == ("clipcli", name)
+        assert pickle.loads(pickle.dumps(value)) is value
+
+
+def test_the_types_of_results_can_still_be_asked_for() -> None:
+    """As libraries do that make JSON schemas of dataclasses."""
+    assert get_type_hints(Prediction)["scores"] == tuple[clipcli.LabelScore, ...]
+    assert get_type_hints(Failure)["code"] is clipcli.FailureCode
+    assert get_type_hints(clipcli.PipelineOptions)["images"] is clipcli.ImageOptions
+
+
+def test_help_says_what_is_private() -> None:
+    text = pydoc.plain(pydoc.render_doc(clipcli))
+    assert "The modules and packages below are private" in text
+    assert [name for name in clipcli.__all__[:-1] if name not in text] == []
+
+
+def names_of_classes() -> set[str]:
+    """All public-looking classes of clipcli's own."""
+    trees = (ast.parse(file.read_text("utf-8")) for file in (ROOT / "src/clipcli").rglob("*.py"))
+    return {
+        node.name
+        for tree in trees
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    }
+
+
+def test_what_public_docstrings_name_is_public() -> None:
+    public = [getattr(clipcli, name) for name in clipcli.__all__ if name != "__version__"]
+    texts = [clipcli.__doc__ or ""]
+    for value in public:
+        members = [member for name, member in vars(value).items() if not name.startswith("_")]
+        texts += [inspect.getdoc(part) or "" for part in (value, *members)]
+    # In backticks, or before a colon, as in `Raises:`.
+    words = re.findall(r"`(\w+)`|^ +(\w+):", "\n".join(texts), re.MULTILINE)
+    spoken = {word for pair in words for word in pair} & names_of_classes()
+    assert spoken - set(clipcli.__all__) == set()
+    assert {"ModelError", "UsageError", "Prediction", "Failure", "ModelRequest"} <= spoken
+
+
+def test_the_readme_names_what_is_public_and_nothing_else() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8").partition("## From Python")[2]
+    text = text.partition("\n## ")[0]
+    told = {name for name in re.findall(r"`(\w+)`", text) if name[0].isupper()}
+    assert told == set(clipcli.__all__) - {"__version__"}
+    for line in re.findall(r"from clipcli import (.+)", text):
+        assert set(line.split(", ")) <= set(clipcli.__all__)

@@ -3,24 +3,47 @@
 >>> from clipcli import Classifier
 >>> Classifier("tiny").classify("cat.jpg", ["a cat", "a dog"])  # doctest: +SKIP
 [Prediction(index=0, name='cat.jpg', scores=(...), answer='a cat')]
+
+What can be imported from here is public. The modules and packages below are private: they may
+change with every version, and so may whatever is found in them and not here.
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from clipcli.api import Classifier
-    from clipcli.errors import ClipcliError
+    from clipcli.engines.base import ModelInfo
+    from clipcli.errors import (
+        ClipcliError,
+        ClipcliWarning,
+        FailureCode,
+        InputError,
+        ModelError,
+        UsageError,
+    )
     from clipcli.heads.results import Failure, LabelScore, Prediction
+    from clipcli.images.options import ImageOptions
+    from clipcli.images.web.options import FetchOptions
     from clipcli.models.specs import ModelRequest
+    from clipcli.runs.options import PipelineOptions
     from clipcli.version import __version__
 
 __all__ = [
     "Classifier",
     "ClipcliError",
+    "ClipcliWarning",
     "Failure",
+    "FailureCode",
+    "FetchOptions",
+    "ImageOptions",
+    "InputError",
     "LabelScore",
+    "ModelError",
+    "ModelInfo",
     "ModelRequest",
+    "PipelineOptions",
     "Prediction",
+    "UsageError",
     "__version__",
 ]
 
@@ -28,10 +51,19 @@ __all__ = [
 _HOMES = {
     "Classifier": "clipcli.api",
     "ClipcliError": "clipcli.errors",
+    "ClipcliWarning": "clipcli.errors",
     "Failure": "clipcli.heads.results",
+    "FailureCode": "clipcli.errors",
+    "FetchOptions": "clipcli.images.web.options",
+    "ImageOptions": "clipcli.images.options",
+    "InputError": "clipcli.errors",
     "LabelScore": "clipcli.heads.results",
+    "ModelError": "clipcli.errors",
+    "ModelInfo": "clipcli.engines.base",
     "ModelRequest": "clipcli.models.specs",
+    "PipelineOptions": "clipcli.runs.options",
     "Prediction": "clipcli.heads.results",
+    "UsageError": "clipcli.errors",
     "__version__": "clipcli.version",
 }
 
@@ -42,7 +74,22 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401
 
     if name not in _HOMES:
         raise AttributeError(f"module 'clipcli' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    value = getattr(import_module(_HOMES[name]), name)
+    if isinstance(value, type):
+        _publish(value)
+    globals()[name] = value
+    return value
+
+
+def _publish(value: type) -> None:
+    """Let a class say that it is of this module, and not where in it."""
+    from contextlib import suppress
+    from typing import get_type_hints
+
+    # While its own module is still known: there its annotations mean something.
+    with suppress(NameError):
+        value.__annotations__ = get_type_hints(value)
+    value.__module__ = __name__
 
 
 def __dir__() -> list[str]:

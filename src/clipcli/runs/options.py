@@ -5,14 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from clipcli.engines.hardware import available_cpus
 from clipcli.heads.results import ScoreOptions
 from clipcli.images.options import ImageOptions
-
-if TYPE_CHECKING:
-    from clipcli.images.web.options import FetchOptions
+from clipcli.images.web.options import FetchOptions
 
 
 @dataclass(frozen=True)
