@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import sysconfig
@@ -34,6 +35,20 @@ def test_the_wheel_holds_every_asset_and_nothing_else_of_the_tree(wheel: Path) -
     }
     assert "clipcli/assets/tiny/open_clip_model.safetensors" in names
     assert "clipcli/py.typed" in names
+
+
+def test_the_description_has_no_link_that_needs_the_source_tree(wheel: Path) -> None:
+    """A package index shows the README alone."""
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        text = archive.read(name).decode()
+    links = re.findall(r"\]\(([^)]+)\)", text)
+    assert len(links) >= 10
+    assert [link for link in links if not link.startswith(("https://", "#"))] == []
+    # What they lead to is in the tree.
+    own = re.findall(r"https://[\w./]+/clipcli/clipcli/(?:blob/)?main/([^)#\s]+)\)", text)
+    assert own
+    assert [path for path in own if not (ROOT / path).exists()] == []
 
 
 def test_the_wheel_stays_small(wheel: Path) -> None:
