@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from command import PHOTOS, Command, clean_environment, installed_command
+
+
+@pytest.fixture(scope="session", autouse=True)
+def usual_signals() -> Iterator[None]:
+    """Signals mean what they mean in a terminal, for this process and for those that it starts.
+
+    A shell's job in the background ignores Ctrl-C, and under `nohup` a hang-up, too. Children
+    inherit what is ignored, but not what is handled.
+    """
+    handlers = {
+        signal.SIGINT: signal.default_int_handler,
+        # Whoever wants these tests to go on after a hang-up has it so: they are heard, no more.
+        signal.SIGQUIT: lambda *_: None,
+        signal.SIGHUP: lambda *_: None,
+    }
+    ignored = [number for number in handlers if signal.getsignal(number) is signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, handlers[number])
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -441,8 +441,6 @@ class Fed:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=stderr,
-            # A test run in the background ignores SIGINT, and its children would, too.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
         )
 
     def name(self, *names: str) -> None:

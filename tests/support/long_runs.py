@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import resource
-import signal
 import subprocess
 import threading
 import time
@@ -88,8 +87,6 @@ def going(
     """
 
     def prepare() -> None:
-        # A test run in the background ignores SIGINT, and its children would, too.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
         if largest_file is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
 
