@@ -14,14 +14,13 @@ from typing import Any
 
 import pytest
 from command import ROOT
-from decoders import ABORT, HANG, OBEDIENT
+from decoders import ABORT, HANG, obey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from clipcli import Classifier, Failure, Prediction
 from clipcli.errors import FailureCode
-from clipcli.images import isolation
 from clipcli.images.options import ImageOptions
 from clipcli.runs.options import PipelineOptions
 
@@ -301,7 +300,7 @@ def test_no_mutation_reaches_its_neighbours(classify, undisturbed, data, steps):
 
 
 def test_a_decoder_that_hangs_or_dies_does_not_take_the_run_with_it(classify, monkeypatch):
-    monkeypatch.setattr(isolation, "_START", OBEDIENT)
+    obey(monkeypatch)
     isolated = replace(OPTIONS, isolate_seconds=2)
     results = classify([SANE[0], ABORT, SANE[1], HANG, SANE[2]], isolated)
     quiet = classify([SANE[0], MISSING, SANE[1], MISSING, SANE[2]])

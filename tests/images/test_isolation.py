@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from decoders import ABORT, HANG, OBEDIENT, PID, TALKATIVE
+from command import PATIENCE
+from decoders import ABORT, HANG, OBEDIENT, PID, TALKATIVE, obey
 from PIL import Image
 
 from clipcli.errors import ClipcliError, FailureCode, InputError
@@ -26,7 +27,6 @@ from clipcli.images.preprocessing import PreprocessConfig
 
 CONFIG = PreprocessConfig.from_open_clip({}, (64, 32))
 OPTIONS = ImageOptions()
-PATIENT = 120.0
 
 
 def encoded(kind: str, size: tuple[int, int] = (90, 70)) -> bytes:
@@ -40,12 +40,12 @@ PHOTO = encoded("JPEG")
 
 @pytest.fixture
 def obedient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(isolation, "_START", OBEDIENT)
+    obey(monkeypatch)
 
 
 @pytest.fixture
 def pool(obedient: None) -> Iterator[DecoderPool]:
-    with DecoderPool(CONFIG, OPTIONS, PATIENT, workers=1) as opened:
+    with DecoderPool(CONFIG, OPTIONS, PATIENCE, workers=1) as opened:
         yield opened
 
 
@@ -76,7 +76,7 @@ def is_as_in_this_process(pool: DecoderPool, data: bytes = PHOTO) -> bool:
 
 
 def test_pixels_are_to_the_bit_what_this_process_decodes():
-    with DecoderPool(CONFIG, OPTIONS, PATIENT, workers=1) as pool:
+    with DecoderPool(CONFIG, OPTIONS, PATIENCE, workers=1) as pool:
         for kind in ("JPEG", "PNG", "WEBP", "GIF", "BMP"):
             data = encoded(kind)
             pixels = pool.pixels(data)
@@ -87,14 +87,14 @@ def test_pixels_are_to_the_bit_what_this_process_decodes():
 def test_settings_reach_the_workers():
     config = PreprocessConfig((30, 40), (0.5, 0.25, 0.0), (1.0, 0.5, 2.0), "bilinear", "longest", 9)
     options = ImageOptions(extra_formats=["tiff"], max_pixels=2_000_000, fast_decode=True)
-    with DecoderPool(config, options, PATIENT, workers=1) as pool:
+    with DecoderPool(config, options, PATIENCE, workers=1) as pool:
         for data in (encoded("TIFF"), encoded("JPEG", (900, 700))):
             assert np.array_equal(pool.pixels(data), decode(data, config, options))
         assert failure(pool, encoded("PNG", (2001, 1000))).code is FailureCode.TOO_MANY_PIXELS
 
 
 def test_failures_are_word_for_word_those_of_this_process():
-    with DecoderPool(CONFIG, ImageOptions(max_pixels=10_000), PATIENT, workers=1) as pool:
+    with DecoderPool(CONFIG, ImageOptions(max_pixels=10_000), PATIENCE, workers=1) as pool:
         for data in (b"", b"text", PHOTO[:500], encoded("PNG", (200, 200)), encoded("TIFF")):
             with pytest.raises(InputError) as here:
                 decode(data, CONFIG, ImageOptions(max_pixels=10_000))
@@ -105,26 +105,29 @@ def test_failures_are_word_for_word_those_of_this_process():
 def test_pillows_own_limit_is_lifted_in_the_workers(monkeypatch):
     data = bytearray(encoded("BMP"))
     data[18:26] = struct.pack("<ii", 13_400, 13_400)  # more than Pillow allows unless told to
-    with DecoderPool(CONFIG, OPTIONS, PATIENT, workers=1) as pool:
+    with DecoderPool(CONFIG, OPTIONS, PATIENCE, workers=1) as pool:
         assert failure(pool, bytes(data)).code is FailureCode.DAMAGED
 
 
 def test_an_image_larger_than_a_pipe_gets_through():
     data = encoded("BMP", (1200, 900))
-    with DecoderPool(CONFIG, OPTIONS, PATIENT, workers=1) as pool:
+    with DecoderPool(CONFIG, OPTIONS, PATIENCE, workers=1) as pool:
         assert is_as_in_this_process(pool, data)
 
 
 def test_threads_get_their_own_images_pixels():
     images = [encoded("PNG", (60 + i, 90)) for i in range(24)]
     alone = [decode(data, CONFIG, OPTIONS) for data in images]
-    with DecoderPool(CONFIG, OPTIONS, PATIENT, workers=2) as pool, ThreadPoolExecutor(4) as threads:
+    with (
+        DecoderPool(CONFIG, OPTIONS, PATIENCE, workers=2) as pool,
+        ThreadPoolExecutor(4) as threads,
+    ):
         together = list(threads.map(pool.pixels, images))
     assert all(map(np.array_equal, alone, together))
 
 
 def test_workers_are_started_as_they_are_needed_and_no_more(obedient):
-    with DecoderPool(CONFIG, OPTIONS, PATIENT, workers=3) as pool:
+    with DecoderPool(CONFIG, OPTIONS, PATIENCE, workers=3) as pool:
         assert len({said(pool, PID) for _ in range(4)}) == 1
 
 
@@ -167,7 +170,10 @@ def test_a_decoder_that_dies_fails_its_image_and_is_replaced(pool, data, cause):
 
 
 def test_threads_beside_a_dying_decoder_get_their_pixels(obedient):
-    with DecoderPool(CONFIG, OPTIONS, PATIENT, workers=2) as pool, ThreadPoolExecutor(4) as threads:
+    with (
+        DecoderPool(CONFIG, OPTIONS, PATIENCE, workers=2) as pool,
+        ThreadPoolExecutor(4) as threads,
+    ):
         bad = [threads.submit(failure, pool, ABORT) for _ in range(3)]
         good = [threads.submit(is_as_in_this_process, pool) for _ in range(12)]
         assert all(one.result() for one in good)
@@ -207,15 +213,23 @@ def test_what_decoders_print_tears_no_answer(pool, capfd):
 )
 def test_answers_that_make_no_sense_are_a_death(monkeypatch, nonsense):
     monkeypatch.setattr(isolation, "_START", TALKATIVE.format(nonsense))
-    with DecoderPool(CONFIG, OPTIONS, PATIENT, workers=1) as pool:
+    with DecoderPool(CONFIG, OPTIONS, PATIENCE, workers=1) as pool:
         assert failure(pool, PHOTO).code is FailureCode.DECODER_DIED
 
 
 def test_a_worker_that_talks_nonsense_and_goes_on_is_ended(monkeypatch):
     goes_on = TALKATIVE.format(b"?") + "stdout.flush(); stdin.read()"
     monkeypatch.setattr(isolation, "_START", goes_on)
-    with DecoderPool(CONFIG, OPTIONS, PATIENT, workers=1) as pool:
+    with DecoderPool(CONFIG, OPTIONS, PATIENCE, workers=1) as pool:
         assert "its answer made no sense" in failure(pool, PHOTO).message
+
+
+def test_a_decoder_that_takes_long_to_die_has_died_of_what_it_says_in_the_end(monkeypatch):
+    slow = "import os, time; os.close(1); time.sleep(1.5); os._exit(3)"
+    monkeypatch.setattr(isolation, "_START", TALKATIVE.format(b"") + "\nstdout.flush()\n" + slow)
+    with DecoderPool(CONFIG, OPTIONS, PATIENCE, workers=1) as pool:
+        error = failure(pool, PHOTO)
+    assert error.message == "the process that decoded it died (exit status 3)"
 
 
 def test_an_answer_that_nobody_took_is_not_the_next_images(pool, monkeypatch):
@@ -234,7 +248,7 @@ def test_an_answer_that_nobody_took_is_not_the_next_images(pool, monkeypatch):
 def test_memory_has_a_bound(obedient):
     options = ImageOptions(max_bytes=1_000, max_pixels=1_000)
     take = "try:\n bytearray({}); say('there was')\nexcept MemoryError:\n say('none left')"
-    with DecoderPool(CONFIG, options, PATIENT, workers=1) as pool:
+    with DecoderPool(CONFIG, options, PATIENCE, workers=1) as pool:
         assert said(pool, b"do:" + take.format(1 << 29).encode()) == "there was"
         assert said(pool, b"do:" + take.format(1 << 31).encode()) == "none left"
 
@@ -247,7 +261,7 @@ def test_memory_has_a_bound(obedient):
 )
 def test_a_worker_that_cannot_start_is_no_images_fault(monkeypatch, capfd, start, reason):
     monkeypatch.setattr(isolation, "_START", start)
-    with DecoderPool(CONFIG, OPTIONS, PATIENT, workers=1) as pool:
+    with DecoderPool(CONFIG, OPTIONS, PATIENCE, workers=1) as pool:
         with pytest.raises(ClipcliError, match=reason) as caught:
             pool.pixels(PHOTO)
         assert not isinstance(caught.value, InputError)
@@ -256,12 +270,25 @@ def test_a_worker_that_cannot_start_is_no_images_fault(monkeypatch, capfd, start
 
 def test_an_interpreter_that_is_not_there_is_no_images_fault(monkeypatch):
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
-    pool = DecoderPool(CONFIG, OPTIONS, PATIENT, workers=1)
+    pool = DecoderPool(CONFIG, OPTIONS, PATIENCE, workers=1)
     with pool, pytest.raises(ClipcliError, match="No such file"):
         pool.pixels(PHOTO)
 
 
 def test_the_start_is_not_charged_to_the_first_image(monkeypatch):
+    class Ready(isolation._Worker):
+        """Once it is, it has all the time that a busy machine needs for its image."""
+
+        _is_ready = False
+
+        def wait_until_ready(self):
+            super().wait_until_ready()
+            self._is_ready = True
+
+        def _limit(self, seconds):
+            return super()._limit(PATIENCE if self._is_ready else seconds)
+
+    monkeypatch.setattr(isolation, "_Worker", Ready)
     monkeypatch.setattr(isolation, "_START", "import time; time.sleep(1.5)\n" + isolation._START)
     with DecoderPool(CONFIG, OPTIONS, 1, workers=1) as pool:
         assert is_as_in_this_process(pool)
@@ -292,13 +319,17 @@ def test_a_script_without_a_guard_is_not_run_again_by_its_workers(tmp_path):
     )
     for flags in ([], ["-I"]):
         done = subprocess.run(
-            [sys.executable, *flags, script], capture_output=True, timeout=60, check=True, text=True
+            [sys.executable, *flags, script],
+            capture_output=True,
+            timeout=PATIENCE,
+            check=True,
+            text=True,
         )
         assert (done.stdout, done.stderr) == ("once\nnot an image (it looks like text)\n", "")
 
 
 def test_closing_leaves_no_process(obedient):
-    pool = DecoderPool(CONFIG, OPTIONS, PATIENT, workers=2)
+    pool = DecoderPool(CONFIG, OPTIONS, PATIENCE, workers=2)
     pid = int(said(pool, PID))
     pool.close()
     with pytest.raises(ProcessLookupError):
@@ -324,12 +355,16 @@ from clipcli.images.options import ImageOptions
 from clipcli.images.preprocessing import PreprocessConfig
 isolation._START = sys.argv[1]
 config = PreprocessConfig.from_open_clip({}, 8)
-pool = isolation.DecoderPool(config, ImageOptions(), 1, 1)
+pool = isolation.DecoderPool(config, ImageOptions(), 60, 1)
 pool.pixels(sys.argv[2].encode())
 """
 
 
-@pytest.mark.parametrize("then", ["say('idle')", "time.sleep(3600)"], ids=["idle", "hanging"])
+# Its alarm, if there is one, is not waited for.
+HURRY = "import signal; signal.alarm(min(1, signal.alarm(0))); time.sleep(3600)"
+
+
+@pytest.mark.parametrize("then", ["say('idle')", HURRY], ids=["idle", "hanging"])
 def test_a_worker_whose_parent_was_killed_ends(signal_pipe, then):
     """The second by its own alarm, a moment after its parent would have ended it."""
     start = OBEDIENT.replace("serve()", "worker._ORPHAN_SECONDS = 0; serve()").replace(

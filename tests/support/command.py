@@ -11,6 +11,18 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 PHOTOS = ROOT / "examples" / "photos"
 Command = Callable[..., subprocess.CompletedProcess[bytes]]
+PATIENCE = 300.0
+"""Seconds after which what has not happened will not happen, however busy the machine is."""
+
+
+PATIENT_CACHE = (
+    f"from clipcli.heads import text_cache; text_cache._BUSY_SECONDS = {PATIENCE};"
+    " from clipcli.cli.main import main; main()"
+)
+"""The command as a program that waits for a cache that others write to, however long that takes.
+
+By itself it gives up after seconds, and says so; in a crowd on a busy machine that is too soon.
+"""
 
 
 def installed_command() -> str:

@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+from contextlib import AbstractContextManager
+
+import numpy as np
+import pytest
+from command import PATIENCE
+
+from clipcli.images import isolation
+
 # A worker whose decoder does what the image's bytes tell it to, where they begin with `do:`.
 OBEDIENT = """
 import os, sys, time
@@ -39,3 +48,22 @@ stdout.write({!r})
 HANG = b"do:time.sleep(3600)"
 ABORT = b"do:os.abort()"
 PID = b"do:say(os.getpid())"
+
+
+class _Unhurried(isolation._Worker):
+    """Keeps to its limit where an image hangs: all others may take what a busy machine needs."""
+
+    _hangs = False
+
+    def decoded(self, data: bytes) -> tuple[np.ndarray, bytes]:
+        self._hangs = data == HANG
+        return super().decoded(data)
+
+    def _limit(self, seconds: float) -> AbstractContextManager[threading.Event]:
+        return super()._limit(seconds if self._hangs else PATIENCE)
+
+
+def obey(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on decoders do what images tell them to, and only a hanging one runs out of time."""
+    monkeypatch.setattr(isolation, "_START", OBEDIENT)
+    monkeypatch.setattr(isolation, "_Worker", _Unhurried)

@@ -30,6 +30,10 @@ _START = "import sys; sys.path[:] = sys.argv[1:]; from clipcli.images.worker imp
 # A start takes 0.2 s; a machine that needs hundreds of times as long decodes nothing either.
 _START_SECONDS = 60.0
 
+# How long one may go on that talks nonsense, and one may take to end that has hung up already.
+_NONSENSE_SECONDS = 1.0
+_END_SECONDS = 60.0
+
 
 class DecoderPool:
     """Processes that decode images, each started when it is first needed.
@@ -271,12 +275,18 @@ class _Worker:
             timer.join()  # it may be at its work just now
 
     def _cause_of_death(self) -> str:
-        # Its pipes are closed a moment before it is gone; one that still runs talks nonsense.
+        # One that ends hangs up first, on a busy machine long before it is gone; one that does not
+        # talks nonsense.
+        with self._limit(_NONSENSE_SECONDS) as is_over, suppress(OSError, ValueError):
+            while self._answers.read(1 << 16):
+                pass
+        if is_over.is_set():
+            return "its answer made no sense"
         with suppress(subprocess.TimeoutExpired):
-            self._process.wait(1)
+            self._process.wait(_END_SECONDS)
         match self._process.returncode:
             case None:
-                return "its answer made no sense"
+                return "it hung up"
             case int(status) if status < 0 and -status in set(signal.Signals):
                 return signal.Signals(-status).name
             case status:
