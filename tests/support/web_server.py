@@ -116,6 +116,9 @@ def serve(routes: Routes, address: str = "127.0.0.1", *, tls: bool = False) -> I
             over.set()
             server.shutdown()
             thread.join()
+            # Who asked and left while this machine was busy with something else has asked, too.
+            while select.select([server], [], [], 0)[0]:
+                server.handle_request()
 
 
 def _tls_context() -> ssl.SSLContext:

@@ -12,8 +12,8 @@ from unittest import mock
 
 import pytest
 import requests.utils
-from command import PHOTOS
-from fetching import failure, options_for, trust_test_servers
+from command import PATIENCE, PHOTOS
+from fetching import Clock, failure, options_for, trust_test_servers
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from web_server import answer, dripping, endless, resetting, serve, silence
@@ -30,6 +30,7 @@ REFUSED, FAILED = FailureCode.URL_REFUSED, FailureCode.URL_FAILED
 TIMEOUT, TOO_LARGE = FailureCode.URL_TIMEOUT, FailureCode.TOO_MANY_BYTES
 CHUNKED = answer(content_length=None, transfer_encoding="chunked")
 PUBLIC_ADDRESS = "93.184.215.14"
+NOW = 1_800_000_000  # in an answer of a test server, and on the clock where it matters
 
 
 def get(replies, **changes):
@@ -255,11 +256,11 @@ def test_a_server_may_say_how_long_to_wait_in_seconds(waits):
     assert waits == [7]
 
 
-def test_a_server_may_say_until_when_to_wait(waits):
-    until = formatdate(time.time() + 20, usegmt=True)
+def test_a_server_may_say_until_when_to_wait(waits, monkeypatch):
+    monkeypatch.setattr(time, "time", lambda: NOW)
+    until = formatdate(NOW + 20, usegmt=True)
     assert get([answer(status=503, retry_after=until), answer(BODY)])[0] == BODY
-    assert len(waits) == 1
-    assert 15 < waits[0] <= 20
+    assert waits == [20]
 
 
 @pytest.mark.parametrize("retry_after", ["0", formatdate(0, usegmt=True)])
@@ -278,10 +279,11 @@ def test_a_wait_that_makes_no_sense_is_our_own(retry_after, waits):
 
 @pytest.mark.parametrize(
     "retry_after",
-    ["31", "9" * 5000, formatdate(time.time() + 900, usegmt=True)],
+    ["31", "9" * 5000, formatdate(NOW + 31, usegmt=True)],
     ids=["seconds", "many digits", "a date"],
 )
-def test_a_server_that_asks_for_too_long_a_wait_is_not_waited_for(retry_after, waits):
+def test_a_server_that_asks_for_too_long_a_wait_is_not_waited_for(retry_after, waits, monkeypatch):
+    monkeypatch.setattr(time, "time", lambda: NOW)
     error, requests_made = refusal(answer(status=429, retry_after=retry_after))
     assert (error.code, requests_made, waits) == (FAILED, 1, [])
     assert "429 Too Many Requests" in error.message
@@ -376,8 +378,8 @@ def test_a_redirect_to_another_port_of_an_allowed_host_is_refused():
 def test_the_body_of_a_redirect_is_not_read():
     """requests would read it to its end, and unpack it on the way."""
     start = answer(status=302, location="/cat", content_length=None)
-    with serve({"/": endless(start, bytes(1 << 16)), "/cat": answer(BODY)}) as server:
-        assert fetch(server.url(), options_for(server, total_seconds=3)) == BODY
+    with serve({"/": dripping(start, bytes(1 << 16)), "/cat": answer(BODY)}) as server:
+        assert fetch(server.url(), options_for(server)) == BODY
 
 
 def test_a_redirect_from_https_to_http_is_refused(trusted):
@@ -413,7 +415,7 @@ def test_a_body_of_the_largest_size_is_accepted_and_one_more_byte_is_not():
 @pytest.mark.parametrize("length", ["100001", "9" * 60, "100001, 100001"])
 def test_a_body_that_is_declared_too_large_is_not_waited_for(length):
     reply = dripping(answer(content_length=length), b"")
-    assert refusal(reply, total_seconds=30, read_seconds=30)[0].code is TOO_LARGE
+    assert refusal(reply)[0].code is TOO_LARGE
 
 
 @pytest.mark.parametrize(
@@ -477,23 +479,34 @@ def test_a_closed_port_fails_after_retries(waits):
 
 
 @pytest.mark.parametrize(
-    "reply",
+    ("start", "drop"),
     [
-        dripping(answer(content_length=90_000), b"x"),
-        dripping(answer(content_length=None), b"x"),
-        dripping(CHUNKED, b"1\r\nx\r\n"),
-        dripping(b"HTTP/1.1 200 OK\r\nX: ", b"x"),
-        dripping(b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
-        dripping(CHUNKED + b"0\r\n", b"X: x\r\n"),
+        (answer(content_length=90_000), b"x"),
+        (answer(content_length=None), b"x"),
+        (CHUNKED, b"1\r\nx\r\n"),
+        (b"HTTP/1.1 200 OK\r\nX: ", b"x"),
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        (CHUNKED + b"0\r\n", b"X: x\r\n"),
     ],
     ids=["body", "body of unknown length", "chunks", "headers", "100 Continue", "trailers"],
 )
-def test_a_drip_ends_at_the_total_time(reply):
-    began = time.monotonic()
-    error, requests_made = refusal(reply, total_seconds=0.3)
+def test_a_drip_ends_at_the_total_time(start, drop, monkeypatch):
+    clock = Clock(monkeypatch)
+
+    def drip(connection, over):
+        connection.sendall(start)
+        for _ in range(3):
+            connection.sendall(drop)
+            clock.go_on(1)
+        # For ever, or until whoever waits for its end has no more patience.
+        for _ in range(round(PATIENCE / 0.01)):
+            connection.sendall(drop)
+            if over.wait(0.01):
+                return
+
+    error, requests_made = refusal(drip, total_seconds=3)
     assert (error.code, requests_made) == (TIMEOUT, 1)
-    assert error.message == "took longer than 0.3 s"
-    assert time.monotonic() - began < 2
+    assert error.message == "took longer than 3 s"
 
 
 @pytest.mark.parametrize("start", [answer(content_length=None), b"HTTP/1.1 200 OK\r\nX: "])
@@ -538,31 +551,30 @@ def test_connecting_ends_at_the_connect_time_and_is_not_retried(monkeypatch, res
 
 
 def test_a_deadline_met_while_connecting_holds(monkeypatch):
-    connect = socket.socket.connect
+    clock, connect = Clock(monkeypatch), socket.socket.connect
 
     def late(sock, address):
-        threading.Event().wait(0.2)
+        clock.go_on(2)
         connect(sock, address)
 
     monkeypatch.setattr(socket.socket, "connect", late)
-    error, requests_made = refusal(silence, total_seconds=0.1)
-    assert (error.message, requests_made) == ("took longer than 0.1 s", 0)
+    error, requests_made = refusal(silence, total_seconds=1)
+    assert (error.message, requests_made) == ("took longer than 1 s", 0)
 
 
 def test_many_dead_addresses_share_the_total_time(monkeypatch, resolve):
-    limits = []
+    clock, limits = Clock(monkeypatch), []
 
     def connect(sock, _address):
         limits.append(sock.gettimeout())
-        threading.Event().wait(limits[-1])
+        clock.go_on(limits[-1])
         raise TimeoutError("timed out")
 
     monkeypatch.setattr(socket.socket, "connect", connect)
     resolve(*(f"93.184.215.{number}" for number in range(1, 100)))
-    options = options_for(connect_seconds=0.2, total_seconds=0.3)
+    options = options_for(connect_seconds=2, total_seconds=3)
     assert failure("http://far.example/", options).code is TIMEOUT
-    assert limits[0] == 0.2
-    assert sum(limits) <= 0.3
+    assert limits == [2, 1]
 
 
 # Addresses
@@ -749,7 +761,7 @@ def test_no_socket_and_no_timer_is_left(reply, monkeypatch):
     assert [sock.fileno() for sock in made] == [-1] * len(made)
     for thread in threading.enumerate():
         if isinstance(thread, threading.Timer):
-            thread.join(timeout=2)  # it was set to 5 s
+            thread.join(PATIENCE / 2)  # it was set to more
             assert not thread.is_alive()
 
 

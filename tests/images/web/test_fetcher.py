@@ -6,15 +6,15 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from fetching import options_for
-from web_server import answer, serve, silence
+from command import PATIENCE
+from fetching import Clock, options_for
+from web_server import answer, serve
 
 from clipcli.errors import FailureCode, InputError
 from clipcli.images.web.fetch import Fetcher
 
 BODY = b"\x89PNG the bytes of an image"
 HOSTS = ("a.example", "b.example", "c.example", "d.example")
-PATIENCE = 20  # seconds after which what has not happened will not happen
 
 
 class Gate:
@@ -65,7 +65,7 @@ def url_of(gate, monkeypatch):
 
     monkeypatch.setattr(socket, "getaddrinfo", loopback)
     routes = {f"/{host}": gate.answer_for(host) for host in HOSTS}
-    with serve({**routes, "/free": answer(BODY), "/once": [silence, answer(BODY)]}) as server:
+    with serve({**routes, "/free": answer(BODY)}) as server:
         port = server.host.rpartition(":")[2]
         yield lambda host, path=None: f"http://{host}:{port}/{path or host.lower()}"
         gate.open()
@@ -104,11 +104,23 @@ def test_a_host_gets_no_more_downloads_at_once_than_its_share(pool, gate, url_of
     assert gate.most == {"a.example": 3}
 
 
-def test_waiting_for_a_turn_takes_nothing_of_a_downloads_time(pool, url_of):
+def test_waiting_for_a_turn_takes_nothing_of_a_downloads_time(pool, gate, url_of, monkeypatch):
+    clock = Clock(monkeypatch)
     fetcher = fetcher_for(per_host=1, total_seconds=1, retries=0)
-    first, second = (pool.submit(fetcher.fetch, url_of("a.example", "once")) for _ in range(2))
-    outcomes = {str(first.exception()), str(second.exception())}
-    assert outcomes == {"took longer than 1 s", "None"}
+    first = pool.submit(fetcher.fetch, url_of("a.example"))
+    gate.wait_for(a=1)
+    waits, wait_for = threading.Event(), fetcher._changed.wait_for
+
+    def noted(condition):
+        waits.set()
+        return wait_for(condition)
+
+    monkeypatch.setattr(fetcher._changed, "wait_for", noted)
+    second = pool.submit(fetcher.fetch, url_of("a.example", "free"))
+    assert waits.wait(PATIENCE)
+    clock.go_on(1)
+    outcomes = str(first.exception()), second.result()
+    assert outcomes == ("took longer than 1 s", BODY)
 
 
 def test_a_download_that_fails_gives_its_turn_back_and_hosts_are_forgotten(pool, url_of):
