@@ -20,7 +20,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Literal
 
-from command import clean_environment
+from command import PATIENCE, clean_environment
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -31,8 +31,9 @@ class Fault:
 
     Attributes:
         kind: `cut` ends the connection in the body, in good order, `reset` not in good order;
-            `stall` says no more until the hub is released; `wrong` has other bytes of the same
-            number; `busy` answers with a status; `none` is no fault.
+            `stall` says no more until the hub is released, which an urgent byte tells whoever
+            asks; `wrong` has other bytes of the same number; `busy` answers with a status;
+            `none` is no fault.
         at: after so many bytes of the body; half of them if negative.
         status: of a busy hub.
         retry_after: that a busy hub asks to wait, in seconds.
@@ -181,6 +182,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         if fault.kind == "stall":
             self.wfile.flush()
+            # Beside the answer, of which it is no part.
+            self.connection.send(b"!", socket.MSG_OOB)
             self.hub.stalled.set()
             self.hub.released.wait()
         elif fault.kind == "reset":
@@ -265,7 +268,9 @@ def environment(url: str, home: Path, **more: str) -> dict[str, str]:
     """Where a process finds the hub and keeps its caches."""
     caches = {"HF_HOME": str(home / "hf"), "CLIPCLI_CACHE_DIR": str(home / "clipcli")}
     alone = {"NO_PROXY": "127.0.0.1", "HF_HUB_DISABLE_TELEMETRY": "1"}
-    return {"HF_ENDPOINT": url, **alone, **caches, **more}
+    # Ten seconds are the client's own, and may be too few for a busy machine.
+    patient = dict.fromkeys(("HF_HUB_ETAG_TIMEOUT", "HF_HUB_DOWNLOAD_TIMEOUT"), f"{PATIENCE:.0f}")
+    return {"HF_ENDPOINT": url, **alone, **patient, **caches, **more}
 
 
 def start(
@@ -284,7 +289,7 @@ def start(
 def outcome(process: subprocess.Popen[str]) -> Outcome:
     """What a process found, as soon as it ends; it must have said nothing but what it told."""
     try:
-        stdout, stderr = process.communicate(timeout=60)
+        stdout, stderr = process.communicate(timeout=PATIENCE)
     finally:
         process.kill()
     assert process.returncode == 0, stderr

@@ -8,10 +8,9 @@ import re
 import signal
 import socket
 import termios
-import time
 
 import pytest
-from command import ROOT
+from command import PATIENCE, ROOT
 from fake_hub import COMMIT, Answer, Fault, ask, environment, outcome, serve, start
 
 TINY = ROOT / "src" / "clipcli" / "assets" / "tiny"
@@ -138,23 +137,48 @@ def test_a_hub_that_stays_busy_is_given_up(hub, tmp_path, method):
 
 
 @pytest.mark.parametrize(("listens", "reason"), [(True, "timed out"), (False, "refused")])
-def test_an_unreachable_hub_ends_the_run_within_seconds(clipcli, photos, tmp_path, listens, reason):
+def test_an_unreachable_hub_ends_the_run(clipcli, photos, tmp_path, listens, reason):
     with socket.create_server(("127.0.0.1", 0)) as silent:  # connects, and never answers
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         if not listens:
             silent.close()
         model = "hf-hub:test-org/tiny"
         arguments = (photos / "chelsea.png", "-l", "a cat", "-l", "a dog", "--model", model)
-        start = time.monotonic()
         run = clipcli(*arguments, env=environment(url, tmp_path, HF_HUB_ETAG_TIMEOUT="1"))
-        # The hub's own client tries for half a minute.
-        assert time.monotonic() - start < 10
     message = run.stderr.decode()
     assert (run.returncode, run.stdout) == (5, b"")
     assert message.startswith(f"clipcli: cannot get the model: {url}/test-org/tiny/resolve/main/")
     assert message.count("\n") == 1
     for part in (reason, "--checkpoint FILE.safetensors", "--model ./FOLDER", "--model tiny"):
         assert part in message
+
+
+# Tells of each attempt to connect, and of each pause, however short.
+WATCH = """
+import socket
+connect, wait = socket.socket.connect, time.sleep
+
+def told_connect(self, address):
+    told.append("connects")
+    return connect(self, address)
+
+def told_sleep(seconds):
+    told.append(f"sleeps {seconds} s")
+
+socket.socket.connect, time.sleep = told_connect, told_sleep
+"""
+
+
+@pytest.mark.parametrize("listens", [True, False])
+def test_an_unreachable_hub_is_asked_once_and_then_nobody_waits(tmp_path, listens):
+    """The hub's own client tries for half a minute."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        if not listens:
+            silent.close()
+        result = ask(url, tmp_path, A, first=WATCH, HF_HUB_ETAG_TIMEOUT="1")
+    assert ("timed out" if listens else "Connection refused") in result.found[0]
+    assert result.told == ["connects"]
 
 
 def test_a_connection_that_is_never_made_is_given_up(tmp_path):
@@ -169,10 +193,22 @@ def test_a_connection_that_is_never_made_is_given_up(tmp_path):
     assert f"{url}/org/name/resolve/main/a.txt: timed out. Give the weights" in message
 
 
-# The client takes whole seconds from the environment only.
+# Time is up as soon as the hub stalls, and never where a busy machine keeps the client waiting. A
+# wait that has another limit than the one that is set is an error that no test expects.
 HURRY = """
+import select, socket
 from huggingface_hub import constants
-constants.HF_HUB_DOWNLOAD_TIMEOUT = constants.HF_HUB_ETAG_TIMEOUT = 0.2
+constants.HF_HUB_DOWNLOAD_TIMEOUT = constants.HF_HUB_ETAG_TIMEOUT = 77
+receive = socket.socket.recv
+
+def receive_in_time(self, *arguments):
+    readable, _, has_stalled = select.select([self], [], [self])
+    if has_stalled and not readable:
+        assert self.gettimeout() == 77, self.gettimeout()
+        raise TimeoutError("timed out")
+    return receive(self, *arguments)
+
+socket.socket.recv = receive_in_time
 """
 
 
@@ -228,7 +264,7 @@ def test_the_token_comes_from_the_hubs_own_file(hub, tmp_path):
 def test_two_processes_at_once_download_once_and_both_get_it(hub, tmp_path, kind):
     faulty(hub, Fault("stall"), *[Fault("wrong")] * (kind == "wrong"))
     one = start(hub.url, tmp_path, A)
-    assert hub.stalled.wait(20)
+    assert hub.stalled.wait(PATIENCE)
     other = start(hub.url, tmp_path, A)
     waiting = "told: another process is downloading from org/name: waiting for it\n"
     assert other.stderr.readline() == waiting
@@ -243,9 +279,9 @@ def test_two_processes_at_once_download_once_and_both_get_it(hub, tmp_path, kind
 def test_a_killed_download_is_never_used_and_the_next_run_works(hub, tmp_path):
     faulty(hub, Fault("stall"))
     killed = start(hub.url, tmp_path, A)
-    assert hub.stalled.wait(20)
+    assert hub.stalled.wait(PATIENCE)
     killed.send_signal(signal.SIGKILL)
-    killed.communicate(timeout=20)
+    killed.communicate(timeout=PATIENCE)
     (left,) = (tmp_path / "hf" / "hub" / "models--org--name" / "blobs").iterdir()
     assert left.name.endswith(".incomplete")
 
@@ -294,7 +330,7 @@ def test_a_full_disk_is_said_before_the_download(hub, tmp_path):
 def test_a_terminal_sees_the_progress_and_nothing_else_does(hub, tmp_path):
     faulty(hub)
     quiet = start(hub.url, tmp_path / "1", A)
-    assert quiet.communicate(timeout=60)[1] == ""
+    assert quiet.communicate(timeout=PATIENCE)[1] == ""
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, 80))
     try:
