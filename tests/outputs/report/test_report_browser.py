@@ -11,12 +11,14 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from command import PHOTOS
+from command import PATIENCE, PHOTOS
 from selenium import webdriver
+from selenium.common.exceptions import TimeoutException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.select import Select
@@ -41,7 +43,7 @@ HOSTILE = {
     12: "<svg onload=alert(1)>'\"><iframe src=javascript:alert(1)>",
 }
 COUNT = 60
-SECONDS = 20  # after which what has not happened will not happen
+SECONDS = 60  # after which a page does no more of what a key or a click does
 OPTIONS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
@@ -90,7 +92,7 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     # Told where the driver is, Selenium downloads none.
     driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
-    driver.set_script_timeout(SECONDS)
+    driver.set_script_timeout(PATIENCE)
     yield driver
     driver.quit()
 
@@ -98,6 +100,12 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def judged_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write(tmp_path_factory.mktemp("report") / "report.html", RESULTS, truth="cat")
+
+
+IN_SIGHT = """(() => {
+    const box = document.activeElement.getBoundingClientRect();
+    return box.top >= 0 && box.bottom <= innerHeight;
+})()"""
 
 
 class Page:
@@ -130,7 +138,17 @@ class Page:
 
     def wait_for(self, script: str) -> Any:
         wait = WebDriverWait(self.driver, SECONDS, poll_frequency=0.02)
-        return wait.until(lambda _: self.run(f"return {script}"))
+        return wait.until(lambda _: self.run(f"return {script}"), script)
+
+    def expect(self, read: Callable[[], object], expected: object) -> None:
+        """Assert what is read, once the page has had the time for what a key or a click does."""
+        with suppress(TimeoutException):
+            wait = WebDriverWait(self.driver, SECONDS, poll_frequency=0.02)
+            wait.until(lambda _: read() == expected)
+        assert read() == expected
+
+    def text(self, selector: str) -> str:
+        return str(self.find(selector).text)
 
     @property
     def names(self) -> list[str]:
@@ -141,20 +159,29 @@ class Page:
 
     @property
     def count(self) -> str:
-        return str(self.find("#count").text)
+        return self.text("#count")
 
     @property
     def focused(self) -> str:
         """The name of the image whose card has the focus."""
         return str(self.run("return document.activeElement.title"))
 
-    def shows(self, *results: Result) -> bool:
-        """Whether these images are shown, in this order, as far as the window reaches."""
+    def expect_shown(self, *results: Result) -> None:
+        """Assert that these images come to be shown, in this order, as far as the window goes."""
         names = [result.name for result in results]
         total = f"{COUNT} images" if len(names) == COUNT else f"{len(names)} of {COUNT} images"
-        near = self.names
-        assert len(near) >= min(8, len(names))
-        return (self.count, near) == (total, names[: len(near)])
+
+        def shown() -> tuple[str, list[str]]:
+            near = self.names
+            as_expected = len(near) >= min(8, len(names)) and near == names[: len(near)]
+            return self.count, names if as_expected else near
+
+        self.expect(shown, (total, names))
+
+    def expect_focus(self, name: str) -> None:
+        """Assert that the card of this image gets the focus, where it can be seen."""
+        self.expect(lambda: self.focused, name)
+        self.wait_for(IN_SIGHT)
 
 
 @pytest.fixture
@@ -171,7 +198,7 @@ def answer(result: Result) -> str | None:
 
 
 def test_the_page_opens_with_all_images_in_input_order(page):
-    assert page.shows(*RESULTS)
+    page.expect_shown(*RESULTS)
     assert page.find("h1").text == page.driver.title == "<i>Pets</i>"
     card = page.find(".card")
     assert [bar.text for bar in card.find_elements(By.CSS_SELECTOR, ".bar .text")] == [*LABELS]
@@ -205,11 +232,11 @@ def test_thumbnails_are_drawn(page):
 )
 def test_a_filter_leaves_the_images_that_pass(page, control, value, passes):
     change(page, control, value)
-    assert page.shows(*filter(passes, RESULTS))
+    page.expect_shown(*filter(passes, RESULTS))
     assert page.find("#nothing").is_displayed() == (not any(map(passes, RESULTS)))
     page.find("button[type=reset]").click()
     page.wait_for(f"document.getElementById('count').textContent === '{COUNT} images'")
-    assert page.shows(*RESULTS)
+    page.expect_shown(*RESULTS)
 
 
 def change(page: Page, control: str, value: str) -> None:
@@ -228,7 +255,7 @@ def change(page: Page, control: str, value: str) -> None:
 def test_a_label_leaves_the_images_with_that_answer(page, value, wanted):
     page.find(f"input[name=answer][value='{value}']").find_element(By.XPATH, "..").click()
     expected = [result for result in RESULTS if answer(result) == wanted]
-    assert page.shows(*expected)
+    page.expect_shown(*expected)
     assert page.find(".answer:has(:checked) .number").text == str(len(expected))
 
 
@@ -237,7 +264,7 @@ def test_filters_add_up(page):
     change(page, "lowest", "60")
     change(page, "search", "photos")
     wrong = (result for result in RESULTS if answer(result) not in ("cat", ""))
-    assert page.shows(
+    page.expect_shown(
         *(one for one in wrong if confidence(one) > 0.599 and one.name.startswith("photos"))
     )
 
@@ -245,7 +272,7 @@ def test_filters_add_up(page):
 def test_the_lowest_confidence_pushes_the_highest(page):
     change(page, "highest", "30")
     change(page, "lowest", "31")
-    assert page.find("#confidence").text == "31\N{EN DASH}31%"
+    page.expect(lambda: page.text("#confidence"), "31\N{EN DASH}31%")
 
 
 @pytest.mark.parametrize(
@@ -257,7 +284,7 @@ def test_the_lowest_confidence_pushes_the_highest(page):
 )
 def test_images_are_sorted_by_confidence_with_the_failed_last(page, order, key):
     change(page, "sort", order)
-    assert page.shows(*sorted(RESULTS, key=key))
+    page.expect_shown(*sorted(RESULTS, key=key))
 
 
 def test_images_are_sorted_by_name_with_numbers_by_their_value(chromium, tmp_path):
@@ -267,7 +294,7 @@ def test_images_are_sorted_by_name_with_numbers_by_their_value(chromium, tmp_pat
     ]
     page = Page(chromium, write(tmp_path / "report.html", results))
     change(page, "sort", "name")
-    assert page.names == ["a/z.jpg", "B1.jpg", "b9.jpg", "b10.jpg"]
+    page.expect(lambda: page.names, ["a/z.jpg", "B1.jpg", "b9.jpg", "b10.jpg"])
 
 
 def test_without_true_labels_there_is_no_talk_of_right_and_wrong(chromium, tmp_path):
@@ -281,8 +308,12 @@ def test_without_true_labels_there_is_no_talk_of_right_and_wrong(chromium, tmp_p
 
 
 def test_the_gallery_is_gone_through_by_keyboard(page):
-    page.press(Keys.TAB, Keys.ENTER, Keys.TAB)  # the link that skips the filters
-    assert page.focused == RESULTS[0].name
+    page.press(Keys.TAB)
+    page.wait_for("document.activeElement.matches('.skip')")  # the link that skips the filters
+    page.press(Keys.ENTER)
+    page.wait_for("document.activeElement.id === 'gallery'")
+    page.press(Keys.TAB)
+    page.expect_focus(RESULTS[0].name)
     assert page.run("return document.activeElement.matches(':focus-visible')")
     assert page.run("return getComputedStyle(document.activeElement).outlineStyle") == "solid"
     columns = page.run("return columns")
@@ -299,50 +330,48 @@ def test_the_gallery_is_gone_through_by_keyboard(page):
     ]
     for key, place in keys:
         page.press(key)
-        assert page.focused == RESULTS[place].name
-        assert is_in_sight(page)
+        page.expect_focus(RESULTS[place].name)
     page.press(Keys.PAGE_DOWN)
-    assert page.focused not in (RESULTS[0].name, RESULTS[-1].name)
+    step = page.run("return columns * Math.floor(innerHeight / rowHeight)")
+    assert 0 < step < COUNT - 1
+    page.expect_focus(RESULTS[step].name)
     # One stop for Tab, whichever card it is, and in its place among the others.
     assert page.run("return document.querySelectorAll('.card[tabindex=\"0\"]').length") == 1
 
 
-def is_in_sight(page: Page) -> bool:
-    script = """
-    const box = document.activeElement.getBoundingClientRect();
-    return box.top >= 0 && box.bottom <= innerHeight;
-    """
-    return bool(page.run(script))
-
-
 def test_the_lightbox_is_used_by_keyboard_and_gives_the_focus_back(page):
     page.run("document.querySelector('.card').focus()")
-    page.press(Keys.ARROW_RIGHT, Keys.ENTER)
+    page.press(Keys.ARROW_RIGHT)
+    page.expect_focus(RESULTS[1].name)
+    page.press(Keys.ENTER)
+    page.expect(lambda: page.text("#lightbox-name"), RESULTS[1].name)
     assert page.find("#lightbox").is_displayed()
-    assert page.find("#lightbox-name").text == RESULTS[1].name
-    for _ in range(18):
+    for place in range(3, 21):
         page.press(Keys.ARROW_RIGHT)
-    assert page.find("#lightbox-place").text == f"20 of {COUNT}"
-    assert page.find("#lightbox-verdict").text == "failed: damaged <b>(truncated)</b>"
+        page.expect(lambda: page.text("#lightbox-place"), f"{place} of {COUNT}")
+    assert page.text("#lightbox-verdict") == "failed: damaged <b>(truncated)</b>"
     assert not page.find("#lightbox-scores").is_displayed()
     page.press(Keys.ARROW_LEFT)
+    page.expect(lambda: page.text("#lightbox-place"), f"19 of {COUNT}")
     # Tab stays within: a page behind a lightbox is out of reach.
     for _ in range(5):
+        page.run("before = document.activeElement")
         page.press(Keys.TAB)
+        page.wait_for("document.activeElement !== before")
         inside = (
             "document.activeElement === document.body || document.activeElement.closest('dialog')"
         )
         assert page.run(f"return Boolean({inside})")
     page.press(Keys.ESCAPE)
-    page.wait_for("!document.getElementById('lightbox').open")
-    assert page.focused == RESULTS[18].name
-    assert is_in_sight(page)
+    page.expect_focus(RESULTS[18].name)
+    assert not page.find("#lightbox").is_displayed()
 
 
 def test_the_lightbox_shows_the_whole_name_and_every_score(page):
     change(page, "search", "<img")
+    page.expect(lambda: page.names, [HOSTILE[10]])
     page.find(".card").click()
-    assert page.find("#lightbox-name").text == HOSTILE[10]
+    page.expect(lambda: page.text("#lightbox-name"), HOSTILE[10])
     rows = page.driver.find_elements(By.CSS_SELECTOR, "#lightbox-scores tbody tr")
     cells = [[cell.text for cell in row.find_elements(By.TAG_NAME, "td")] for row in rows]
     assert cells == [
@@ -354,8 +383,8 @@ def test_the_lightbox_shows_the_whole_name_and_every_score(page):
     page.press(Keys.ARROW_RIGHT)  # there is no other
     assert page.find("#lightbox-place").text == "1 of 1"
     page.find("#close").click()
-    page.wait_for("!document.getElementById('lightbox').open")
-    assert page.focused == HOSTILE[10]
+    page.expect_focus(HOSTILE[10])
+    assert not page.find("#lightbox").is_displayed()
 
 
 def test_of_thousands_of_images_only_those_near_the_window_exist(chromium, tmp_path):
@@ -374,8 +403,7 @@ def test_of_thousands_of_images_only_those_near_the_window_exist(chromium, tmp_p
     places = "[...document.querySelectorAll('.gallery li')].map((item) => item.ariaPosInSet)"
     assert page.run(f"return {places}")[-1] == "5000"
     page.press(Keys.ARROW_RIGHT)
-    assert page.focused == "1.jpg"
-    assert is_in_sight(page)
+    page.expect_focus("1.jpg")
 
 
 def test_the_gallery_follows_the_windows_width(page):
@@ -384,36 +412,41 @@ def test_the_gallery_follows_the_windows_width(page):
     page.wait_for("columns === 2")
     assert wide > 2
     overlap = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
-    assert not page.run(f"return {overlap}")
+    page.wait_for(f"!({overlap})")
     assert not page.find("#filters").is_displayed()
     page.find("#filters-toggle").click()
-    assert page.find("#filters").is_displayed()
+    page.expect(page.find("#filters").is_displayed, True)
 
 
 def test_colours_follow_the_system_until_the_button_is_pressed(page):
-    def background() -> int:
+    def is_light() -> bool:
         text = page.run("return getComputedStyle(document.body).backgroundColor")
-        return sum(map(int, re.findall(r"\d+", text)[:3]))
+        brightness = sum(map(int, re.findall(r"\d+", text)[:3]))
+        assert not 150 <= brightness <= 600
+        return brightness > 600
 
-    assert background() > 600
+    assert is_light()
     page.colours("dark")
-    assert background() < 150
-    page.wait_for("document.getElementById('theme').textContent === 'Light colours'")
+    page.expect(is_light, False)
+    page.expect(lambda: page.text("#theme"), "Light colours")
     page.find("#theme").click()
-    assert background() > 600
-    assert page.find("#theme").text == "Dark colours"
+    page.expect(is_light, True)
+    assert page.text("#theme") == "Dark colours"
 
 
 def test_hostile_names_run_nothing_and_the_page_asks_for_nothing(page, judged_file):
     for place in (0, 2):
         page.find(f"input[name=answer][value='{place}']").find_element(By.XPATH, "..").click()
+        page.expect_shown(*(result for result in RESULTS if answer(result) == LABELS[place]))
     page.find("button[type=reset]").click()
+    page.expect_shown(*RESULTS)
     page.run("document.querySelector('details').open = true")
     page.run("openLightbox(9)")
-    for _ in HOSTILE:
+    for name in HOSTILE.values():
         page.press(Keys.ARROW_RIGHT)
-        assert page.find("#lightbox-name").text in HOSTILE.values()
+        page.expect(lambda name=name: page.text("#lightbox-name"), name)
     page.press(Keys.ESCAPE)
+    page.expect_focus(HOSTILE[12])
 
     # An alert would have made each of these calls fail.
     assert page.run("return document.querySelectorAll('svg, iframe, i, b, [onerror]').length") == 0
@@ -466,21 +499,33 @@ def narrow(page: Page) -> None:
     page.size(390, 844)
     page.wait_for("columns === 2")
     page.find("#filters-toggle").click()
+    page.expect(page.find("#filters").is_displayed, True)
+
+
+def details(page: Page) -> None:
+    page.find("summary").click()
+    page.wait_for("document.querySelector('details').open")
+
+
+def lightbox(page: Page) -> None:
+    page.find(".card").click()
+    page.wait_for("document.getElementById('lightbox').open")
+
+
+def nothing(page: Page) -> None:
+    change(page, "search", "no such name")
+    page.expect_shown()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize(
     "look",
-    [
-        pytest.param(lambda page: None, id="gallery"),
-        pytest.param(lambda page: page.find("summary").click(), id="details"),
-        pytest.param(lambda page: page.find(".card").click(), id="lightbox"),
-        pytest.param(lambda page: change(page, "search", "no such name"), id="nothing"),
-        pytest.param(narrow, id="narrow"),
-    ],
+    [pytest.param(lambda _page: None, id="gallery"), details, lightbox, nothing, narrow],
 )
 def test_axe_finds_no_barrier(page: Page, axe: str, scheme: str, look: Callable[[Page], None]):
     page.colours(scheme)
+    other = {"light": "Dark colours", "dark": "Light colours"}[scheme]
+    page.expect(lambda: page.text("#theme"), other)
     look(page)
     page.run(axe)
     found = page.driver.execute_async_script("axe.run().then(arguments[0])")
