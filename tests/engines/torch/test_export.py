@@ -6,6 +6,7 @@ import re
 import resource
 import shutil
 import subprocess
+import sys
 from dataclasses import replace
 
 import onnxruntime
@@ -204,12 +205,27 @@ def test_files_that_may_not_grow_end_a_pull_with_one_line(small, limit):
     assert left() == []
 
 
+# The command as a program that stops where a step begins, until somebody kills it.
+STOPS = """
+import os, signal, sys
+from clipcli.cli.console import Console
+from clipcli.cli.main import main
+step = sys.argv.pop(1)
+def stop(_console, text):
+    if step in text:
+        os.kill(os.getpid(), signal.SIGSTOP)
+Console.step = stop
+main()
+"""
+
+
 @pytest.mark.parametrize("step", ["exporting the image", "checking it"])
 def test_a_kill_harms_no_bundle_and_the_next_pull_tidies_up(small, step):
     before = prepare_copy(small)
-    with pull(small, "-v") as running:
-        while step.encode() not in (line := running.stderr.readline()):
-            assert line, "it ended before its time"
+    command = [sys.executable, "-c", STOPS, step, "pull", small.folder]
+    with subprocess.Popen(command, env=clean_environment()) as running:
+        change = os.waitid(os.P_PID, running.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        assert change.si_code == os.CLD_STOPPED, "it ended before its time"
         running.kill()
     assert find_bundle(small, "fp32") == before
     assert len(left()) == 2
