@@ -11,12 +11,13 @@ import termios
 import time
 from pathlib import Path
 
-from command import clean_environment
+from command import PATIENCE, clean_environment
 
 # A program asks only the terminal that it is controlled by.
 START = "import fcntl, sys, termios; fcntl.ioctl(1, termios.TIOCSCTTY, 0); "
 CLIPCLI = START + "from clipcli.cli.main import main; main()"
-_PATIENCE = 60
+# A program waits half a second for an answer, which a busy machine may take to give it.
+_WAITING = f"from clipcli.outputs.terminal import screens; screens._ANSWER_SECONDS = {PATIENCE}; "
 
 
 class Terminal:
@@ -40,6 +41,8 @@ class Terminal:
         code: int = 0,
     ) -> str:
         """What a Python program shows on it, which ends with a code; its input is empty."""
+        if self._answer.endswith(b"c"):  # else there is nothing to wait for
+            program = _WAITING + program
         screen, terminal = pty.openpty()
         termios.tcsetwinsize(terminal, (40, self._columns))
         process = subprocess.Popen(
@@ -58,15 +61,15 @@ class Terminal:
             shown = self._watch(screen)
         finally:
             os.close(screen)
-        _, told = process.communicate(timeout=_PATIENCE)
+        _, told = process.communicate(timeout=PATIENCE)
         assert process.returncode == code, told.decode()
         return shown.decode().replace("\r\n", "\n")
 
     def _watch(self, screen: int) -> bytes:
         shown = b""
-        end = time.monotonic() + _PATIENCE
+        end = time.monotonic() + PATIENCE
         try:
-            while select.select([screen], [], [], end - time.monotonic())[0]:
+            while select.select([screen], [], [], max(0, end - time.monotonic()))[0]:
                 shown += os.read(screen, 1 << 16)
                 if shown.count(b"\x1b[c") > self.asked:
                     self.asked += 1
