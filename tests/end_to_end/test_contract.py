@@ -18,12 +18,14 @@ import signal
 import struct
 import subprocess
 import termios
+import time
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from command import Command, clean_environment, installed_command
+from command import PATIENCE, Command, clean_environment, installed_command
 from PIL import Image
 from web_server import answer, serve
 
@@ -371,7 +373,7 @@ def on_terminal(
         pass
     finally:
         os.close(screen)
-    _, told = process.communicate(timeout=60)
+    _, told = process.communicate(timeout=PATIENCE)
     return shown.decode().replace("\r\n", "\n"), told.decode(), process.returncode
 
 
@@ -462,13 +464,14 @@ class Fed:
 def test_a_signal_ends_the_run_in_good_order_with_what_is_done(gallery, name, code):
     with Fed(gallery, "--json") as run:
         # A block is far from full; in the lull behind the names their results come all the same.
-        run.name("cat.png", "gone.png", "cup.png")
+        # The failure is the last: once it is told, each name has been read.
+        run.name("cat.png", "cup.png", "gone.png")
         assert run.process.stderr.readline() == b"clipcli: gone.png: no such file\n"
         run.process.send_signal(signal.Signals[name])
         # Nobody closes the list: a run that waited for the next name would never end.
-        assert run.process.wait(60) == code
-        output, told = run.process.communicate(timeout=60)
-    assert [record["input"] for record in json.loads(output)] == ["cat.png", "gone.png", "cup.png"]
+        assert run.process.wait(PATIENCE) == code
+        output, told = run.process.communicate(timeout=PATIENCE)
+    assert [record["input"] for record in json.loads(output)] == ["cat.png", "cup.png", "gone.png"]
     assert told.decode().splitlines() == [
         "clipcli: finishing what is in flight; once more leaves at once",
         "clipcli: 2 done, 1 failed (not_found 1)",
@@ -482,9 +485,12 @@ def test_a_reader_that_goes_ends_the_run_quietly(gallery):
         run.name("cat.png", "cup.png", "rocket.png", "cat.png")
         assert run.process.stdout.readline().startswith(b"cat.png\t")
         run.process.stdout.close()
-        run.name(*["cup.png"] * 8)
-        run.process.stdin.close()
-        assert run.process.wait(timeout=60) == 141
+        # Where names came one by one, the run has met its end with the second already.
+        with suppress(BrokenPipeError):
+            run.name(*["cup.png"] * 8)
+        with suppress(BrokenPipeError):
+            run.process.stdin.close()
+        assert run.process.wait(timeout=PATIENCE) == 141
         assert run.process.stderr.read() == b""
 
 
@@ -494,15 +500,14 @@ def test_progress_is_shown_on_a_terminal_while_results_go_elsewhere(gallery):
     with Fed(gallery, stderr=terminal) as run:
         os.close(terminal)
         shown = b""
-        for _ in range(600):  # it comes after a second of results
-            if b" images" in shown:
-                break
+        end = time.monotonic() + PATIENCE
+        while b" images" not in shown and time.monotonic() < end:  # after a second of results
             run.name("cat.png")
             if select.select([screen], [], [], 0.1)[0]:
                 shown += os.read(screen, 1 << 16)
         run.process.stdin.close()
         results = run.process.stdout.read().splitlines()
-        assert run.process.wait(timeout=60) == 0
+        assert run.process.wait(timeout=PATIENCE) == 0
     os.close(screen)
     assert re.search(rb"\d+ images", shown)
     assert {line.split(b"\t")[0] for line in results} == {b"cat.png"}

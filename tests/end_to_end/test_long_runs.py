@@ -199,17 +199,27 @@ def test_the_second_signal_leaves_at_once(gallery, clipcli, long_list, number, c
     assert (gallery / OUT).read_bytes() == expected
 
 
+# Such a run gives a server up after ten seconds, which would be its end, too.
+PATIENT_DOWNLOADS = """
+from functools import partial
+from clipcli.images.web import options
+options.FetchOptions = partial(options.FetchOptions, read_seconds=3600, total_seconds=3600)
+from clipcli.cli.main import main
+main()
+"""
+
+
 def test_the_second_signal_does_not_wait_for_a_slow_server(gallery):
     with serve({"/slow.png": silence}) as server:
         slow = (server.url("/slow.png"), "--allow-host", server.host)
-        with going("cat0.png", *slow, "--batch-size", "1", *RUN, cwd=gallery) as run:
+        command = ("cat0.png", *slow, "--batch-size", "1", *RUN)
+        with going(*command, cwd=gallery, program=PATIENT_DOWNLOADS) as run:
             assert run.stdout.readline().startswith(b"cat0.png\t")
             until(lambda: server.paths)
             run.send_signal(signal.SIGINT)
             assert run.stderr.readline() == NOTICE
             run.send_signal(signal.SIGINT)
-            # Sooner than the ten seconds after which the server is given up.
-            assert run.wait(5) == 130
+            assert run.wait(SECONDS) == 130
             assert run.stderr.read() == b""
 
 

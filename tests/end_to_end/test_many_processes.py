@@ -15,6 +15,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
+from command import PATIENT_CACHE
 from long_runs import LABELS, RUN, SECONDS, LatePicture, going, lines, until
 from PIL import Image
 
@@ -54,7 +55,9 @@ def test_eight_runs_at_once_on_one_cold_cache_are_all_right(gallery, clipcli):
     env = {"CLIPCLI_CACHE_DIR": str(gallery / "cache")}
     with ExitStack() as stack:
         runs = [
-            stack.enter_context(going(*command, *options, cwd=gallery, env=env))
+            stack.enter_context(
+                going(*command, *options, cwd=gallery, env=env, program=PATIENT_CACHE)
+            )
             for options in labels
         ]
         ended = [(*run.communicate(timeout=SECONDS), run.returncode) for run in runs]
@@ -250,7 +253,9 @@ def test_a_bar_shows_count_total_rate_and_failures_and_tears_no_line(gallery):
                 shown += os.read(screen, 1 << 16)
         assert run.wait(SECONDS) == 3
     os.close(screen)
-    assert re.search(rb"\r 88%\|\S+ *\| 7/8 \[00:0\d<00:0\d, .* images(/s)?, 3 failed\]", shown)
+    assert re.search(
+        rb"\r 88%\|\S+ *\| 7/8 \[\d\d:\d\d<\d\d:\d\d, .* images(/s)?, 3 failed\]", shown
+    )
     assert rows_of(shown) == [
         *["clipcli: gone.png: no such file"] * 4,
         "clipcli: 4 done, 4 failed (not_found 4)",

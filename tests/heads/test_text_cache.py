@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import subprocess
+import sys
 import tracemalloc
 from contextlib import closing
 from dataclasses import replace
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command import Command, clean_environment, installed_command
+from command import PATIENCE, PATIENT_CACHE, Command, clean_environment
 from fake_engine import FakeEngine
 
 from clipcli.engines.base import fingerprint
@@ -256,7 +257,7 @@ def kept(clipcli: Command, photos: Path, plain: bytes, tmp_path_factory) -> Text
     folder = tmp_path_factory.mktemp("shared")
     processes = [
         subprocess.Popen(
-            [installed_command(), photos / "chelsea.png", *TEXTS],
+            [sys.executable, "-c", PATIENT_CACHE, photos / "chelsea.png", *TEXTS],
             env={**clean_environment(), "CLIPCLI_CACHE_DIR": str(folder)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -264,7 +265,7 @@ def kept(clipcli: Command, photos: Path, plain: bytes, tmp_path_factory) -> Text
         )
         for _ in range(8)
     ]
-    ends = {(*process.communicate(timeout=100), process.returncode) for process in processes}
+    ends = {(*process.communicate(timeout=PATIENCE), process.returncode) for process in processes}
     assert ends == {(plain, b"", 0)}
     return TextCache(folder / "texts.sqlite3")
 

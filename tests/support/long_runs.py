@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,12 +13,11 @@ from contextlib import contextmanager
 from errno import ENXIO
 from pathlib import Path
 
-from command import clean_environment, installed_command
+from command import PATIENCE, clean_environment, installed_command
 
 LABELS = ("-l", "a photo of a cat", "-l", "a cup of coffee", "-l", "a rocket")
 RUN = ("--model", "tiny", *LABELS)
-SECONDS = 60.0
-"""After so long, what a test waits for will not come any more."""
+SECONDS = PATIENCE
 
 
 def until(condition: Callable[[], object]) -> None:
@@ -74,6 +74,7 @@ def lines(file: Path) -> int:
 def going(
     *arguments: str | bytes | Path,
     cwd: Path,
+    program: str = "",
     largest_file: int | None = None,
     stdin: int = subprocess.DEVNULL,
     stdout: int = subprocess.PIPE,
@@ -83,21 +84,23 @@ def going(
     """A run that is under way, and over at the latest with the block.
 
     Args:
+        program: in Python, in the place of the installed command.
         largest_file: bytes that the disk takes in one file, for the run.
     """
 
-    def prepare() -> None:
-        if largest_file is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+    def restrain() -> None:
+        assert largest_file is not None
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
 
+    command = [sys.executable, "-c", program] if program else [installed_command()]
     with subprocess.Popen(
-        [installed_command(), *arguments],
+        [*command, *arguments],
         cwd=cwd,
         env={**clean_environment(), **(env or {})},
         stdin=stdin,
         stdout=stdout,
         stderr=stderr,
-        preexec_fn=prepare,  # noqa: PLW1509
+        preexec_fn=None if largest_file is None else restrain,  # noqa: PLW1509
     ) as process:
         # A test that reads what never comes ends with the run, and fails.
         watchdog = threading.Timer(SECONDS, process.kill)
