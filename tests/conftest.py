@@ -8,7 +8,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from command import PHOTOS, Command, clean_environment, installed_command
+from command import PATIENCE, PHOTOS, Command, clean_environment, installed_command
+from hypothesis import HealthCheck, settings
+
+# How long an example takes says more about the machine than about what is tested.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -65,7 +70,7 @@ def clipcli() -> Command:
             env=environment,
             input=input,
             capture_output=True,
-            timeout=120,
+            timeout=PATIENCE,
             check=False,
         )
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command import Command, clean_environment, installed_command
+from command import PATIENCE, Command, clean_environment, installed_command
 from fake_engine import FakeEngine, grey_png
 
 from clipcli.cli.main import run
@@ -167,7 +167,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(photos: Path, tmp_path: Path) ->
         cwd=tmp_path,
         env=clean_environment(),
         capture_output=True,
-        timeout=120,
+        timeout=PATIENCE,
         check=False,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)),
     )
@@ -198,7 +198,7 @@ def test_an_interrupted_run_leaves_an_older_file_as_it_was(
         process.send_signal(number)
         told = process.stderr.read()
         process.stdin.close()
-        assert process.wait(timeout=60) == code
+        assert process.wait(timeout=PATIENCE) == code
 
     assert b"e.npz is not written" in told
     assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("e.npz", b"old")]

@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from command import PATIENCE
 from fake_engine import FakeEngine
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -304,7 +305,7 @@ with create_embeddings(Path(sys.argv[1]), Description("tiny", "0" * 32, 2, "fake
 
 
 def test_a_killed_process_leaves_no_file(path: Path) -> None:
-    ended = subprocess.run([sys.executable, "-c", KILLED, path], timeout=60, check=False)
+    ended = subprocess.run([sys.executable, "-c", KILLED, path], timeout=PATIENCE, check=False)
 
     assert ended.returncode == -signal.SIGKILL
     assert not path.exists()

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+from command import PATIENCE
 
 from clipcli.images.feeder import FeedMarker, with_lulls
 from clipcli.images.sources import ImageRef
@@ -69,7 +70,7 @@ def test_it_reads_a_bounded_number_ahead_and_its_thread_ends_when_nobody_takes_m
     items.close()  # type: ignore[attr-defined]
     names = [thread for thread in threading.enumerate() if thread.name == "clipcli-names"]
     for thread in names:
-        thread.join(10)
+        thread.join(PATIENCE)
 
-    assert ended.wait(10)
+    assert ended.wait(PATIENCE)
     assert len(taken) < 1000

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from command import ROOT, clean_environment
+from command import PATIENCE, ROOT, clean_environment
 
 EXAMPLES = ROOT / "examples"
 
@@ -31,7 +31,7 @@ def run_example(name: str, **environment: str) -> subprocess.CompletedProcess[st
         env={**clean_environment(), "PATH": path, **environment},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
     )
 
 

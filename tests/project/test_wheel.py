@@ -11,7 +11,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from command import PHOTOS, ROOT, clean_environment
+from command import PATIENCE, PHOTOS, ROOT, clean_environment
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def test_the_wheel_classifies_in_a_fresh_environment(wheel: Path, tmp_path: Path
         env={**clean_environment(), "CLIPCLI_MODEL": "tiny", "CLIPCLI_OFFLINE": "1"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
     )
     where = subprocess.run(
         [python, "-c", "import clipcli; print(clipcli.__file__)"],

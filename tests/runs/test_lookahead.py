@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import signal
 import threading
-import time
+from concurrent.futures import Future
 
 import pytest
+from command import PATIENCE
 from fake_engine import FakeEngine, grey_png
 
 from clipcli.images.sources import ImageRef, Stream
-from clipcli.runs.lookahead import LookAhead
+from clipcli.runs.lookahead import Decoded, LookAhead
 from clipcli.runs.options import PipelineOptions
 
 
@@ -23,7 +24,7 @@ class SlowFile:
 
     def read(self, _size: int) -> bytes:
         self.is_waited_for.set()
-        self.was_told = self.may_be_read.wait(10)
+        self.was_told = self.may_be_read.wait(PATIENCE)
         return grey_png(3)
 
 
@@ -33,16 +34,24 @@ def test_a_signal_that_does_not_interrupt_the_wait_is_heeded_all_the_same(ordere
     before = signal.signal(signal.SIGUSR1, lambda *_: file.may_be_read.set())
 
     def signal_this_thread() -> None:
-        file.is_waited_for.wait(10)
-        time.sleep(0.3)  # no event tells that the main thread waits, too
+        file.is_waited_for.wait(PATIENCE)
+        # No event tells that the main thread waits, too; but once it has, in vain, it does again.
+        has_waited.wait(PATIENCE)
         # Taken by a thread that does not run Python's handlers: the wait of the one that does,
         # the main thread, goes on as if the signal had come a moment before it.
         signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
 
+    class Watched(LookAhead):
+        def _done_by_now(self) -> Future[Decoded] | None:
+            found = super()._done_by_now()
+            has_waited.set()
+            return found
+
+    has_waited = threading.Event()
     thread = threading.Thread(target=signal_this_thread)
     try:
         config = FakeEngine().info.preprocess
-        with LookAhead(config, PipelineOptions(workers=1, ordered=ordered)) as ahead:
+        with Watched(config, PipelineOptions(workers=1, ordered=ordered)) as ahead:
             ahead.submit(ImageRef(0, "slow.png", Stream(file)))
             thread.start()
             (decoded,) = ahead.take(1)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pytest
+from command import PATIENCE
 from fake_engine import FakeEngine, grey_png
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -146,7 +147,7 @@ def test_its_threads_end_with_it() -> None:
 
     for thread in threading.enumerate():
         if thread.name.startswith("clipcli-decode"):
-            thread.join(timeout=10)
+            thread.join(PATIENCE)
             assert not thread.is_alive()
 
 
@@ -296,7 +297,7 @@ def test_isolated_decoding_gives_the_same_results() -> None:
 
 
 def test_downloads_go_on_at_once_beside_files() -> None:
-    together = threading.Barrier(6, timeout=30)
+    together = threading.Barrier(6, timeout=PATIENCE)
 
     def meeting(connection: socket.socket, _over: threading.Event) -> None:
         together.wait()  # breaks unless all six are being answered
@@ -304,7 +305,9 @@ def test_downloads_go_on_at_once_beside_files() -> None:
 
     with serve({"/grey.png": meeting}) as server:
         urls = [Url(server.url("/grey.png"))] * 6
-        fetch = FetchOptions(allowed_hosts=frozenset({server.host}), concurrency=6, per_host=6)
+        hosts = frozenset({server.host})
+        limits = {"read_seconds": PATIENCE, "total_seconds": PATIENCE}
+        fetch = FetchOptions(allowed_hosts=hosts, concurrency=6, per_host=6, **limits)
         engine = FakeEngine()
         options = PipelineOptions(workers=1, fetch=fetch)
         results = classify(refs(*urls, grey_png(90)), engine, build_head(engine, LABELS), options)

@@ -104,7 +104,7 @@ def test_a_hostile_name_is_nothing_but_a_name_wherever_it_comes(tmp_path, name):
     assert " ".join(printable(name).split()) in page.text
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.lists(st.text(st.characters(codec=None), max_size=30), max_size=5))
 def test_any_name_comes_back_as_it_is_shown_elsewhere(tmp_path, names):
     results = [prediction(place, name) for place, name in enumerate(names)]
