@@ -491,22 +491,24 @@ def test_a_closed_port_fails_after_retries(waits):
     ids=["body", "body of unknown length", "chunks", "headers", "100 Continue", "trailers"],
 )
 def test_a_drip_ends_at_the_total_time(start, drop, monkeypatch):
-    clock = Clock(monkeypatch)
+    clock, outlasted = Clock(monkeypatch), []
 
     def drip(connection, over):
         connection.sendall(start)
         for _ in range(3):
             connection.sendall(drop)
             clock.go_on(1)
-        # For ever, or until whoever waits for its end has no more patience.
+        # For ever, if nobody had to wait for the end of a download that goes on.
         for _ in range(round(PATIENCE / 0.01)):
             connection.sendall(drop)
             if over.wait(0.01):
                 return
+        outlasted.append(connection)
 
     error, requests_made = refusal(drip, total_seconds=3)
     assert (error.code, requests_made) == (TIMEOUT, 1)
     assert error.message == "took longer than 3 s"
+    assert not outlasted
 
 
 @pytest.mark.parametrize("start", [answer(content_length=None), b"HTTP/1.1 200 OK\r\nX: "])
