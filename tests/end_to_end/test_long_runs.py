@@ -201,9 +201,10 @@ def test_the_second_signal_leaves_at_once(gallery, clipcli, long_list, number, c
 
 # Such a run gives a server up after ten seconds, which would be its end, too.
 PATIENT_DOWNLOADS = """
-from functools import partial
-from clipcli.images.web import options
-options.FetchOptions = partial(options.FetchOptions, read_seconds=3600, total_seconds=3600)
+from functools import partialmethod
+from clipcli.images.web.options import FetchOptions
+patient = partialmethod(FetchOptions.__init__, read_seconds=3600, total_seconds=3600)
+FetchOptions.__init__ = patient
 from clipcli.cli.main import main
 main()
 """
