@@ -153,7 +153,6 @@ def _run(arguments: ClassifyArguments, console: Console) -> int:
 
         from clipcli.heads.zero_shot import build_head
         from clipcli.runs.pipeline import classify as classify_images
-        from clipcli.runs.rescore import rescore
 
         offline = arguments.weights.offline
         engine = open_engine(spec, arguments.engine_options(), console, offline=offline)
@@ -177,6 +176,8 @@ def _run(arguments: ClassifyArguments, console: Console) -> int:
         if file is None:
             results = classify_images(monitor.feed(run.refs), engine, head, options)
         else:
+            from clipcli.runs.rescore import rescore
+
             results = rescore(file, head, engine.info.preprocess, options)
         writer = _writer(arguments, run.stream, engine.info, labels, previews)
         with monitor.going():
