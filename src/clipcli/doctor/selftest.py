@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from clipcli.doctor.findings import Check, Outcome, attempt
 from clipcli.doctor.known_answers import CHECK_PHOTOS, KnownAnswer, disagreements, known_answers
 from clipcli.engines.base import EngineOptions
+from clipcli.engines.choice import load_engine
 from clipcli.engines.hardware import cuda_available
 from clipcli.errors import ModelError
 from clipcli.models.names import BUNDLED_MODEL, resolve_model
@@ -85,8 +86,6 @@ def _load(backend: str, loaded: dict[str, Engine]) -> list[Check]:
             Check(backend, Outcome.NOT_RUN, "there is no CUDA device, or torch is built without")
         ]
 
-    from clipcli.engines.choice import load_engine
-
     spec = resolve_model(ModelRequest(BUNDLED_MODEL))
     loaded[backend] = load_engine(spec, EngineOptions(device, engine=engine), offline=True)
     return [Check(backend, Outcome.OK, loaded[backend].info.engine)]
@@ -141,8 +140,6 @@ def _backends(model: str) -> list[str]:
 def _run_published(
     name: str, backend: str, answers: Sequence[KnownAnswer], folder: Path
 ) -> list[Check]:
-    from clipcli.engines.choice import load_engine
-
     spec = resolve_model(ModelRequest(answers[0].model, offline=True))
     options = EngineOptions("cpu", engine=BACKENDS[backend].engine)
     return _compare(name, load_engine(spec, options, offline=True), answers, folder)

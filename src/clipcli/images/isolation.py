@@ -30,9 +30,10 @@ _START = "import sys; sys.path[:] = sys.argv[1:]; from clipcli.images.worker imp
 # A start takes 0.2 s; a machine that needs hundreds of times as long decodes nothing either.
 _START_SECONDS = 60.0
 
-# How long one may go on that talks nonsense, and one may take to end that has hung up already.
+# How long one may go on that talks nonsense, and one may take to end that has hung up already: it
+# may have to write its memory to a core file, and a hostile one must not hold its place for long.
 _NONSENSE_SECONDS = 1.0
-_END_SECONDS = 60.0
+_END_SECONDS = 10.0
 
 
 class DecoderPool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from PIL import Image
 
@@ -13,9 +12,7 @@ from clipcli.images.decoding import open_image
 from clipcli.images.files import read_file, read_stream
 from clipcli.images.options import ImageOptions
 from clipcli.images.sources import ImageRef, Stream, Url
-
-if TYPE_CHECKING:
-    from clipcli.images.web.options import FetchOptions
+from clipcli.images.web.options import FetchOptions
 
 
 def read_bytes(ref: ImageRef, max_bytes: int, fetch: Callable[[str], bytes]) -> bytes:
@@ -66,6 +63,5 @@ def read_picture(
 def _fetched(address: str, options: FetchOptions | None) -> bytes:
     # A file is spared the import: six milliseconds.
     from clipcli.images.web.fetch import fetch
-    from clipcli.images.web.options import FetchOptions
 
     return fetch(address, options or FetchOptions())

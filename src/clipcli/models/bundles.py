@@ -20,8 +20,6 @@ from clipcli.disk.paths import bundles_folder
 from clipcli.errors import ModelError
 from clipcli.models.catalogue import DEFAULT_WEIGHTS_FILE
 from clipcli.models.configurations import MANIFEST_FILE
-from clipcli.models.hub.cache import HubFile
-from clipcli.models.hub.pins import read_pins
 from clipcli.models.manifests import FileRecord, Manifest, record_file
 from clipcli.models.names import BUNDLED_MODEL
 from clipcli.models.specs import HubWeights, ModelSpec
@@ -198,6 +196,10 @@ def _key(spec: ModelSpec) -> str:
     """A key for what has one name: another configuration, another checkpoint of that name."""
     origin: list[object]
     if isinstance(spec.weights, HubWeights):
+        # Not at the top: the bundled model and local ones have nothing to do with the hub.
+        from clipcli.models.hub.cache import HubFile
+        from clipcli.models.hub.pins import read_pins
+
         wanted = HubFile(spec.weights.repository, spec.weights.filename, spec.weights.revision)
         # The commit and not its name: a branch that has moved on has left its bundle behind.
         origin = [wanted.repository, wanted.filename, wanted.commit(read_pins(wanted.repository))]

@@ -9,10 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from clipcli.errors import ModelError
-from clipcli.models import transformers_folder
 
 CONFIG_FILE = "open_clip_config.json"
 MANIFEST_FILE = "manifest.json"
+
+# The same model's files as the transformers library calls them, the preferred name first.
+TRANSFORMERS_CONFIG_FILE = "config.json"
+TRANSFORMERS_WEIGHTS_FILES = ("model.safetensors", "pytorch_model.bin")
+PREPROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
+VOCABULARY_FILES = ("tokenizer.json", "vocab.json")
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,9 @@ def read_transformers(file: Path, preprocessor: Path | None) -> Configuration:
     Raises:
         ModelError: one of them is not what its name says, or asks for what open_clip has not.
     """
+    # Not at the top: most models are not transformers', and a start is spared three milliseconds.
+    from clipcli.models import transformers_folder
+
     try:
         model = transformers_folder.model_config(_read_json(file))
     except ValueError as error:

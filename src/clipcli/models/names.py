@@ -12,11 +12,15 @@ from pathlib import Path
 
 from clipcli.assets import asset
 from clipcli.errors import ModelError, UsageError
-from clipcli.models import catalogue, transformers_folder
+from clipcli.models import catalogue
 from clipcli.models.catalogue import QUICK_GELU_SUFFIX, PretrainedTag
 from clipcli.models.configurations import (
     CONFIG_FILE,
     MANIFEST_FILE,
+    PREPROCESSOR_FILES,
+    TRANSFORMERS_CONFIG_FILE,
+    TRANSFORMERS_WEIGHTS_FILES,
+    VOCABULARY_FILES,
     read_manifest,
     read_open_clip,
     read_transformers,
@@ -28,7 +32,7 @@ BUNDLED_MODEL = "tiny"
 HUB_PREFIX = "hf-hub:"
 
 _OPEN_CLIP_FILES = (catalogue.DEFAULT_WEIGHTS_FILE, "open_clip_pytorch_model.bin")
-_TRANSFORMERS_FILES = transformers_folder.WEIGHTS_FILES
+_TRANSFORMERS_FILES = TRANSFORMERS_WEIGHTS_FILES
 SAFE_NAMES = {pickle: safe for safe, pickle in (_OPEN_CLIP_FILES, _TRANSFORMERS_FILES)}
 """What a model's pickled weights are called -> what its safetensors file is called."""
 
@@ -217,7 +221,7 @@ def _hub_spec(repository: str, request: ModelRequest) -> ModelSpec:
     try:
         config = hub_file(repository, CONFIG_FILE, revision=revision, offline=offline)
     except MissingFileError:
-        theirs = fetch(transformers_folder.CONFIG_FILE)
+        theirs = fetch(TRANSFORMERS_CONFIG_FILE)
         if theirs is None:
             raise
         safe, pickle = _TRANSFORMERS_FILES
@@ -233,8 +237,8 @@ def _transformers_spec(
     name: str, config: Path, find: Callable[..., Path | None], weights: Path | HubWeights
 ) -> ModelSpec:
     """A model as transformers writes it, wherever its other files are found."""
-    found = read_transformers(config, find(*transformers_folder.PREPROCESSOR_FILES))
-    vocabulary = find(*transformers_folder.VOCABULARY_FILES)
+    found = read_transformers(config, find(*PREPROCESSOR_FILES))
+    vocabulary = find(*VOCABULARY_FILES)
     return ModelSpec(name, found.model, found.preprocess, weights, vocabulary=vocabulary)
 
 
@@ -252,11 +256,11 @@ def _folder_spec(name: str, folder: Path) -> ModelSpec:
         model, found = read_manifest(file)
         weights = folder / catalogue.DEFAULT_WEIGHTS_FILE
         return ModelSpec(model, found.model, found.preprocess, weights, bundle=folder)
-    if (file := _find(folder, transformers_folder.CONFIG_FILE)) is not None:
+    if (file := _find(folder, TRANSFORMERS_CONFIG_FILE)) is not None:
         weights = _folder_weights(folder, _TRANSFORMERS_FILES)
         spec = _transformers_spec(canonical, file, partial(_find, folder), weights)
         return replace(spec, folder=folder)
-    files = f"neither {CONFIG_FILE} nor {transformers_folder.CONFIG_FILE}"
+    files = f"neither {CONFIG_FILE} nor {TRANSFORMERS_CONFIG_FILE}"
     is_folder = os.path.isdir(folder)
     reason = f"it holds {files}" if is_folder else "there is no such folder"
     raise ModelError(f"{name} is not a model's folder: {reason}")

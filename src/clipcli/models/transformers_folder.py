@@ -8,11 +8,6 @@ from typing import Any
 
 from clipcli.models.tokenizers.clip import VOCABULARY_SIZE
 
-CONFIG_FILE = "config.json"
-WEIGHTS_FILES = ("model.safetensors", "pytorch_model.bin")
-PREPROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
-VOCABULARY_FILES = ("tokenizer.json", "vocab.json")
-
 # Where a config.json leaves a field out, transformers takes these (its configuration_clip.py).
 _SHARED_DEFAULTS = {"num_hidden_layers": 12, "hidden_act": "quick_gelu", "layer_norm_eps": 1e-5}
 _VISION_DEFAULTS = {

@@ -18,6 +18,7 @@ from clipcli.images.decoding import decode, load_image, preprocess
 from clipcli.images.preprocessing import PreprocessConfig
 from clipcli.images.reading import read_bytes
 from clipcli.images.sources import ImageRef, Url
+from clipcli.images.web.options import FetchOptions
 
 if TYPE_CHECKING:
     from clipcli.images.isolation import DecoderPool
@@ -154,7 +155,6 @@ class LookAhead:
     def _downloads(self) -> _Downloads:
         # A start without a URL is spared the import: six milliseconds.
         from clipcli.images.web.fetch import Fetcher
-        from clipcli.images.web.options import FetchOptions
 
         options = self._options.fetch or FetchOptions()
         return _Downloads(

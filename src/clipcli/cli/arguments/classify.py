@@ -11,6 +11,7 @@ from clipcli.cli.arguments.run import RunArguments
 from clipcli.cli.options.inputs import EmbeddingsFlag, NamingFlags
 from clipcli.cli.options.results import (
     AnswerFlags,
+    ColorFlag,
     FileFlags,
     FormatFlags,
     LimitFlags,
@@ -45,6 +46,7 @@ class ClassifyArguments(RunArguments):
     labels: LabelFlags
     answers: AnswerFlags
     formats: FormatFlags
+    color: ColorFlag
     file: FileFlags
     page: ReportFlag
     limits: LimitFlags

@@ -10,7 +10,7 @@ import click
 
 from clipcli.cli.arguments.checks import check_writable
 from clipcli.cli.arguments.run import RunArguments
-from clipcli.cli.options.groups import option
+from clipcli.cli.options.groups import group, option
 from clipcli.cli.options.inputs import NamingFlags
 from clipcli.cli.options.results import LimitFlags
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from clipcli.engines.base import EngineOptions
 
 
-@dataclass(frozen=True)
+@group
 class TargetFlag:
     """The file that embeddings are written to."""
 

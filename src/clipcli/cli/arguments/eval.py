@@ -16,8 +16,8 @@ from clipcli.cli.arguments.checks import (
     is_same_file,
 )
 from clipcli.cli.arguments.run import RunArguments
-from clipcli.cli.options.groups import argument, option
-from clipcli.cli.options.results import ReportFlag
+from clipcli.cli.options.groups import argument, group, option
+from clipcli.cli.options.results import ColorFlag, ReportFlag
 from clipcli.cli.options.shared import LabelFlags
 from clipcli.errors import UsageError
 from clipcli.heads.labels import LabelSet, collect_templates
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 DEFAULT_PRECISION_TARGET = 0.95
 
 
-@dataclass(frozen=True)
+@group
 class DataFlag:
     """The pictures and their labels."""
 
     data: str = argument(type=click.Path())
 
 
-@dataclass(frozen=True)
+@group
 class ComparisonFlags:
     """What is compared, and what is asked of it.
 
@@ -80,7 +80,7 @@ class ComparisonFlags:
             raise UsageError("--min-accuracy and --precision-target are numbers from 0 to 1")
 
 
-@dataclass(frozen=True)
+@group
 class FigureFlags:
     """Where the figures go."""
 
@@ -96,9 +96,6 @@ class FigureFlags:
         type=click.Path(file_okay=False),
         help="Draw the confusion matrix, the reliability curve and the recalls, as PNG and SVG.",
     )
-    no_color: bool = option(
-        "--no-color", is_flag=True, help="No bold headings on a terminal (as with NO_COLOR)."
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +107,7 @@ class EvalArguments(RunArguments):
     comparison: ComparisonFlags
     figures: FigureFlags
     page: ReportFlag
+    color: ColorFlag
     verbose: bool
 
     def check_outputs(self) -> None:

@@ -12,8 +12,9 @@ from typing import Any
 
 import click
 
-from clipcli.cli.options.groups import argument, option
+from clipcli.cli.options.groups import argument, group, option
 from clipcli.cli.options.inputs import AddressFlags, NamingFlags, ReadingFlags
+from clipcli.cli.options.results import ColorFlag
 from clipcli.cli.options.shared import EngineFlags, LabelFlags, ModelFlag, WeightsFlags
 from clipcli.engines.base import EngineOptions
 from clipcli.errors import UsageError
@@ -26,14 +27,14 @@ from clipcli.outputs.writers import DEFAULT_TOP_K
 _FORMATS = ("human", "tsv", "json")
 
 
-@dataclass(frozen=True)
+@group
 class ImageFlag:
     """The image that is explained."""
 
     image: str = argument(type=click.Path())
 
 
-@dataclass(frozen=True)
+@group
 class ExplainFlags:
     """How an answer is explained, and how that is shown.
 
@@ -79,9 +80,6 @@ class ExplainFlags:
         " elsewhere]",
     )
     as_json: bool = option("--json", is_flag=True, help="Short for --format json.")
-    no_color: bool = option(
-        "--no-color", is_flag=True, help="No colours on a terminal (as with NO_COLOR)."
-    )
 
     def __post_init__(self) -> None:
         if self.as_json and self.format not in (None, "json"):
@@ -106,6 +104,7 @@ class ExplainArguments:
     image: ImageFlag
     labels: LabelFlags
     how: ExplainFlags
+    color: ColorFlag
     reading: ReadingFlags
     addresses: AddressFlags
     engine: EngineFlags

@@ -13,7 +13,7 @@ import click
 from click.core import ParameterSource
 
 from clipcli.cli.arguments.classify import ClassifyArguments
-from clipcli.cli.console import Console, results_stream, wants_color
+from clipcli.cli.console import Console, results_stream
 from clipcli.cli.options.groups import takes
 from clipcli.cli.options.inputs import (
     AddressFlags,
@@ -25,6 +25,7 @@ from clipcli.cli.options.inputs import (
 )
 from clipcli.cli.options.results import (
     AnswerFlags,
+    ColorFlag,
     FileFlags,
     FormatFlags,
     LimitFlags,
@@ -45,6 +46,9 @@ from clipcli.cli.running.previews import open_previews, with_previews
 from clipcli.errors import UsageError
 from clipcli.models.catalogue import architectures
 from clipcli.models.names import BUNDLED_MODEL, resolve_model
+from clipcli.outputs.writers import DEFAULT_TOP_K, FORMATS, OutputOptions
+from clipcli.runs.output import RunOutput
+from clipcli.runs.tally import Tally
 
 if TYPE_CHECKING:
     from clipcli.embeddings.base import EmbeddingsFile
@@ -56,7 +60,6 @@ if TYPE_CHECKING:
     from clipcli.outputs.report.writer import Report
     from clipcli.outputs.terminal.previews import Previews
     from clipcli.outputs.writers import Writer
-    from clipcli.runs.output import RunOutput
 
 _MADE_WITH = ("precision", "preprocess", "fast_decode")
 
@@ -75,6 +78,7 @@ _MADE_WITH = ("precision", "preprocess", "fast_decode")
     labels=LabelFlags,
     answers=AnswerFlags,
     formats=FormatFlags,
+    color=ColorFlag,
     file=FileFlags,
     page=ReportFlag,
     limits=LimitFlags,
@@ -200,7 +204,6 @@ def _settings(
     if (arguments.file.output, arguments.limits.summary, arguments.page.report) == (None,) * 3:
         return {}
     from clipcli.cli.running.settings import run_settings
-    from clipcli.outputs.writers import DEFAULT_TOP_K
 
     return {
         "format": arguments.format_name(on_terminal=False),
@@ -237,9 +240,6 @@ def _open_run(
         from clipcli.runs.resume import open_run
 
         return open_run(refs, options)
-    from clipcli.runs.output import RunOutput
-    from clipcli.runs.tally import Tally
-
     return RunOutput(results_stream(), refs, Tally(arguments.answers.expect))
 
 
@@ -263,8 +263,6 @@ def _writer(
     labels: LabelSet,
     previews: Previews | None,
 ) -> Writer:
-    from clipcli.outputs.writers import FORMATS, OutputOptions
-
     on_terminal = arguments.file.output is None and sys.stdout.isatty()
     options = OutputOptions(
         labels=labels.names,
@@ -273,7 +271,7 @@ def _writer(
         embed_dim=info.embed_dim,
         top_k=arguments.answers.top_k,
         verbose=arguments.verbose,
-        color=on_terminal and wants_color(no_color=arguments.formats.no_color),
+        color=on_terminal and arguments.color.wanted,
         previews=previews,
     )
     return FORMATS[arguments.format_name(on_terminal=on_terminal)](stream, options)

@@ -23,7 +23,11 @@ from clipcli.cli.options.results import LimitFlags
 from clipcli.cli.options.shared import EngineFlags, ModelFlag, WeightsFlags, console_options
 from clipcli.cli.running.engine import open_engine
 from clipcli.cli.running.monitor import RunMonitor
+from clipcli.disk.atomic import part_file
+from clipcli.heads.results import Failure, Prediction
 from clipcli.models.names import resolve_model
+from clipcli.runs.output import RunOutput
+from clipcli.runs.tally import Tally
 
 if TYPE_CHECKING:
     from clipcli.embeddings.base import EmbeddingsWriter
@@ -72,7 +76,6 @@ def embed(console: Console, /, **groups: Any) -> int:  # noqa: ANN401
 
 def _run(arguments: EmbedArguments, console: Console) -> int:
     """Check everything that is cheap to check, then load the model, then go through the images."""
-    from clipcli.disk.atomic import part_file
     from clipcli.disk.lock import Lock
     from clipcli.embeddings.description import Description
     from clipcli.embeddings.files import check_target, create_embeddings
@@ -87,9 +90,7 @@ def _run(arguments: EmbedArguments, console: Console) -> int:
         spec = resolve_model(arguments.model_request())
         refs = arguments.naming.refs(stack)
 
-        from clipcli.runs.output import RunOutput
         from clipcli.runs.pipeline import encode
-        from clipcli.runs.tally import Tally
 
         offline = arguments.weights.offline
         engine = open_engine(spec, arguments.engine_options(), console, offline=offline)
@@ -121,8 +122,6 @@ def _written(blocks: Iterable[Block], writer: EmbeddingsWriter) -> Iterator[Resu
     Yields:
         What became of each image: a failure, or a prediction that has no labels yet.
     """
-    from clipcli.heads.results import Failure, Prediction
-
     for block in blocks:
         places = [place for place in range(len(block.refs)) if place not in block.failures]
         if block.embeddings is not None:

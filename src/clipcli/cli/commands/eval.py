@@ -10,11 +10,11 @@ import click
 from click.core import ParameterSource
 
 from clipcli.cli.arguments.eval import ComparisonFlags, DataFlag, EvalArguments, FigureFlags
-from clipcli.cli.console import Console, results_stream, wants_color
+from clipcli.cli.console import Console, results_stream
 from clipcli.cli.exit_codes import ExitCode
 from clipcli.cli.options.groups import takes
 from clipcli.cli.options.inputs import AddressFlags, DecodingFlags, DownloadFlags, ReadingFlags
-from clipcli.cli.options.results import ReportFlag
+from clipcli.cli.options.results import ColorFlag, ReportFlag
 from clipcli.cli.options.shared import (
     EngineFlags,
     LabelFlags,
@@ -24,9 +24,13 @@ from clipcli.cli.options.shared import (
 )
 from clipcli.cli.running.evaluation import EvaluationRun, ModelRun
 from clipcli.cli.running.settings import run_settings
+from clipcli.disk.atomic import write_json
 from clipcli.errors import ClipcliError
+from clipcli.heads.results import ScoreOptions
 from clipcli.models.names import resolve_model
+from clipcli.outputs.writers import DEFAULT_TOP_K
 from clipcli.printable import valid_unicode
+from clipcli.runs.provenance import library_versions
 
 if TYPE_CHECKING:
     from clipcli.engines.base import ModelInfo
@@ -49,6 +53,7 @@ if TYPE_CHECKING:
     comparison=ComparisonFlags,
     page=ReportFlag,
     figures=FigureFlags,
+    color=ColorFlag,
     model=ModelFlag,
     weights=WeightsFlags,
     engine=EngineFlags,
@@ -152,9 +157,7 @@ def _told(run: EvaluationRun, rows: tuple[Row, ...], info: ModelInfo) -> int:
     is_below = best < arguments.comparison.min_accuracy
     failed = ExitCode.SOME_FAILED if run.failures else ExitCode.ALL_DONE
     code = ExitCode.CHECK_NOT_MET if is_below else failed
-    options = TableOptions(
-        arguments.verbose, color=wants_color(no_color=arguments.figures.no_color)
-    )
+    options = TableOptions(arguments.verbose, color=arguments.color.wanted)
     stream = results_stream()
     stream.write(table(rows, images, options))
     stream.flush()  # before what standard error has to say of it
@@ -175,8 +178,6 @@ def _finish_report(run: EvaluationRun, model: ModelRun, figures: Mapping[str, st
     if run.report is None:
         return
     from clipcli.evaluation.judgements import judgements
-    from clipcli.heads.results import ScoreOptions
-    from clipcli.outputs.writers import DEFAULT_TOP_K
 
     scores = ScoreOptions(DEFAULT_TOP_K)
     judged = judgements(run.data, run.failures, model.heads[0], model.embeddings, scores)
@@ -186,9 +187,7 @@ def _finish_report(run: EvaluationRun, model: ModelRun, figures: Mapping[str, st
 
 
 def _write_json(run: EvaluationRun, rows: tuple[Row, ...], info: ModelInfo, code: int) -> None:
-    from clipcli.disk.atomic import write_json
     from clipcli.evaluation.record import record
-    from clipcli.runs.provenance import library_versions
 
     arguments = run.arguments
     settings = run_settings(arguments, info)

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clipcli.cli.arguments.explain import ExplainArguments, ExplainFlags, ImageFlag
-from clipcli.cli.console import Console, results_stream, wants_color
+from clipcli.cli.console import Console, results_stream
 from clipcli.cli.exit_codes import ExitCode
 from clipcli.cli.options.groups import takes
 from clipcli.cli.options.inputs import AddressFlags, ReadingFlags
+from clipcli.cli.options.results import ColorFlag
 from clipcli.cli.options.shared import (
     EngineFlags,
     LabelFlags,
@@ -24,6 +25,7 @@ from clipcli.cli.options.shared import (
 from clipcli.cli.running.engine import open_engine
 from clipcli.errors import InputError, UsageError
 from clipcli.models.names import resolve_model
+from clipcli.outputs.writers import FORMATS, OutputOptions, record
 
 if TYPE_CHECKING:
     from clipcli.engines.base import Engine, ModelInfo
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
     from clipcli.heads.results import Failure
     from clipcli.heads.zero_shot import ZeroShotHead
     from clipcli.images.sources import ImageRef
-    from clipcli.outputs.writers import OutputOptions
 
 
 @click.command(
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     image=ImageFlag,
     labels=LabelFlags,
     how=ExplainFlags,
+    color=ColorFlag,
     reading=ReadingFlags,
     addresses=AddressFlags,
     engine=EngineFlags,
@@ -130,8 +132,6 @@ def _draw(folder: Path, explanation: Explanation, console: Console) -> None:
 def _output_options(
     arguments: ExplainArguments, info: ModelInfo, labels: LabelSet
 ) -> OutputOptions:
-    from clipcli.outputs.writers import OutputOptions
-
     return OutputOptions(
         labels=labels.names,
         model_name=info.name,
@@ -139,14 +139,12 @@ def _output_options(
         embed_dim=info.embed_dim,
         top_k=arguments.how.top_k,
         verbose=arguments.verbose,
-        color=wants_color(no_color=arguments.how.no_color),
+        color=arguments.color.wanted,
     )
 
 
 def _show(explanation: Explanation, arguments: ExplainArguments, options: OutputOptions) -> None:
     """Write the answer, and the maps in formats that have room for them."""
-    from clipcli.outputs.writers import FORMATS, record
-
     stream = results_stream()
     name = arguments.how.format_name
     if name == "json":
@@ -165,8 +163,6 @@ def _show(explanation: Explanation, arguments: ExplainArguments, options: Output
 def _show_failure(failure: Failure, arguments: ExplainArguments, options: OutputOptions) -> None:
     """Write the record of a failure, for programs; people are told on standard error."""
     if arguments.how.format_name == "json":
-        from clipcli.outputs.writers import record
-
         results_stream().write(json.dumps(record(failure, options), allow_nan=False) + "\n")
 
 

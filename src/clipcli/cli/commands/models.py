@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clipcli.cli.options.shared import console_options
-from clipcli.errors import UsageError
+from clipcli.errors import ModelError, UsageError
 from clipcli.models import catalogue
 from clipcli.models.names import BUNDLED_MODEL, resolve_model
 from clipcli.models.specs import DEFAULT_MODEL, ModelRequest
@@ -207,8 +207,6 @@ def _name(prepared: Bundle | Damaged) -> str | None:
 
 def _canonical(name: str) -> str:
     """The name in the list for what the user calls a model; unknown names stay as they are."""
-    from clipcli.errors import ModelError
-
     try:
         return resolve_model(ModelRequest(name, offline=True)).name
     except (ModelError, UsageError):

@@ -7,14 +7,15 @@ default are said once, where its field is. An instance checks itself when it is 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import field, fields
+from dataclasses import dataclass, field, fields
 from functools import wraps
-from typing import Any, TypeVar
+from typing import Any, TypeVar, dataclass_transform
 
 import click
 from click.shell_completion import CompletionItem
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+Kind = TypeVar("Kind")
 Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
 
@@ -40,6 +41,13 @@ def argument(**attributes: Any) -> Any:  # noqa: ANN401
     return field(default=default, metadata={"parameter": (click.argument, (), attributes)})
 
 
+@dataclass_transform(frozen_default=True, eq_default=False)
+def group(kind: type[Kind]) -> type[Kind]:
+    """Make a class a group: a frozen dataclass, of fields that `option` and `argument` made."""
+    # Nobody compares or prints them, and a start has some twenty to make.
+    return dataclass(frozen=True, eq=False, repr=False)(kind)
+
+
 def takes(**groups: type) -> Callable[[Command], Command]:
     """Give a command the options of some groups.
 
@@ -52,16 +60,16 @@ def takes(**groups: type) -> Callable[[Command], Command]:
         @wraps(command)
         def grouped(*args: Any, **values: Any) -> Any:  # noqa: ANN401
             made = {
-                name: group(**{one.name: values.pop(one.name) for one in fields(group)})
-                for name, group in groups.items()
+                name: kind(**{one.name: values.pop(one.name) for one in fields(kind)})
+                for name, kind in groups.items()
             }
             return command(*args, **values, **made)
 
         decorated: Any = grouped
-        declared = [one for group in groups.values() for one in fields(group)]
+        declared = [one for kind in groups.values() for one in fields(kind)]
         for one in reversed(declared):
-            kind, names, attributes = one.metadata["parameter"]
-            decorated = kind(*names, one.name, **attributes)(decorated)
+            parameter, names, attributes = one.metadata["parameter"]
+            decorated = parameter(*names, one.name, **attributes)(decorated)
         result: Command = decorated
         return result
 

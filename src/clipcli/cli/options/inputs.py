@@ -7,13 +7,12 @@ import stat
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import click
 
-from clipcli.cli.options.groups import argument, option
+from clipcli.cli.options.groups import argument, group, option
 from clipcli.errors import UsageError
 from clipcli.images.formats import EXTRA_FORMATS
 from clipcli.images.options import (
@@ -36,7 +35,7 @@ from clipcli.images.web.options import FetchOptions
 DEFAULT_DECODE_SECONDS = 20.0
 
 
-@dataclass(frozen=True)
+@group
 class NamingFlags:
     """Which images there are.
 
@@ -156,7 +155,7 @@ class NamingFlags:
             return sum(1 for _ in read_names(stream, separator))
 
 
-@dataclass(frozen=True)
+@group
 class ReadingFlags:
     """What is accepted as an image, and how it is prepared."""
 
@@ -202,7 +201,7 @@ class ReadingFlags:
         )
 
 
-@dataclass(frozen=True)
+@group
 class DecodingFlags:
     """How many images are decoded.
 
@@ -243,7 +242,7 @@ class DecodingFlags:
         return self.decode_timeout or DEFAULT_DECODE_SECONDS if self.isolate else None
 
 
-@dataclass(frozen=True)
+@group
 class AddressFlags:
     """Where images may be fetched from."""
 
@@ -275,7 +274,7 @@ class AddressFlags:
         return FetchOptions(allowed_hosts=hosts, proxy=self.proxy, **chosen)
 
 
-@dataclass(frozen=True)
+@group
 class DownloadFlags:
     """How many images are fetched at once."""
 
@@ -293,7 +292,7 @@ class DownloadFlags:
     )
 
 
-@dataclass(frozen=True)
+@group
 class EmbeddingsFlag:
     """Images that have been embedded already."""
 

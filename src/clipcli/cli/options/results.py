@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
-from clipcli.cli.options.groups import option
+from clipcli.cli.console import wants_color
+from clipcli.cli.options.groups import group, option
 from clipcli.errors import UsageError
 from clipcli.images.sources import STDIN
 from clipcli.outputs.writers import DEFAULT_TOP_K, FORMATS
@@ -16,7 +16,7 @@ from clipcli.outputs.writers import DEFAULT_TOP_K, FORMATS
 _HUMAN, *_IN_FILES = FORMATS
 
 
-@dataclass(frozen=True)
+@group
 class LimitFlags:
     """Results' order, the end of a run, and what is left of it for programs.
 
@@ -53,7 +53,7 @@ class LimitFlags:
         return 1 if self.fail_fast else self.max_errors
 
 
-@dataclass(frozen=True)
+@group
 class AnswerFlags:
     """What an answer is, and what it should be.
 
@@ -86,7 +86,7 @@ class AnswerFlags:
             raise UsageError("--min-probability is a number from 0 to 1")
 
 
-@dataclass(frozen=True)
+@group
 class FormatFlags:
     """How results are written."""
 
@@ -99,9 +99,6 @@ class FormatFlags:
     )
     as_json: bool = option("--json", is_flag=True, help="Short for --format json.")
     as_jsonl: bool = option("--jsonl", is_flag=True, help="Short for --format jsonl.")
-    no_color: bool = option(
-        "--no-color", is_flag=True, help="No colours on a terminal (as with NO_COLOR)."
-    )
     preview: bool = option(
         "--preview", is_flag=True, help="Show each image beside its bars, on a terminal in colours."
     )
@@ -112,7 +109,23 @@ class FormatFlags:
         return ["json"] * self.as_json + ["jsonl"] * self.as_jsonl
 
 
-@dataclass(frozen=True)
+@group
+class ColorFlag:
+    """Whether a terminal is shown colours."""
+
+    no_color: bool = option(
+        "--no-color",
+        is_flag=True,
+        help="No colours or bold text on a terminal (as with NO_COLOR).",
+    )
+
+    @property
+    def wanted(self) -> bool:
+        """Whether results may have colours."""
+        return wants_color(no_color=self.no_color)
+
+
+@group
 class FileFlags:
     """Where results go, and what becomes of earlier ones.
 
@@ -151,7 +164,7 @@ class FileFlags:
         return "--resume" if self.resume else "--retry-failed" if self.retry_failed else None
 
 
-@dataclass(frozen=True)
+@group
 class ReportFlag:
     """The page that a run makes beside its results."""
 

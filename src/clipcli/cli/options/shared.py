@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from clipcli.cli.console import Console
-from clipcli.cli.options.groups import Command, offers, option
+from clipcli.cli.options.groups import Command, group, offers, option
 from clipcli.engines.base import ENGINES, PRECISIONS, EngineOptions
 from clipcli.heads.labels import (
     LABEL_PRESETS,
@@ -33,7 +32,7 @@ DEFAULT_BATCH_SIZE = 32
 # split a label at its spaces.
 
 
-@dataclass(frozen=True)
+@group
 class LabelFlags:
     """The texts to choose between."""
 
@@ -91,7 +90,7 @@ class LabelFlags:
         return TextCache(text_cache_file())
 
 
-@dataclass(frozen=True)
+@group
 class ModelFlag:
     """Which model is meant."""
 
@@ -108,7 +107,7 @@ class ModelFlag:
     )
 
 
-@dataclass(frozen=True)
+@group
 class WeightsFlags:
     """Where a model's weights come from, and what they may be."""
 
@@ -153,7 +152,7 @@ class WeightsFlags:
         )
 
 
-@dataclass(frozen=True)
+@group
 class EngineFlags:
     """Where and how the model runs."""
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from clipcli.engines.choice import choose_engine, load_engine
+
 if TYPE_CHECKING:
     from clipcli.cli.console import Console
     from clipcli.engines.base import Engine, EngineOptions
@@ -15,7 +17,6 @@ def open_engine(
     spec: ModelSpec, options: EngineOptions, console: Console, *, offline: bool
 ) -> Engine:
     """Load the model that a command line asks for, and say so to those who want to know."""
-    from clipcli.engines.choice import choose_engine, load_engine
     from clipcli.images.decoding import lift_pillow_limit
 
     # A command is the whole program, and --max-pixels says what to do beyond it.

@@ -16,6 +16,7 @@ from clipcli.errors import ClipcliError
 from clipcli.heads.labels import UNKNOWN
 from clipcli.heads.results import Failure
 from clipcli.images.feeder import Feed, with_lulls
+from clipcli.runs.tally import Ending, summary
 
 if TYPE_CHECKING:
     from clipcli.cli.console import Console
@@ -138,7 +139,6 @@ class RunMonitor:
         if file is None:
             return
         from clipcli.disk.atomic import write_json
-        from clipcli.runs.tally import Ending, summary
 
         ending = Ending(self._progress.seconds, code, self._run.kept, self.is_cut)
         try:

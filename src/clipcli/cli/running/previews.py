@@ -6,8 +6,6 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from clipcli.cli.console import wants_color
-
 if TYPE_CHECKING:
     from clipcli.cli.arguments.classify import ClassifyArguments
     from clipcli.outputs.terminal.previews import Previews
@@ -16,7 +14,7 @@ if TYPE_CHECKING:
 
 def open_previews(arguments: ClassifyArguments) -> Previews | None:
     """The pictures of a run, if they are asked for and results go to a terminal with colours."""
-    is_shown = arguments.file.output is None and wants_color(no_color=arguments.formats.no_color)
+    is_shown = arguments.file.output is None and arguments.color.wanted
     is_human = arguments.format_name(on_terminal=True) == "human"
     if not (arguments.formats.preview and is_shown and is_human):
         return None

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from clipcli.errors import UsageError
-from clipcli.images.web.proxies import check_proxy
 
 
 @dataclass(frozen=True)
@@ -56,6 +55,8 @@ class FetchOptions:
             if not host or set(host) & set("/@?#"):
                 raise UsageError(f"{host!r} is no host to allow: give HOST or HOST:PORT alone")
         if self.proxy is not None:
+            from clipcli.images.web.proxies import check_proxy  # hardly anyone has one
+
             check_proxy(self.proxy)
 
     def allows(self, host: str, port: int) -> bool:
