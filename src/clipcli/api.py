@@ -106,12 +106,16 @@ class Classifier:
             raise UsageError(f"labels are several texts: write [{labels!r}, ...]")
         templates = [templates] if isinstance(templates, str) else templates
         head = self._head(LabelSet(tuple(labels), collect_templates(templates)))
+        # The labels and what becomes of them are this call's: of the options only the reading
+        # counts.
         options = options or PipelineOptions()
         options = replace(options, scores=ScoreOptions(min_probability=min_probability))
         return list(classify(_refs(images), self._engine, head, options))
 
     def _head(self, labels: LabelSet) -> ZeroShotHead:
         """The labels' head, encoded at their first use."""
+        # In a notebook the same labels are asked for again and again; encoding them is the slow
+        # part.
         if labels not in self._heads:
             self._heads[labels] = build_head(self._engine, labels)
         return self._heads[labels]
@@ -119,6 +123,7 @@ class Classifier:
 
 def _refs(images: ImageLike | Iterable[ImageLike]) -> Iterator[ImageRef]:
     if isinstance(images, bytearray | memoryview):
+        # An image's bytes, and not an iterable of numbers.
         images = bytes(images)
     if isinstance(images, str | bytes) or not isinstance(images, Iterable):
         images = [images]

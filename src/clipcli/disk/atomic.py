@@ -82,6 +82,7 @@ def write_json(file: Path, value: object) -> None:
     Raises:
         OSError: it cannot be written; what was there before still is.
     """
+    # Before the file is touched: what is no JSON must not cost the old content.
     text = json.dumps(value, indent=2, allow_nan=False) + "\n"
     if file.exists() and not file.is_file():
         file.write_text(text, encoding="utf-8")

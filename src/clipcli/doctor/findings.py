@@ -76,6 +76,7 @@ class Section:
         """Facts as an object, name to value; checks as an array."""
         checks = [check.to_json() for check in self.checks]
         facts = {_key(fact.name): fact.value for fact in self.findings if isinstance(fact, Fact)}
+        # A section holds one or the other; an empty one is an empty list of checks.
         return facts or checks
 
 
@@ -122,6 +123,7 @@ def attempt(name: str, look: Callable[[], Sequence[Check]]) -> list[Check]:
         look: what makes the checks.
     """
     try:
+        # As a list within the `try`: a generator would raise where it is read.
         return list(look())
     except Exception as error:  # noqa: BLE001  a damaged installation raises whatever it likes
         return [Check(name, Outcome.FAILED, reason(error))]

@@ -86,6 +86,7 @@ def _disagreement(engine: Engine, answer: KnownAnswer, folder: Path) -> str:
         for label, expected in zip(answer.best, answer.logits, strict=False)
         if not abs(logits[label] - expected) <= _LOGIT_TOLERANCE
     ]
+    # By cosine, since published probabilities of 1, 0, 0 tell no order.
     best = tuple(sorted(cosines, key=lambda label: -cosines[label])[: len(answer.best)])
     if not differences and best != answer.best:
         differences = [f"the order is {', '.join(best)} and should be {', '.join(answer.best)}"]

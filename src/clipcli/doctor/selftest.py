@@ -32,6 +32,7 @@ class _Backend(NamedTuple):
 BACKENDS: Mapping[str, _Backend] = {
     "onnx": _Backend("onnxruntime", "onnx", "cpu"),
     "torch": _Backend("torch", "torch", "cpu"),
+    # By its name and not `auto`: what is examined must be what the line says.
     "torch on CUDA": _Backend("torch", "torch", "cuda"),
 }
 
@@ -46,6 +47,7 @@ def engines() -> tuple[list[Check], dict[str, Engine]]:
     checks = [
         check for backend in BACKENDS for check in attempt(backend, partial(_load, backend, loaded))
     ]
+    # One engine less is an installation's choice; none at all is a fault.
     if not loaded:
         checks.append(Check("any engine", Outcome.FAILED, "no engine runs: install clipcli anew"))
     return checks, loaded
@@ -108,6 +110,7 @@ def _published(
     backends = _backends(model)
     if not backends:
         return [Check(model, Outcome.NOT_RUN, "it is neither prepared nor in the hub's cache")]
+    # The part that can be asked is asked, even where some images are missing.
     here = [answer for answer in answers if folder and (folder / answer.image).is_file()]
     missing = [f"{answer.image} ({answer.origin})" for answer in answers if answer not in here]
     checks = []
@@ -128,6 +131,7 @@ def _backends(model: str) -> list[str]:
     from clipcli.models.bundles import find_bundle
     from clipcli.models.weights import weights_file
 
+    # Offline: an examination must find the same twice, and cost no download.
     spec = resolve_model(ModelRequest(model, offline=True))
     backends = ["onnx"] if find_bundle(spec, "fp32") else []
     try:

@@ -97,6 +97,7 @@ def check_model(file: EmbeddingsFile, info: ModelInfo) -> None:
     """
     made = file.description
     if made.fingerprint == info.fingerprint:
+        # Of one fingerprint there is one width: the file's description has been tampered with.
         if made.embed_dim != info.embed_dim:
             raise damaged(file.path, f"its rows are of width {made.embed_dim}, not the model's")
         return

@@ -56,6 +56,7 @@ def check_target(path: Path) -> None:
         UsageError: as `create_embeddings`, or it is a folder's name.
     """
     _extension(path)
+    # Found out now: renaming a file over a folder fails only at the end of the run.
     if path.is_dir():
         raise UsageError(f"{path}: is a folder: name a file")
 

@@ -65,6 +65,7 @@ class EngineOptions:
     def __post_init__(self) -> None:
         if not _DEVICE.fullmatch(self.device):
             raise UsageError(f"{self.device!r} is no device: use auto, cpu, mps, cuda or cuda:N")
+        # Here, too, and not by click alone: the library has the same options.
         if self.precision not in PRECISIONS:
             known = ", ".join(PRECISIONS)
             raise UsageError(f"{self.precision!r} is no precision: use one of {known}")
@@ -82,6 +83,8 @@ class EngineOptions:
         return self.device not in ("auto", "cpu")
 
     def _check_engine(self) -> None:
+        # ONNX Runtime has engines for GPUs, but the package that is installed has the processor's
+        # alone.
         if self.engine == "onnx" and self.wants_gpu:
             raise UsageError(f"--engine onnx runs on the CPU: leave out --device {self.device}")
         if self.engine == "onnx" and self.precision in ("fp16", "bf16"):

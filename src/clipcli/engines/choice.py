@@ -55,12 +55,14 @@ def choose_engine(spec: ModelSpec, options: EngineOptions) -> EngineChoice:
         check_preparable(spec)
     elif _cuda_pays(options):
         return EngineChoice("torch", None, "there is a CUDA device")
+    # Of the precision that was asked for, and of no other: int8 is never chosen unasked.
     bundle = find_bundle(spec, options.precision)
     if bundle is not None:
         return EngineChoice("onnx", bundle, f"{bundle.folder} is prepared")
     if prepared_only:
         pull = f"{spec.pull_command} --precision {options.precision}"
         raise ModelError(f"{spec.name} is not prepared in {options.precision}: run '{pull}' first")
+    # No advice that cannot be followed.
     preparable = not spec.needs_transformers
     return EngineChoice("torch", None, "the model is not prepared", worth_preparing=preparable)
 
@@ -76,6 +78,7 @@ def _cuda_pays(options: EngineOptions) -> bool:
     """Whether there is a CUDA device, and enough work for it to make up for torch's import."""
     from clipcli.engines.hardware import cuda_available
 
+    # A number that nobody knows is many: a list or a folder is a bulk run more often than not.
     few = options.image_count is not None and options.image_count <= FEW_IMAGES
     return options.device == "auto" and not few and cuda_available()
 

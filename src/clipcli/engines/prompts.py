@@ -45,6 +45,7 @@ def encode_truncating(engine: Engine, prompts: Sequence[str]) -> tuple[Float32, 
     try:
         tokens = engine.tokenize(prompts)
     except ValueError as error:
+        # The text is the user's; the tokenizer's words for it are not.
         raise UsageError(f"a label cannot be read: {error}") from error
     for position in tokens.truncated:
         length = engine.info.context_length

@@ -64,6 +64,7 @@ def answer(
     for start in range(0, count, _IMAGES_AT_ONCE):
         part = slice(start, start + _IMAGES_AT_ONCE)
         cosines = head.similarities(embeddings[part])
+        # By the cosine: far from the best, probabilities round to equal zeros.
         predicted[part] = cosines.argmax(axis=1)
         ranks[part] = _ranks(cosines, truth[part])
         confidence[part] = head.probabilities(cosines).max(axis=1)

@@ -62,6 +62,8 @@ def compare(contenders: Sequence[Contender]) -> tuple[Row, ...]:
 
 def _rows(contenders: Sequence[Contender]) -> Iterator[Row]:
     answers = [contender.evaluation.answers for contender in contenders]
+    # Side by side: an image that one contender has right and another wrong counts for their
+    # difference.
     correct = np.stack([one.correct for one in answers], axis=1)
     # The same draws for all of them, and for both figures.
     top1 = drawn_means(correct)

@@ -45,11 +45,13 @@ def encode_images(
         options: how images are read; results come in input order.
         tell: is called for each image when it is done, with its failure if it has one.
     """
+    # All in memory, unlike a run's: a bootstrap and every set of prompts go over them again.
     embeddings = np.zeros((len(refs), engine.info.embed_dim), np.float32)
     failures: dict[int, InputError] = {}
     start = 0
     for block in encode(refs, engine, options):
         end = start + len(block.refs)
+        # Blocks count from their own beginning, whoever evaluates from the data set's.
         failures |= {start + place: error for place, error in block.failures.items()}
         if block.embeddings is not None:
             embeddings[start:end] = block.embeddings

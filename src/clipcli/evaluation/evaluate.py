@@ -70,6 +70,8 @@ class Evaluation:
 
     def mistakes(self, count: int | None = None) -> list[int]:
         """Places of the images that are answered wrong, the surest answers first."""
+        # A sure mistake tells more than a near one: a wrong label in the data, or a class
+        # misunderstood.
         wrong = np.flatnonzero(~self.answers.correct)
         order = np.argsort(-self.answers.confidence[wrong], kind="stable")
         places: list[int] = wrong[order][:count].tolist()
@@ -90,6 +92,7 @@ def evaluate(
         truth: the true labels' places in the head, shape (n,).
         precisions: for which thresholds are suggested, in 0..1.
     """
+    # Scored once: the temperature is fitted on the logits of the very answers that are counted.
     answers, logits = answer(head, embeddings, truth)
     return Evaluation(
         labels=head.labels,

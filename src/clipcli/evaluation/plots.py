@@ -232,6 +232,7 @@ def _title(text: str, shown: int, known: int) -> str:
 
 def _names(labels: Sequence[str], images: Sequence[int] | None = None) -> list[str]:
     texts = [_NOT_IN_XML.sub("\N{REPLACEMENT CHARACTER}", printable(label)) for label in labels]
+    # A label of a line's length would leave no room for the matrix.
     names = [shortened(text, _LONGEST) for text in texts]
     if images is None:
         return names

@@ -34,6 +34,7 @@ def record(rows: Sequence[Row], images: Dataset, failures: Sequence[Failure]) ->
             "method": "percentile bootstrap",
             "level": LEVEL,
             "draws": DRAWS,
+            # Whoever repeats the evaluation gets the same intervals, to the last digit.
             "seed": SEED,
         },
         "rows": [_row(row, images) for row in rows],

@@ -43,6 +43,7 @@ def table(rows: Sequence[Row], images: Dataset, options: TableOptions) -> str:
     first = rows[0]
     parts = [_overview(first, images, options)]
     if len(rows) > 1:
+        # On top: whoever compares wants the comparison before the details of its first row.
         parts.insert(0, _comparison(rows, options))
     parts += [_classes(first.contender.evaluation, options)]
     parts += [_mistakes(first.contender.evaluation, images, options)]

@@ -76,6 +76,7 @@ def explain(
     config = engine.info.preprocess
     pixels = preprocess(image, config, options.images)
     prediction = _classified(ref, pixels, engine, head)
+    # By name: the prediction is best first, the head in the user's order.
     labels = [score.label for score in prediction.scores[: options.top_k]]
     rows = directions(head)[[head.labels.index(label) for label in labels]]
     if options.method == "gradient":
@@ -112,6 +113,7 @@ def directions(head: ZeroShotHead) -> Float64:
 
 
 def _classified(ref: ImageRef, pixels: Float32, engine: Engine, head: ZeroShotHead) -> Prediction:
+    # The same arithmetic as `classify`, in a batch of one.
     rows = engine.encode_images(pixels[None])
     for error in unusable(rows).values():
         raise error

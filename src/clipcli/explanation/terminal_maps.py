@@ -55,6 +55,7 @@ def _panel(explanation: Explanation, heat_map: HeatMap, screen: Screen | None) -
     """A line with label and probability, and the map under it."""
     probability = f"{heat_map.probability:.4f}"
     room = _PANEL.columns - len(probability) - 1
+    # A label from a stranger's file may be of any length, and holds whatever it likes.
     title = f"{shortened(printable(heat_map.label), room)} {probability}"
     title += " " * (_PANEL.columns - width(title))
     if screen is None:

@@ -61,6 +61,7 @@ def on_picture(values: Float64, view: View, size: tuple[int, int]) -> Float64:
     down = rows / (view.bottom - view.top)
     # Pillow maps each pixel of the result to a place in the map: x' = a x + b y + c.
     matrix = (across / size[0], 0, -view.left * across, 0, down / size[1], -view.top * down)
+    # Pillow's float mode: eight bits would round maps of small differences away.
     small = Image.fromarray(values.astype(np.float32))
     whole = small.transform(size, Image.Transform.AFFINE, matrix, Image.Resampling.BICUBIC)
     return np.asarray(whole, np.float64)

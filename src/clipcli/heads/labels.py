@@ -36,10 +36,12 @@ class LabelSet:
     def __post_init__(self) -> None:
         if not self.names:
             raise UsageError("no labels: name some with -l TEXT or --labels FILE")
+        # A prompt of nothing fits every picture a little, and is a slip of the pen each time.
         if not all(name.strip() for name in self.names):
             raise UsageError("a label is empty")
         if not all(_is_text(text) for text in (*self.names, *self.templates)):
             raise UsageError("a label or template holds bytes that are not UTF-8 text")
+        # They would share one label's probability, and neither would be found by a threshold.
         repeated = [name for name, count in Counter(self.names).items() if count > 1]
         if repeated:
             raise UsageError(f"label given more than once: {', '.join(map(repr, repeated))}")

@@ -39,6 +39,7 @@ class Prediction:
 
     index: int
     name: str
+    # A tuple, so that a prediction can be a key or in a set, as its other fields can.
     scores: tuple[LabelScore, ...]
     answer: str | None
 
@@ -70,6 +71,7 @@ class Failure:
         return cls(ref.index, ref.name, error.code, error.message)
 
 
+# Failures are values in the stream, not exceptions: one bad image is one record.
 Result = Prediction | Failure
 
 
@@ -82,5 +84,6 @@ class ScoreOptions:
         min_probability: below it the answer is unknown.
     """
 
+    # A million images with a thousand labels each would be kept for nothing but five of them.
     top_k: int | None = None
     min_probability: float = 0.0

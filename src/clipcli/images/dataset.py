@@ -87,6 +87,7 @@ _WANTED = "name a folder of class folders, or a CSV or TSV file of paths and lab
 
 def _in_folder(folder: str) -> Iterator[tuple[ImageRef, str]]:
     try:
+        # Bytewise, as everywhere: the order must not depend on the machine's language.
         names = sorted(os.listdir(folder), key=os.fsencode)
     except OSError as error:
         raise UsageError(f"cannot read {folder} ({error.strerror})") from error
@@ -155,6 +156,8 @@ def _rows(file: str, stream: TextIO) -> Iterator[tuple[ImageRef, str]]:
             _check_first_row(cells, folder, place)
             columns = 0, 1
         path, label = _labelled(cells, columns, place)
+        # Twice with one label is harmless; with two, one of them is a mistake, and counts as one of
+        # the model's.
         earlier, line = seen.setdefault(path, (label, rows.line_num))
         if earlier != label:
             raise UsageError(f"{place}: {path} is {label!r} here and {earlier!r} on line {line}")
@@ -199,6 +202,7 @@ def _labelled(cells: Sequence[str], columns: tuple[int, int], place: str) -> tup
 def _ref(path: str, folder: str) -> ImageRef:
     if is_url(path):
         return ImageRef(0, public_name(path), Url(path))
+    # From the file's own folder, so that a data set can be moved and evaluated from anywhere.
     joined = os.path.join(folder, path)
     if os.path.isdir(joined):
         return ImageRef(

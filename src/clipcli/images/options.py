@@ -50,6 +50,7 @@ class ImageOptions:
             if name not in EXTRA_FORMATS:
                 known = ", ".join(EXTRA_FORMATS)
                 raise UsageError(f"{name!r} is no format that can be allowed: use {known}")
+        # Each would be half kept: nobody could say what the numbers are to be compared with.
         if self.fast_decode and self.reference:
             message = "fast decoding changes pixels, which the reference's preprocessing rules out"
             raise UsageError(f"{message}: leave out one of the two")

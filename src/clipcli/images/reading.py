@@ -54,6 +54,7 @@ def read_picture(
     Raises:
         InputError: it cannot be read, fetched or decoded.
     """
+    # A caller's own image is taken as it is: who opened it has decided what is acceptable.
     if ref.open_image is not None:
         return ref.open_image
     data = read_bytes(ref, images.max_bytes, lambda address: _fetched(address, fetch))

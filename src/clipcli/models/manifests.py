@@ -95,6 +95,7 @@ class Manifest:
             fields = json.loads(text)
         except RecursionError as error:
             raise ValueError("not JSON of any use") from error
+        # A later clipcli may mean something else by a field of the same name.
         if not isinstance(fields, dict) or fields.get("format") != FORMAT:
             raise ValueError("not a manifest of this version")
         try:

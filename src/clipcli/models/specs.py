@@ -28,6 +28,7 @@ class ModelRequest:
     """
 
     name: str = DEFAULT_MODEL
+    # A path of the user's, and never one that a model's own files name.
     checkpoint: Path | None = None
     quick_gelu: bool | None = None
     offline: bool = False
@@ -82,6 +83,8 @@ class ModelSpec:
     @property
     def activation(self) -> Activation:
         """How scores become probabilities; models with a bias were trained with a sigmoid."""
+        # Not by the model's name: whoever trains a SigLIP of their own has it in the configuration,
+        # too.
         return "softmax" if self.config.get("init_logit_bias") is None else "sigmoid"
 
     @property

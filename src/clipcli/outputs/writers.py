@@ -96,6 +96,7 @@ class HumanWriter(_Writer):
 
     def write(self, result: Result) -> None:
         """Write one image's block; failures are told on standard error."""
+        # Told on standard error, where people look for it.
         if isinstance(result, Failure):
             return
         head = ("" if self._first else "\n") + self._bold(printable(result.name)) + "\n"
@@ -153,6 +154,7 @@ class TsvWriter(_Writer):
             return
         cells = [result.name]
         for rank, score in enumerate(result.scores[: self.options.top_k or 1]):
+            # The rest of the pairs are what they are: only the answer is unknown.
             label = UNKNOWN if rank == 0 and result.answer is None else score.label
             cells += [label, f"{score.probability:.6f}"]
         self.stream.write("\t".join(cell.translate(_TSV_ESCAPES) for cell in cells) + "\n")

@@ -34,6 +34,7 @@ class PipelineOptions:
             has none.
     """
 
+    # Larger ones are hardly faster on a processor, take more memory, and let the first answer wait.
     batch_size: int = 32
     workers: int | None = None
     images: ImageOptions = field(default_factory=ImageOptions)
@@ -41,6 +42,7 @@ class PipelineOptions:
     scores: ScoreOptions = field(default_factory=ScoreOptions)
     ordered: bool = True
     isolate_seconds: float | None = None
+    # Off, so that whoever types names sees each answer; a file of results is read later.
     whole_blocks: bool = False
     stop: threading.Event = field(default_factory=threading.Event)
     thumbnails: Callable[[int, bytes], None] | None = None
@@ -48,4 +50,6 @@ class PipelineOptions:
     @property
     def decoders(self) -> int:
         """Images that are decoded at once."""
+        # Decoding holds no lock of the interpreter for long: a thread a processor keeps them all
+        # busy.
         return self.workers or available_cpus()

@@ -118,6 +118,7 @@ class EarlierResults:
 
 def parse_line(text: bytes) -> Line | None:
     """A line of results; None where it is not whole or no result."""
+    # A write that was cut leaves no line end, even where what is there happens to be JSON.
     if not text.endswith(b"\n"):
         return None
     try:

@@ -56,6 +56,7 @@ class Tally:
 
     def _add_answer(self, answer: str | None) -> None:
         self.done += 1
+        # Counted as it comes: the answers themselves are not kept, however many there are.
         self.unexpected += not self.expects(answer)
 
 
@@ -87,6 +88,7 @@ def summary(tally: Tally, ending: Ending, settings: Mapping[str, Any]) -> dict[s
     run_now = tally.total - ending.kept
     return {
         "done": tally.done,
+        # Sorted, so that two runs' summaries can be compared by `diff`.
         "failed": dict(sorted(tally.failed.items())),
         "unexpected": tally.unexpected,
         "kept_from_before": ending.kept,

@@ -64,6 +64,7 @@ class ClassifyArguments(RunArguments):
             self.naming.check_named()
         elif self.naming.names_images:
             raise UsageError("--embeddings takes the place of images: name one or the other")
+        # The shard of a file's rows would be another than that of the images that made it.
         elif self.naming.shard is not None:
             raise UsageError("--shard goes with images: give it to clipcli embed")
 
@@ -80,6 +81,7 @@ class ClassifyArguments(RunArguments):
 
     def _check_report(self) -> None:
         report, output = self.page.report, self.file.output
+        # The page replaces a file without asking, so its name must say that it is one.
         if report is None:
             return
         check_report_name(report)
@@ -118,6 +120,7 @@ class ClassifyArguments(RunArguments):
             return None
         from clipcli.runs.resume import Mode, RunOptions
 
+        # The modes' values are the options' own names.
         mode = Mode(self.file.goes_on or Mode.NEW)
         expected, size = self.answers.expect, self.engine.batch_size
         return RunOptions(Path(self.file.output), settings, size, mode, expected)
@@ -136,6 +139,7 @@ class ClassifyArguments(RunArguments):
             return ""
         if self.file.retry_failed:
             return "give the same command to try again; no result is lost"
+        # Only what `--resume` would accept is advised.
         is_ordered = self.stored.embeddings is None and not self.limits.unordered
         if is_ordered and self.format_name(on_terminal=False) == "jsonl":
             return "give the same command with --resume to go on"

@@ -27,6 +27,7 @@ class TargetFlag:
         "--output",
         metavar="FILE",
         type=click.Path(dir_okay=False),
+        # There is no default: embeddings are binary, and a terminal is no place for them.
         required=True,
         help="Write to this file, ending in .npz or .parquet. One that is there is replaced at the"
         " end; a run that is cut leaves none.",
@@ -47,6 +48,7 @@ class EmbedArguments(RunArguments):
 
     def __post_init__(self) -> None:
         self.naming.check_named()
+        # Before the run: after it, a slip of the pen would cost the numbers of hours.
         if self.limits.summary is not None:
             check_writable("--summary", self.limits.summary)
 

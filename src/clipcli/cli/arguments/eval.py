@@ -116,6 +116,8 @@ class EvalArguments(RunArguments):
         Raises:
             UsageError: one is not installed, or a folder cannot be written to.
         """
+        # Found and not imported: that takes a second, which a refused command line need not wait
+        # for.
         if find_spec("sklearn") is None:
             raise UsageError("eval needs the package scikit-learn: pip install 'clipcli[eval]'")
         if self.figures.json_file is not None:
@@ -132,6 +134,7 @@ class EvalArguments(RunArguments):
             check_writable_folder("--plots", self.figures.plots)
 
     def _check_json_name(self, file: str) -> None:
+        # `eval labels.tsv --json labels.tsv` would overwrite what was labelled by hand.
         if is_same_file(file, self.data.data):
             raise UsageError(f"--json {file} is the data itself: name another file")
         if self.page.report is not None and is_same_file(file, self.page.report):
@@ -159,6 +162,8 @@ class EvalArguments(RunArguments):
                 " leave out -l and --labels"
             )
         own, compared = self.labels.templates, self.comparison.compare_templates
+        # With templates to compare and none of one's own, the bare label would be a row that nobody
+        # asked for.
         sets = [own] if own or not compared else []
         sets += [(template,) for template in compared]
         return {
@@ -169,6 +174,7 @@ class EvalArguments(RunArguments):
     def model_requests(self) -> list[ModelRequest]:
         """Which models are compared, the command line's own first."""
         named = self.comparison.compare_models
+        # A model named twice is evaluated once.
         others = dict.fromkeys(name for name in named if name != self.model.model)
         return [
             self.model_request(),

@@ -148,6 +148,7 @@ class ExplainArguments:
         # What other commands say of a folder is the way out of theirs: -r.
         if os.path.isdir(name):
             raise UsageError(f"{name} is a folder: name one image in it")
+        # Two are enough to know, however many a pattern matches.
         ref, *more = islice(NamingFlags((name,)).refs(stack), 2)
         if more:
             raise UsageError(f"{name} names several images: explain one at a time")
@@ -163,6 +164,7 @@ class ExplainArguments:
             return None
         folder = Path(self.how.output)
         try:
+            # Made now: minutes of work must not end with a folder that cannot be made.
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UsageError(f"cannot make the folder {folder} ({error.strerror})") from error

@@ -52,6 +52,8 @@ class RunArguments:
             self.decoding.workers,
             self.reading.image_options(fast_decode=self.decoding.fast_decode),
             self.addresses.fetch_options(
+                # One number for files and downloads: what is too large does not depend on where it
+                # is.
                 self.reading.max_bytes,
                 concurrency=self.downloads.concurrency,
                 per_host=self.downloads.per_host,
@@ -60,5 +62,6 @@ class RunArguments:
             ordered=ordered,
             isolate_seconds=self.decoding.isolate_seconds,
             whole_blocks=whole_blocks,
+            # One that nobody sets: the pipeline need not ask whether there is one.
             stop=stop or threading.Event(),
         )

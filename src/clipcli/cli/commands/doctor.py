@@ -64,6 +64,7 @@ def _lines(examination: Examination) -> Iterator[str]:
 def _aligned(section: Section) -> Iterator[str]:
     if not section.findings:
         yield "  none"
+    # Each section by itself: one long name of a model must not push all versions aside.
     width = max((len(finding.name) for finding in section.findings), default=0)
     for finding in section.findings:
         yield f"  {finding.name:<{width}}  {_text(finding)}".rstrip()

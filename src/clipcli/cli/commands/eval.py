@@ -158,6 +158,7 @@ def _told(run: EvaluationRun, rows: tuple[Row, ...], info: ModelInfo) -> int:
     failed = ExitCode.SOME_FAILED if run.failures else ExitCode.ALL_DONE
     code = ExitCode.CHECK_NOT_MET if is_below else failed
     options = TableOptions(arguments.verbose, color=arguments.color.wanted)
+    # Written at once: a table in pieces would be torn by what goes to standard error.
     stream = results_stream()
     stream.write(table(rows, images, options))
     stream.flush()  # before what standard error has to say of it

@@ -91,6 +91,8 @@ def _run(arguments: ExplainArguments, console: Console) -> int:
         try:
             explanation = _explained(ref, engine, head, arguments, console)
         except InputError as error:
+            # One record for one image, as from `classify`: whoever reads JSON need not know two
+            # kinds of failures.
             failure = Failure.of(ref, error)
             console.failure(failure)
             _show_failure(failure, arguments, options)

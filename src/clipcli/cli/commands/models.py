@@ -73,6 +73,7 @@ def _matching(pattern: str | None) -> list[CatalogueEntry]:
     found = catalogue.available(pattern)
     if not found and pattern is not None:
         names = [entry.name for entry in catalogue.available()]
+        # Both kinds of names: a pattern may have been meant for an architecture or for a whole tag.
         near = catalogue.nearest(pattern, [*catalogue.architectures(), *names])
         hint = f" (did you mean {' or '.join(near)}?)" if near else ""
         way_out = "'clipcli models --available' lists all"
@@ -85,6 +86,7 @@ def _list_available(entries: Sequence[CatalogueEntry], *, as_json: bool) -> None
         _write_json([asdict(entry) for entry in entries])
         return
     rows = [_row(entry) for entry in entries]
+    # For `cut` and `awk`: no units, no padding, and empty cells stay empty.
     if not sys.stdout.isatty():
         for row in rows:
             click.echo("\t".join(row))
@@ -118,6 +120,7 @@ def _note(entry: CatalogueEntry) -> str:
 
 def _write_aligned(rows: Sequence[Sequence[str]]) -> None:
     """Columns as wide as their widest cell, the figures to the right."""
+    # Names of models are ASCII: their length is their width.
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for name, *figures, note in rows:
         cells = [cell.rjust(width) for cell, width in zip(figures, widths[1:-1], strict=True)]
@@ -186,6 +189,8 @@ def _remove(name: str) -> None:
     """
     from clipcli.models.bundles import prepared_bundles, remove
 
+    # As the user calls it, as the list calls it, or by its folder: whichever is at hand to be
+    # copied.
     wanted = {name, _canonical(name)}
     found = False
     for prepared in prepared_bundles():
@@ -193,6 +198,8 @@ def _remove(name: str) -> None:
             remove(prepared.folder)
             found = True
             click.echo(f"removed {prepared.folder}")
+    # A prepared int8 form of it could be removed; the files of the installation are the
+    # installer's.
     if not found and name == BUNDLED_MODEL:
         raise UsageError(f"{name} comes with clipcli and stays with it")
     if not found:

@@ -66,6 +66,7 @@ class NamingFlags:
     )
 
     def __post_init__(self) -> None:
+        # It has one end: the second reader would find it empty, and fail for no visible reason.
         if [*self.images, self.files_from].count(STDIN) > 1:
             raise UsageError("standard input can be read only once: as one image or as one list")
         if self.null_separated and self.files_from is None:
@@ -74,6 +75,7 @@ class NamingFlags:
     @property
     def names_images(self) -> bool:
         """Whether any image, or a list of them, is named."""
+        # An empty list names none, but that is only known when it has been read.
         return bool(self.images) or self.files_from is not None
 
     @property
@@ -146,6 +148,7 @@ class NamingFlags:
             if self.files_from in (None, STDIN):
                 return None  # counting what comes on standard input would use it up
             count = len(self.images) + self._list_length(str(self.files_from))
+        # Every N-th image from the I-th on: as many as the range has numbers.
         shard = self.source_options().shard
         return len(range(shard.number - 1, count, shard.count))
 
@@ -268,6 +271,7 @@ class AddressFlags:
             UsageError: an allowed host is more than that, or the proxy's address is none.
         """
         given = {"max_bytes": max_bytes, "concurrency": concurrency, "per_host": per_host}
+        # What is not given keeps the default that the room itself has.
         chosen: dict[str, Any] = {name: value for name, value in given.items() if value}
         # An empty proxy, too, as an unset variable makes it: to be refused, not passed over.
         hosts = frozenset(host.lower() for host in self.allowed_hosts)

@@ -13,6 +13,7 @@ from clipcli.errors import UsageError
 from clipcli.images.sources import STDIN
 from clipcli.outputs.writers import DEFAULT_TOP_K, FORMATS
 
+# What is for people has no ending of its own: a file of it would be for nobody.
 _HUMAN, *_IN_FILES = FORMATS
 
 
@@ -50,6 +51,7 @@ class LimitFlags:
     @property
     def error_limit(self) -> int | None:
         """Failures after which the run ends."""
+        # Two options and one limit: whoever asks for the limit need not know which was given.
         return 1 if self.fail_fast else self.max_errors
 
 
@@ -82,6 +84,8 @@ class AnswerFlags:
     )
 
     def __post_init__(self) -> None:
+        # click takes `nan` for a number in its range, and nothing is below it: the option would be
+        # passed over in silence.
         if math.isnan(self.min_probability):
             raise UsageError("--min-probability is a number from 0 to 1")
 
@@ -153,6 +157,8 @@ class FileFlags:
     )
 
     def __post_init__(self) -> None:
+        # Elsewhere `-` means standard output; here it would be a file of that name, which nobody
+        # wants.
         if self.output == STDIN:
             raise UsageError("-o names a file: leave it out for standard output, or write ./-")
         if self.goes_on and self.output is None:
@@ -178,5 +184,6 @@ class ReportFlag:
 
 def format_by_suffix(file: str) -> str | None:
     """The output format that a file's name ends with, if it does."""
+    # In any case of letters, as editors and cameras write endings.
     suffix = Path(file).suffix.lower().removeprefix(".")
     return suffix if suffix in _IN_FILES else None

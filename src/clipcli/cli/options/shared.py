@@ -218,6 +218,7 @@ def _told_to_console(name: str) -> Callable[[click.Context, click.Parameter, boo
 
     def callback(ctx: click.Context, _parameter: click.Parameter, value: bool) -> bool:
         console = ctx.find_object(Console)
+        # There is none where a shell asks for completions.
         if console is not None:
             console.command = ctx.command_path
             if value:

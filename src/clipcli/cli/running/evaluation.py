@@ -87,6 +87,7 @@ class EvaluationRun:
             self.console,
             offline=self.arguments.weights.offline,
         )
+        # One for all sets of prompts: sets share templates, and models do not meet in it.
         cache = self.arguments.labels.text_cache()
         heads = [build_head(engine, labels, cache) for labels in prompts]
         # What one model could not take would be left out of the comparison anyway.
@@ -94,6 +95,7 @@ class EvaluationRun:
         refs = [self.data.refs[place] for place in places]
         options = self._with_report(engine.info, prompts[0])
         encoded = encode_images(refs, engine, options, self._tell)
+        # In the places of the whole data set: rows of several models must name the same images.
         embeddings = np.zeros((len(self.data.refs), engine.info.embed_dim), np.float32)
         embeddings[places] = encoded.embeddings
         return ModelRun(engine.info, heads, embeddings)

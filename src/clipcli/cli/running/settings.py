@@ -32,6 +32,7 @@ def run_settings(
     Returns:
         Ready for JSON; what is under `provenance` may differ.
     """
+    # Not the labels themselves: equal labels may have been encoded in other company.
     texts = {} if head is None else {"text_embeddings": _digest(head)}
     return {
         "model": info.name,

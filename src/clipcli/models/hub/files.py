@@ -37,6 +37,7 @@ def hub_file(
         MissingFileError: there is no such file, or it is not cached and offline is set.
         ModelError: it cannot be downloaded, or is not what it was when it came.
     """
+    # The environment's word counts as the option's: a machine without a network is set up once.
     offline = offline or told_to_stay_offline()
     if revision is not None:
         revision = hub_commit(repository, filename, revision, offline=offline)
@@ -70,6 +71,7 @@ def hub_commit(repository: str, filename: str, revision: str, *, offline: bool =
         ModelError: the hub does not say.
     """
     wanted = HubFile(repository, filename, revision)
+    # A commit means the same for ever, and needs nobody to say so.
     if not wanted.is_moving:
         return revision
     if offline or told_to_stay_offline():
@@ -81,5 +83,6 @@ def hub_commit(repository: str, filename: str, revision: str, *, offline: bool =
     from clipcli.models.hub.downloads import current_commit
 
     commit = current_commit(wanted)
+    # For those who ask offline later.
     pin(repository, revision, commit, {})
     return commit

@@ -77,6 +77,7 @@ class HubTokenizer:
             raise ValueError(
                 f"{tokenizer_file}: adds {added} tokens to a text, too many for {context}"
             )
+        # A repository's file may bring padding along, to another length than the model's.
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(config.context_length)
 
@@ -101,6 +102,7 @@ class HubTokenizer:
             lengths[row] = len(tokens)
             if was_cut:
                 truncated.append(row)
+        # As CLIPA was trained: open_clip puts 0 in the separator's place after padding.
         if self.config.strip_id is not None:
             ids[ids == self.config.strip_id] = 0
         return Tokens(ids, lengths, tuple(truncated))

@@ -50,6 +50,7 @@ class Page:
             images: a JSON object for each image, safe within HTML.
             thumbnails: its picture, a JPEG; empty where it has none.
         """
+        # Inlined: a page that is mailed or moved must not lose half of itself.
         style, script = _asset("report.css"), _asset("report.js")
         stream = _template().stream(
             page=self,
@@ -89,6 +90,8 @@ def _text(value: object) -> str:
 
 def json_for_html(value: object) -> str:
     """JSON in one line, ASCII only, that no HTML parser takes for a tag or a comment."""
+    # Jinja's own: in a script element HTML's escapes do not hold, and `</script>` in a name would
+    # end it.
     return str(htmlsafe_json_dumps(value, separators=(",", ":"), allow_nan=False))
 
 

@@ -47,6 +47,7 @@ class Report:
     ) -> None:
         self._path = path
         self._title = title
+        # Places in place of names: a thousand labels would be written out again for each image.
         self._labels = {label: place for place, label in enumerate(labels)}
         self._settings = settings
         self._counts = Counts()
@@ -87,6 +88,7 @@ class Report:
             KeyError: `truth`, or a label of the result, is none of the report's labels.
             UsageError: the disk takes no more.
         """
+        # Counted here and not in the page: its script may be switched off.
         self._counts.add(result, truth)
         # Pictures come as images are read, results in their order: this is where they meet.
         self._pictures.show(result.index)
