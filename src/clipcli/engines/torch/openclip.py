@@ -89,18 +89,7 @@ class OpenClipEngine:
         return self._embed(lambda ids: _encode_text(self._model, ids), ids)
 
     def gradient_maps(self, pixels: Float32, directions: Float32) -> Float32:
-        """Where one image's scores come from, as `engines.gradients` finds it.
-
-        Args:
-            pixels: preprocessed, shape (3, height, width).
-            directions: whose product with the unit embedding is a score, shape (n, embed_dim).
-
-        Returns:
-            Maps of shape (n, rows, columns), nowhere negative.
-
-        Raises:
-            UsageError: there is no such map for this kind of image tower.
-        """
+        """Where one image's scores come from: see `engines.base.Differentiable`."""
         from clipcli.engines.torch.gradients import gradient_maps
 
         image = torch.from_numpy(pixels[None]).to(self._device, self._dtype)
