@@ -14,7 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command import PATIENCE, Command, clean_environment, installed_command
+from command import (
+    PATIENCE,
+    Command,
+    clean_environment,
+    installed_command,
+    unmeasured_environment,
+)
 from fake_engine import FakeEngine, grey_png
 
 from clipcli.cli.main import run
@@ -165,7 +171,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(photos: Path, tmp_path: Path) ->
     result = subprocess.run(
         [installed_command(), "embed", photos, "-r", "-o", "e.npz", *TINY],
         cwd=tmp_path,
-        env=clean_environment(),
+        env=unmeasured_environment(),
         capture_output=True,
         timeout=PATIENCE,
         check=False,

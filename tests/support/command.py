@@ -14,7 +14,6 @@ Command = Callable[..., subprocess.CompletedProcess[bytes]]
 PATIENCE = 300.0
 """Seconds after which what has not happened will not happen, however busy the machine is."""
 
-
 PATIENT_CACHE = (
     f"from clipcli.heads import text_cache; text_cache._BUSY_SECONDS = {PATIENCE};"
     " from clipcli.cli.main import main; main()"
@@ -41,3 +40,12 @@ def clean_environment() -> dict[str, str]:
         if not name.startswith(("CLIPCLI_", "_CLIPCLI", "HF_")) and name != "NO_COLOR"
     }
     return {**inherited, "CLIPCLI_CACHE_DIR": os.environ["CLIPCLI_CACHE_DIR"]}
+
+
+def unmeasured_environment() -> dict[str, str]:
+    """A clean environment for processes in which coverage must not be measured.
+
+    Measuring imports modules, writes a file of its own, and has a process wait for its threads.
+    """
+    inherited = clean_environment().items()
+    return {name: value for name, value in inherited if not name.startswith("COVERAGE_")}

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 
-from command import clean_environment
+from command import unmeasured_environment
 
 HEAVY = {
     *("numpy", "torch", "torchvision", "open_clip", "onnxruntime", "PIL", "safetensors"),
@@ -27,7 +27,7 @@ def loaded_modules(program: str, *arguments: str) -> tuple[set[str], int]:
     """All modules that a program has imported at its end, and its exit code."""
     result = subprocess.run(
         [sys.executable, "-c", program, *arguments],
-        env=clean_environment(),
+        env=unmeasured_environment(),
         capture_output=True,
         check=False,
     )

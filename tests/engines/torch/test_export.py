@@ -13,7 +13,7 @@ import onnxruntime
 import pytest
 import torch
 from bundle_copies import FILES, TINY, copy_of_tiny, prepare_copy
-from command import clean_environment, installed_command
+from command import clean_environment, installed_command, unmeasured_environment
 from numpy.testing import assert_allclose
 from small_models import CLIP, SIGMOID, TEXT, write_model
 
@@ -190,7 +190,7 @@ class TestRefused:
 def pull(spec, *options, **process):
     command = [installed_command(), "pull", str(spec.folder), *options]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, env=clean_environment(), **pipes, **process)
+    return subprocess.Popen(command, env=unmeasured_environment(), **pipes, **process)
 
 
 @pytest.mark.parametrize("limit", [100_000, 3_000_000], ids=["at-once", "on-the-way"])
