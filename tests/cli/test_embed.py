@@ -17,7 +17,6 @@ import pytest
 from command import (
     PATIENCE,
     Command,
-    clean_environment,
     installed_command,
     unmeasured_environment,
 )
@@ -191,7 +190,7 @@ def test_an_interrupted_run_leaves_an_older_file_as_it_was(
     with subprocess.Popen(
         [installed_command(), "embed", "--files-from", "-", "-o", "e.npz", *TINY],
         cwd=tmp_path,
-        env=clean_environment(),
+        env=unmeasured_environment(),
         stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
     ) as process:

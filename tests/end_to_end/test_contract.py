@@ -25,7 +25,13 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from command import PATIENCE, Command, clean_environment, installed_command
+from command import (
+    PATIENCE,
+    Command,
+    clean_environment,
+    installed_command,
+    unmeasured_environment,
+)
 from PIL import Image
 from web_server import answer, serve
 
@@ -439,7 +445,7 @@ class Fed:
                 *LABELS,
             ],
             cwd=gallery,
-            env=clean_environment(),
+            env=unmeasured_environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=stderr,

@@ -214,8 +214,7 @@ def test_the_second_signal_does_not_wait_for_a_slow_server(gallery):
     with serve({"/slow.png": silence}) as server:
         slow = (server.url("/slow.png"), "--allow-host", server.host)
         command = ("cat0.png", *slow, "--batch-size", "1", *RUN)
-        patient = {"program": PATIENT_DOWNLOADS, "measured": False}
-        with going(*command, cwd=gallery, **patient) as run:
+        with going(*command, cwd=gallery, program=PATIENT_DOWNLOADS) as run:
             assert run.stdout.readline().startswith(b"cat0.png\t")
             until(lambda: server.paths)
             run.send_signal(signal.SIGINT)

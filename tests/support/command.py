@@ -45,7 +45,8 @@ def clean_environment() -> dict[str, str]:
 def unmeasured_environment() -> dict[str, str]:
     """A clean environment for processes in which coverage must not be measured.
 
-    Measuring imports modules, writes a file of its own, and has a process wait for its threads.
+    Measuring imports modules, writes a file of its own, has a process wait for its threads, and
+    runs code in Python at places where a signal is heard otherwise at none.
     """
     inherited = clean_environment().items()
     return {name: value for name, value in inherited if not name.startswith("COVERAGE_")}

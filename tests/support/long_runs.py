@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from errno import ENXIO
 from pathlib import Path
 
-from command import PATIENCE, clean_environment, installed_command, unmeasured_environment
+from command import PATIENCE, installed_command, unmeasured_environment
 
 LABELS = ("-l", "a photo of a cat", "-l", "a cup of coffee", "-l", "a rocket")
 RUN = ("--model", "tiny", *LABELS)
@@ -76,7 +76,6 @@ def going(
     cwd: Path,
     program: str = "",
     largest_file: int | None = None,
-    measured: bool = True,
     stdin: int = subprocess.DEVNULL,
     stdout: int = subprocess.PIPE,
     stderr: int = subprocess.PIPE,
@@ -87,7 +86,6 @@ def going(
     Args:
         program: in Python, in the place of the installed command.
         largest_file: bytes that the disk takes in one file, for the run.
-        measured: its coverage counts, where that is measured.
     """
 
     def restrain() -> None:
@@ -95,12 +93,10 @@ def going(
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
 
     command = [sys.executable, "-c", program] if program else [installed_command()]
-    is_free = measured and largest_file is None
-    own = clean_environment() if is_free else unmeasured_environment()
     with subprocess.Popen(
         [*command, *arguments],
         cwd=cwd,
-        env={**own, **(env or {})},
+        env={**unmeasured_environment(), **(env or {})},
         stdin=stdin,
         stdout=stdout,
         stderr=stderr,
