@@ -118,7 +118,7 @@ def main() -> None:
         models.append(Comparison("ViT-B/32, random weights", load_engine(spec, engine)))
     has_labels = (options.folder / "labels.tsv").is_file()
     names = sorted(set(read_labels(options.folder).values())) if has_labels else ()
-    labels = LabelSet(tuple(names) or collect_labels((), ("cifar100",)), (TEMPLATE,))
+    labels = LabelSet(tuple(names or collect_labels((), ("cifar100",))), (TEMPLATE,))
 
     for data in large_photos(options.folder, options.photos):
         for model in models:

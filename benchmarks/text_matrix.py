@@ -106,7 +106,7 @@ def main() -> None:
     options = parser.parse_args()
 
     spec = prepared_model(options.work, "fp32")
-    names = collect_labels((), ("imagenet",))[: options.prompts]
+    names = tuple(collect_labels((), ("imagenet",)))[: options.prompts]
     labels = LabelSet(names, (TEMPLATE,))
     reference = open_clip_model(options.work)
 

@@ -143,7 +143,7 @@ def test_a_label_is_the_renormalised_mean_of_its_prompts() -> None:
 
     built = build_head(engine, labels)
 
-    assert engine.prompts == ["a", "axxxx", "abc", "abcxxxx"]
+    assert engine.prompts == ["a", "abc", "axxxx", "abcxxxx"]
     angles = np.array([[1, 5], [3, 7]]) / 10 * np.pi / 2
     mean = np.stack([np.cos(angles), np.sin(angles)], axis=-1).mean(axis=1)
     expected = mean / np.linalg.norm(mean, axis=1, keepdims=True)
@@ -163,6 +163,23 @@ def test_many_prompts_are_encoded_in_parts_and_stay_in_order() -> None:
 def test_a_prompt_that_is_cut_is_named_in_a_warning() -> None:
     with pytest.warns(ClipcliWarning, match="first 10 tokens.*'a very long label'"):
         build_head(FakeEngine(), LabelSet(("short", "a very long label")))
+
+
+def test_many_prompts_that_are_cut_are_told_of_in_one_line() -> None:
+    names = tuple(f"number {number:03} of many" for number in range(300))
+    with pytest.warns(ClipcliWarning) as told:
+        build_head(FakeEngine(), LabelSet(names, tuple(f"{{}}{n}" for n in range(80))))
+    texts = [str(one.message) for one in told]
+    cut = [text for text in texts if "tokens" in text]
+    assert cut == [
+        "only the first 10 tokens of 24,000 prompts count, the first of them 'number 000 of many0'"
+    ]
+
+
+def test_a_prompt_in_a_message_is_as_short_as_a_line() -> None:
+    with pytest.warns(ClipcliWarning) as told:
+        build_head(FakeEngine(), LabelSet(("short", "very " * 1000)))
+    assert all(len(str(one.message)) < 130 for one in told)
 
 
 def test_a_prompt_that_is_cut_warns_in_every_run(tmp_path) -> None:

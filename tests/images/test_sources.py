@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import inspect
 import io
 import os
@@ -282,6 +283,16 @@ def test_only_web_addresses_are_fetched_and_others_say_so():
         assert ref.source.code is FailureCode.URL_REFUSED
 
 
-def test_a_list_may_begin_with_a_byte_order_mark():
-    names = list(read_names(io.BytesIO(b"\xef\xbb\xbfcat.png\r\ndog.png\r\n"), b"\n"))
-    assert names == ["cat.png", "dog.png"]
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be-marked", "utf-32"], ids=str)
+@pytest.mark.parametrize("separator", ["\r\n", "\n", "\0"], ids=["windows", "unix", "nul"])
+@pytest.mark.parametrize("at_once", [1, 3, 1 << 16])
+def test_a_list_may_begin_with_a_byte_order_mark(encoding, separator, at_once):
+    """As PowerShell and Windows' editors write it, in pieces of any size."""
+    text = f"cät.png{separator}寿司.png{separator}"
+    if encoding == "utf-16-be-marked":
+        data = codecs.BOM_UTF16_BE + text.encode("utf-16-be")
+    else:
+        data = text.encode(encoding)
+    stream = io.BytesIO(data)
+    stream.read1 = lambda size: io.BytesIO.read(stream, min(size, at_once))
+    assert list(read_names(stream, separator[-1].encode())) == ["cät.png", "寿司.png"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from zlib import crc32
 
 import numpy as np
 from PIL import Image
@@ -18,12 +19,13 @@ class FakeEngine:
 
     Attributes:
         batches: how many images each run had.
-        prompts: all texts that were tokenised.
+        prompts: all texts that were embedded, shorter ones of a run first.
     """
 
     def __init__(self, activation: str = "softmax", logit_scale: float = 10.0) -> None:
         self.batches: list[int] = []
         self.prompts: list[str] = []
+        self._texts: dict[int, str] = {}
         self.info = ModelInfo(
             name="fake",
             fingerprint="0" * 32,
@@ -38,16 +40,20 @@ class FakeEngine:
         )
 
     def tokenize(self, prompts: Sequence[str]) -> Tokens:
-        self.prompts += prompts
         lengths = np.array([len(prompt) for prompt in prompts])
         cut = tuple(int(position) for position in np.flatnonzero(lengths > 10))
-        return Tokens(np.minimum(lengths, 10)[:, None], np.minimum(lengths, 10), cut)
+        # Texts of one length are different tokens, as far as they are read.
+        read = [crc32(prompt[:10].encode()) for prompt in prompts]
+        self._texts.update(zip(read, prompts, strict=True))
+        ids = np.stack([np.minimum(lengths, 10), np.array(read)], axis=1)
+        return Tokens(ids, np.minimum(lengths, 10), cut)
 
     def encode_images(self, pixels: np.ndarray) -> np.ndarray:
         self.batches.append(len(pixels))
         return self._on_circle(pixels.mean(axis=(1, 2, 3)))
 
     def encode_tokens(self, tokens: np.ndarray) -> np.ndarray:
+        self.prompts += [self._texts[int(text)] for text in tokens[:, 1]]
         return self._on_circle(tokens[:, 0] / 10)
 
     @staticmethod

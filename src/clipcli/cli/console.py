@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
+from clipcli.cli.advice import way_out
 from clipcli.errors import ClipcliWarning
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Console:
 
     def failure(self, failure: Failure) -> None:
         """Tell of one image that could not be classified."""
-        self._line(f"{failure.name}: {failure.message}")
+        self._line(f"{failure.name}: {failure.message}{way_out(failure)}")
 
     def problem(self, name: str, text: str) -> None:
         """Tell of one image whose answer is not as it should be."""

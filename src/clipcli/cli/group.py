@@ -9,7 +9,9 @@ import click
 from click.shell_completion import CompletionItem
 from click_default_group import DefaultGroup
 
+from clipcli.cli.advice import command_meant
 from clipcli.cli.exit_codes import ExitCode
+from clipcli.errors import UsageError
 
 
 class LazyCommand(click.Command):
@@ -51,7 +53,9 @@ class DefaultCommandGroup(DefaultGroup):  # type: ignore[misc]  # the library ha
         if not args and not ctx.resilient_parsing:
             click.echo(ctx.get_help())
             ctx.exit(ExitCode.USAGE)
+        args = _as_options(args)
         if args and args[0] not in self.commands and args[0] not in self._own_options(ctx):
+            self._check_word(args[0], ctx)
             args = [str(self.default_command.name), *args]
         parsed: list[str] = super().parse_args(ctx, args)
         return parsed
@@ -76,5 +80,25 @@ class DefaultCommandGroup(DefaultGroup):  # type: ignore[misc]  # the library ha
                     offered += parameter.shell_complete(default_ctx, incomplete)
         return items + [item for item in offered if item.value not in known]
 
+    def _check_word(self, word: str, ctx: click.Context) -> None:
+        """Refuse what is no image and nearly a command's name."""
+        meant = None if word.startswith("-") else command_meant(word, self.commands)
+        if meant is not None and not ctx.resilient_parsing:
+            raise UsageError(
+                f"there is no command and no image {word!r}: did you mean 'clipcli {meant}'?"
+                f" (an image of that name is ./{word})"
+            )
+
     def _own_options(self, ctx: click.Context) -> set[str]:
         return {name for parameter in self.get_params(ctx) for name in parameter.opts}
+
+
+def _as_options(args: list[str]) -> list[str]:
+    """`help`, `help COMMAND` and `version`, as other programs have them, in clipcli's own words."""
+    match args:
+        case ["help", *command]:
+            return [*command[:1], "--help"]
+        case ["version"]:
+            return ["--version"]
+        case _:
+            return args

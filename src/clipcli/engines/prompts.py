@@ -10,11 +10,15 @@ import numpy as np
 
 from clipcli.arrays import Float32
 from clipcli.errors import ClipcliWarning, UsageError
+from clipcli.printable import printable, shortened
 
 if TYPE_CHECKING:
     from clipcli.engines.base import Engine
+    from clipcli.models.tokenizers.clip import Tokens
 
 _PROMPTS_AT_ONCE = 64
+# Of a prompt in a message: enough to know it by.
+_SHOWN_COLUMNS = 60
 
 
 def encode_prompts(engine: Engine, prompts: Sequence[str]) -> Float32:
@@ -24,33 +28,27 @@ def encode_prompts(engine: Engine, prompts: Sequence[str]) -> Float32:
     positions after it change nothing: prompts are sorted by length, and each batch is cut to its
     longest. Other models get their whole context.
 
+    Warns:
+        ClipcliWarning: as `warn_of_cut` does.
+
     Raises:
         UsageError: a text cannot be tokenised.
     """
-    return encode_truncating(engine, prompts)[0]
+    embeddings, cut = encode_truncating(engine, prompts)
+    warn_of_cut(cut, engine.info.context_length)
+    return embeddings
 
 
-def encode_truncating(engine: Engine, prompts: Sequence[str]) -> tuple[Float32, set[str]]:
+def encode_truncating(engine: Engine, prompts: Sequence[str]) -> tuple[Float32, list[str]]:
     """Embed texts as `encode_prompts` does, and say which were too long for the model.
 
     Returns:
         Unit rows of shape (n, embed_dim), and the prompts of which only the beginning counts.
 
-    Warns:
-        ClipcliWarning: for each of these prompts.
-
     Raises:
         UsageError: a text cannot be tokenised.
     """
-    try:
-        tokens = engine.tokenize(prompts)
-    except ValueError as error:
-        # The text is the user's; the tokenizer's words for it are not.
-        raise UsageError(f"a label cannot be read: {error}") from error
-    for position in tokens.truncated:
-        length = engine.info.context_length
-        message = f"only the first {length} tokens of this prompt count: {prompts[position]!r}"
-        warnings.warn(message, ClipcliWarning, stacklevel=2)
+    tokens = tokenize(engine, prompts)
     # Sorted, so that a long prompt makes few short ones wait.
     order = np.argsort(tokens.lengths, kind="stable")
     embeddings = np.empty((len(prompts), engine.info.embed_dim), np.float32)
@@ -60,4 +58,34 @@ def encode_truncating(engine: Engine, prompts: Sequence[str]) -> tuple[Float32, 
         if engine.info.short_context:
             ids = ids[:, : tokens.lengths[batch].max()]
         embeddings[batch] = engine.encode_tokens(np.ascontiguousarray(ids))
-    return embeddings, {prompts[position] for position in tokens.truncated}
+    return embeddings, [prompts[position] for position in tokens.truncated]
+
+
+def tokenize(engine: Engine, prompts: Sequence[str]) -> Tokens:
+    """Texts as the model reads them.
+
+    Raises:
+        UsageError: one cannot be tokenised.
+    """
+    try:
+        return engine.tokenize(prompts)
+    except ValueError as error:
+        # The text is the user's; the tokenizer's words for it are not.
+        raise UsageError(f"a label cannot be read: {error}") from error
+
+
+def warn_of_cut(prompts: Sequence[str], context_length: int) -> None:
+    """Tell of prompts of which only the beginning counts, all in one line.
+
+    Warns:
+        ClipcliWarning: there are some.
+    """
+    if not prompts:
+        return
+    first = repr(shortened(printable(prompts[0]), _SHOWN_COLUMNS))
+    if len(prompts) == 1:
+        which = f"this prompt count: {first}"
+    else:
+        which = f"{len(prompts):,} prompts count, the first of them {first}"
+    message = f"only the first {context_length} tokens of {which}"
+    warnings.warn(message, ClipcliWarning, stacklevel=2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -9,10 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clipcli.arrays import Float32, Float64
-from clipcli.engines.prompts import encode_truncating
-from clipcli.errors import ModelError
+from clipcli.engines.prompts import warn_of_cut
+from clipcli.errors import ClipcliWarning
+from clipcli.heads.alike import labels_alike
 from clipcli.heads.labels import LabelSet
+from clipcli.heads.prompt_encoder import PromptEncoder
 from clipcli.heads.results import LabelScore, Prediction, ScoreOptions
+from clipcli.printable import printable, shortened
 
 if TYPE_CHECKING:
     from clipcli.engines.base import Engine
@@ -21,7 +25,8 @@ if TYPE_CHECKING:
     from clipcli.models.specs import Activation
 
 
-_PROMPTS_IN_MEMORY = 4096
+# Of a label in a message: enough to know it by.
+_SHOWN_COLUMNS = 40
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +39,7 @@ class ZeroShotHead:
         logit_scale: multiplies the cosines.
         logit_bias: is added to them.
         activation: `softmax` (which of these?) or `sigmoid` (each on its own).
+        alike: groups of labels that are one text to the model.
     """
 
     labels: tuple[str, ...]
@@ -41,6 +47,11 @@ class ZeroShotHead:
     logit_scale: float
     logit_bias: float
     activation: Activation
+    alike: tuple[tuple[str, ...], ...] = ()
+
+    def same_as(self, label: str) -> tuple[str, ...]:
+        """A label and those that are the same text to the model."""
+        return next((group for group in self.alike if label in group), (label,))
 
     def similarities(self, image_embeddings: Float32) -> Float64:
         """Cosines, shape (n, L), of unit image embeddings, shape (n, embed_dim).
@@ -105,40 +116,30 @@ def build_head(engine: Engine, labels: LabelSet, cache: TextCache | None = None)
     """
     info = engine.info
     labels.check_alternatives(info.activation)
-    templates, prompts = len(labels.templates), labels.prompts()
     embeddings = np.empty((len(labels.names), info.embed_dim), np.float32)
-    # A thousand labels in eighty templates would be 160 MB at once, and as much in one write.
-    at_once = max(1, _PROMPTS_IN_MEMORY // templates)
-    for start in range(0, len(embeddings), at_once):
-        part = slice(start, start + at_once)
-        rows = _embed(engine, prompts[start * templates : part.stop * templates], cache)
-        by_label = rows.reshape(-1, templates, info.embed_dim)
-        embeddings[part] = by_label[:, 0] if templates == 1 else normalise(by_label.mean(axis=1))
+    encoder = PromptEncoder(engine, cache)
+    prompts = labels.prompts()
+    for place, rows in enumerate(encoder.rows(prompts)):
+        embeddings[place] = rows[0] if len(rows) == 1 else normalise(rows.mean(axis=0))
+    warn_of_cut(encoder.cut, info.context_length)
+    alike = labels_alike(engine, labels.names, prompts, embeddings)
+    places = {name: place for place, name in enumerate(labels.names)}
+    for first, *others in alike:
+        # Then they tie, and the first one named wins.
+        embeddings[[places[name] for name in others]] = embeddings[places[first]]
+    if info.activation == "softmax":
+        _warn_of_alike(alike)
     return ZeroShotHead(
-        labels.names, embeddings, info.logit_scale, info.logit_bias, info.activation
+        labels.names, embeddings, info.logit_scale, info.logit_bias, info.activation, alike
     )
 
 
-def _embed(engine: Engine, prompts: Sequence[str], cache: TextCache | None) -> Float32:
-    """Unit rows of prompts, from the cache where it knows them; what is new goes into it."""
-    info = engine.info
-    known = cache.read(info.fingerprint, prompts, info.embed_dim) if cache else {}
-    missing = [prompt for prompt in dict.fromkeys(prompts) if prompt not in known]
-    if missing:
-        embeddings, cut = encode_truncating(engine, missing)
-        # Before any of it is kept: not the images' fault, and not one label's alone.
-        if not np.isfinite(embeddings).all():
-            raise ModelError(
-                f"{info.name} cannot be used: its embeddings of texts are not finite; the"
-                " checkpoint is damaged, or its training went wrong"
-            )
-        new = dict(zip(missing, embeddings, strict=True))
-        if cache:
-            # A prompt that was cut is encoded anew each time, so that each run warns of it.
-            kept = {prompt: row for prompt, row in new.items() if prompt not in cut}
-            cache.write(info.fingerprint, kept)
-        known |= new
-    return np.stack([known[prompt] for prompt in prompts])
+def _warn_of_alike(groups: tuple[tuple[str, ...], ...]) -> None:
+    if groups:
+        first = " and ".join(repr(shortened(printable(name), _SHOWN_COLUMNS)) for name in groups[0])
+        more = f" (and {len(groups) - 1} more such groups)" if len(groups) > 1 else ""
+        message = f"{first}{more} are the same text to this model and share its probability"
+        warnings.warn(f"{message}: keep one of them", ClipcliWarning, stacklevel=3)
 
 
 def normalise(embeddings: Float32) -> Float32:

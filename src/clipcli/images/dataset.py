@@ -7,10 +7,11 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from io import BytesIO
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from clipcli.disk.text import decode_text
 from clipcli.errors import ClipcliWarning, FailureCode, InputError, UsageError
 from clipcli.images.sources import (
     IMAGE_EXTENSIONS,
@@ -128,13 +129,12 @@ def _is_image_name(name: str) -> bool:
 
 def _in_file(file: str) -> Iterator[tuple[ImageRef, str]]:
     try:
-        # Spreadsheets begin their files with a byte order mark.
-        with open(file, encoding="utf-8-sig", newline="") as stream:
-            yield from _rows(file, stream)
+        text = decode_text(Path(file).read_bytes())
     except OSError as error:
         raise UsageError(f"cannot read {file} ({error.strerror}): {_WANTED}") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{file}: not UTF-8 text: {_WANTED}") from error
+    except ValueError as error:
+        raise UsageError(f"{file}: {error}: {_WANTED}") from error
+    yield from _rows(file, StringIO(text, newline=""))
 
 
 def _rows(file: str, stream: TextIO) -> Iterator[tuple[ImageRef, str]]:

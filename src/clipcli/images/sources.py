@@ -8,10 +8,11 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from clipcli.disk.text import LONGEST_MARK, MARKS, marked_encoding
 from clipcli.errors import FailureCode, InputError, UsageError
 
 if TYPE_CHECKING:
@@ -262,15 +263,9 @@ def read_names(stream: IO[bytes], separator: bytes) -> Iterator[str]:
     Raises:
         UsageError: a name is longer than `MAX_NAME_BYTES`.
     """
-    # read1 returns what has arrived: a slow writer's names are not held back.
-    read = getattr(stream, "read1", stream.read)
     rest = b""
-    is_first = True
-    while chunk := read(_LIST_CHUNK):
+    for chunk in _unmarked(stream):
         *names, rest = (rest + chunk).split(separator)
-        if is_first and names and separator == b"\n":
-            names[0] = names[0].removeprefix(codecs.BOM_UTF8)  # Windows' editors put it there
-        is_first = is_first and not names
         yield from _decoded(names, separator)
         # With the wrong separator a list of millions is one name, to be gathered and shown.
         if len(rest) > MAX_NAME_BYTES:
@@ -280,6 +275,41 @@ def read_names(stream: IO[bytes], separator: bytes) -> Iterator[str]:
                 f" with {is_it}"
             )
     yield from _decoded([rest], separator)
+
+
+def _unmarked(stream: IO[bytes]) -> Iterator[bytes]:
+    """What a list holds, as it comes, without the mark that Windows' programs put before it.
+
+    A list that its mark says to be UTF-16, as PowerShell writes it, becomes UTF-8.
+    """
+    chunks = _chunks(stream)
+    start = b""
+    # Only what begins as a mark does is waited for until it is one, or none.
+    while _begins_mark(start) and (chunk := next(chunks, b"")):
+        start += chunk
+    encoding = marked_encoding(start) or "utf-8"
+    if encoding.startswith("utf-8"):
+        yield start.removeprefix(codecs.BOM_UTF8)
+        yield from chunks
+    else:
+        # Windows' names may hold half a pair; it stays one, and is no file's name here.
+        decoder = codecs.getincrementaldecoder(encoding)("surrogatepass")
+        yield from (
+            decoder.decode(chunk).encode("utf-8", "surrogatepass")
+            for chunk in chain([start], chunks)
+        )
+
+
+def _chunks(stream: IO[bytes]) -> Iterator[bytes]:
+    # read1 returns what has arrived: a slow writer's names are not held back.
+    read = getattr(stream, "read1", stream.read)
+    while chunk := read(_LIST_CHUNK):
+        yield chunk
+
+
+def _begins_mark(data: bytes) -> bool:
+    """Whether more bytes may make a mark of these, or a longer one."""
+    return len(data) < LONGEST_MARK and any(mark.startswith(data) for mark in MARKS)
 
 
 def _decoded(names: Iterable[bytes], separator: bytes) -> Iterator[str]:

@@ -53,14 +53,14 @@ class RunOptions:
             `format` among them; what is under `provenance` may differ.
         batch_size: images in a block, as the pipeline has it.
         mode: what becomes of an earlier run's results.
-        expected: the answer that every image should have; None where any will do.
+        expected: the answers that are as they should be; empty where any will do.
     """
 
     file: Path
     settings: Settings
     batch_size: int
     mode: Mode = Mode.NEW
-    expected: str | None = None
+    expected: tuple[str, ...] = ()
 
     @property
     def files(self) -> RunFiles:

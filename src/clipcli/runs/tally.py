@@ -16,13 +16,13 @@ class Tally:
     """Counts of results, of this run and of an earlier one that it continues.
 
     Attributes:
-        expected: the answer that every image should have; None where any will do.
+        expected: the answers that are as they should be; empty where any will do.
         done: images with a prediction.
-        unexpected: those of them whose answer is another than `expected`.
+        unexpected: those of them whose answer is none of the expected.
         failed: images without a prediction, by the code of their failure.
     """
 
-    expected: str | None = None
+    expected: tuple[str, ...] = ()
     done: int = 0
     unexpected: int = 0
     failed: Counter[str] = field(default_factory=Counter)
@@ -34,7 +34,7 @@ class Tally:
 
     def expects(self, answer: str | None) -> bool:
         """Whether an answer, None for unknown, is as it should be."""
-        return self.expected is None or self.expected == (UNKNOWN if answer is None else answer)
+        return not self.expected or (UNKNOWN if answer is None else answer) in self.expected
 
     def add(self, result: Result) -> None:
         """Count one result."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from clipcli.cli.advice import labels_meant
 from clipcli.cli.arguments.checks import check_report_name, check_writable
 from clipcli.cli.arguments.run import RunArguments
 from clipcli.cli.options.inputs import EmbeddingsFlag, NamingFlags
@@ -20,7 +21,7 @@ from clipcli.cli.options.results import (
 )
 from clipcli.cli.options.shared import LabelFlags
 from clipcli.errors import UsageError
-from clipcli.heads.labels import UNKNOWN, LabelSet
+from clipcli.heads.labels import UNKNOWN, LabelSet, collect_templates
 from clipcli.heads.results import ScoreOptions
 from clipcli.outputs.writers import DEFAULT_TOP_K
 
@@ -60,6 +61,10 @@ class ClassifyArguments(RunArguments):
         self._check_report()
 
     def _check_images(self) -> None:
+        if self.labels.reads_stdin and self.naming.reads_stdin:
+            raise UsageError(
+                "standard input can be read only once: give the labels or the images in a file"
+            )
         if self.stored.embeddings is None:
             self.naming.check_named()
         elif self.naming.names_images:
@@ -114,7 +119,7 @@ class ClassifyArguments(RunArguments):
 
         return open_embeddings(Path(self.stored.embeddings))
 
-    def run_options(self, settings: Settings) -> RunOptions | None:
+    def run_options(self, settings: Settings, expected: tuple[str, ...]) -> RunOptions | None:
         """Where the results go, and what becomes of an earlier run's; None: standard output."""
         if self.file.output is None:
             return None
@@ -122,8 +127,7 @@ class ClassifyArguments(RunArguments):
 
         # The modes' values are the options' own names.
         mode = Mode(self.file.goes_on or Mode.NEW)
-        expected, size = self.answers.expect, self.engine.batch_size
-        return RunOptions(Path(self.file.output), settings, size, mode, expected)
+        return RunOptions(Path(self.file.output), settings, self.engine.batch_size, mode, expected)
 
     @property
     def wants_whole_blocks(self) -> bool:
@@ -147,17 +151,37 @@ class ClassifyArguments(RunArguments):
 
     def label_set(self) -> LabelSet:
         """The labels, and whether `--expect` and `unknown` make sense with them."""
-        labels = self.labels.label_set()
-        names, expected = labels.names, self.answers.expect
+        found = self.labels.collected()
+        if not found:
+            meant = labels_meant(self.naming.images, ())
+            raise UsageError(f"no labels: name some with -l TEXT or --labels FILE{meant}")
+        labels = LabelSet.of(found, collect_templates(self.labels.templates))
+        names = labels.names
         if self.answers.min_probability and UNKNOWN in names:
             raise UsageError(
                 f"a label {UNKNOWN!r} cannot be told from --min-probability's answer: rename it"
             )
+        for expected in self.answers.expect:
+            self._check_expected(expected, names)
+        return labels
+
+    def check_alternatives(self, labels: LabelSet, activation: str) -> None:
+        """Refuse a question that has only one answer, and say what may have been meant.
+
+        Raises:
+            UsageError: one label under softmax.
+        """
+        try:
+            labels.check_alternatives(activation)
+        except UsageError as error:
+            meant = labels_meant(self.naming.images, labels.names)
+            raise UsageError(f"{error}{meant}") from error
+
+    def _check_expected(self, expected: str, names: tuple[str, ...]) -> None:
         if expected == UNKNOWN and UNKNOWN not in names and not self.answers.min_probability:
             raise UsageError(f"--expect {UNKNOWN} needs --min-probability")
-        if expected is not None and expected not in (*names, UNKNOWN):
+        if expected not in (*names, UNKNOWN):
             raise UsageError(f"--expect {expected!r} is none of the labels: {_some(names)}")
-        return labels
 
     def score_options(self) -> ScoreOptions:
         """What of the scores is kept."""

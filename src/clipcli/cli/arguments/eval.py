@@ -153,8 +153,8 @@ class EvalArguments(RunArguments):
         Raises:
             UsageError: a class of the data is none of the labels.
         """
-        names = self.labels.names() or classes
-        missing = [name for name in classes if name not in set(names)]
+        labels = self.labels.collected() or {name: (name,) for name in classes}
+        missing = [name for name in classes if name not in labels]
         if missing:
             more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
             raise UsageError(
@@ -167,7 +167,7 @@ class EvalArguments(RunArguments):
         sets = [own] if own or not compared else []
         sets += [(template,) for template in compared]
         return {
-            " + ".join(templates) or "{}": LabelSet(names, collect_templates(templates))
+            " + ".join(templates) or "{}": LabelSet.of(labels, collect_templates(templates))
             for templates in sets
         }
 

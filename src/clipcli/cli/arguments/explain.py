@@ -19,7 +19,7 @@ from clipcli.cli.options.shared import EngineFlags, LabelFlags, ModelFlag, Weigh
 from clipcli.engines.base import EngineOptions
 from clipcli.errors import UsageError
 from clipcli.explanation.options import METHODS, ExplainOptions
-from clipcli.images.sources import ImageRef
+from clipcli.images.sources import STDIN, ImageRef
 from clipcli.models.specs import ModelRequest
 from clipcli.outputs.writers import DEFAULT_TOP_K
 
@@ -98,7 +98,8 @@ class ExplainArguments:
     """The command line of `explain`.
 
     Raises:
-        UsageError: gradients are asked of an engine that has none.
+        UsageError: gradients are asked of an engine that has none, or standard input is named
+            twice.
     """
 
     image: ImageFlag
@@ -115,6 +116,10 @@ class ExplainArguments:
     def __post_init__(self) -> None:
         if self.how.method == "gradient" and self.engine.engine == "onnx":
             raise UsageError("--method gradient runs in torch only: leave out --engine onnx")
+        if self.labels.reads_stdin and self.image.image == STDIN:
+            raise UsageError(
+                "standard input can be read only once: give the labels or the image in a file"
+            )
 
     def model_request(self) -> ModelRequest:
         """Which model."""

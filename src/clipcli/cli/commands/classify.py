@@ -109,7 +109,7 @@ def classify(ctx: click.Context, /, **groups: Any) -> int:  # noqa: ANN401
 
 
 def _with_one_format(ctx: click.Context, formats: FormatFlags, file: FileFlags) -> FormatFlags:
-    """The options with `--json` and `--jsonl` folded into `--format`.
+    """The options with `--tsv`, `--csv`, `--json` and `--jsonl` folded into `--format`.
 
     Raises:
         UsageError: several formats are named.
@@ -117,7 +117,9 @@ def _with_one_format(ctx: click.Context, formats: FormatFlags, file: FileFlags) 
     # The environment's format gives way; one on the command line would be ignored in silence.
     is_named = ctx.get_parameter_source("format") is ParameterSource.COMMANDLINE
     if len(formats.short) + is_named > 1:
-        raise UsageError("--format, --json and --jsonl exclude each other: keep one of them")
+        raise UsageError(
+            "--format, --tsv, --csv, --json and --jsonl exclude each other: keep one of them"
+        )
     if formats.short:
         return replace(formats, format=formats.short[0])
     if not is_named and file.output is not None and format_by_suffix(file.output):
@@ -151,7 +153,7 @@ def _run(arguments: ClassifyArguments, console: Console) -> int:
     arguments.engine_options()
     file = arguments.embeddings_file()
     spec = resolve_model(arguments.model_request())
-    labels.check_alternatives(spec.activation)
+    arguments.check_alternatives(labels, spec.activation)
     with ExitStack() as stack:
         refs = iter(()) if file else arguments.naming.refs(stack)
 
@@ -166,7 +168,8 @@ def _run(arguments: ClassifyArguments, console: Console) -> int:
             check_model(file, engine.info)
         head = build_head(engine, labels, arguments.labels.text_cache())
         settings = _settings(arguments, engine.info, labels, head, file)
-        run = stack.enter_context(_open_run(arguments, refs, settings))
+        expected = [alike for label in arguments.answers.expect for alike in head.same_as(label)]
+        run = stack.enter_context(_open_run(arguments, refs, settings, tuple(expected)))
         report = _open_report(arguments, labels, settings, stack)
         monitor = _monitor(arguments, console, run)
         previews = open_previews(arguments)
@@ -209,6 +212,7 @@ def _settings(
         "format": arguments.format_name(on_terminal=False),
         "labels": labels.names,
         "templates": labels.templates,
+        **({"texts": labels.texts} if labels.texts else {}),
         "min_probability": arguments.answers.min_probability,
         "shown": arguments.answers.top_k or ("all" if arguments.verbose else DEFAULT_TOP_K),
         **run_settings(
@@ -233,14 +237,17 @@ def _open_report(
 
 
 def _open_run(
-    arguments: ClassifyArguments, refs: Iterator[ImageRef], settings: dict[str, Any]
+    arguments: ClassifyArguments,
+    refs: Iterator[ImageRef],
+    settings: dict[str, Any],
+    expected: tuple[str, ...],
 ) -> RunOutput:
-    options = arguments.run_options(settings)
+    options = arguments.run_options(settings, expected)
     if options is not None:
         from clipcli.runs.resume import open_run
 
         return open_run(refs, options)
-    return RunOutput(results_stream(), refs, Tally(arguments.answers.expect))
+    return RunOutput(results_stream(), refs, Tally(expected))
 
 
 def _monitor(arguments: ClassifyArguments, console: Console, run: RunOutput) -> RunMonitor:

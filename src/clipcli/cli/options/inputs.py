@@ -70,7 +70,7 @@ class NamingFlags:
         if [*self.images, self.files_from].count(STDIN) > 1:
             raise UsageError("standard input can be read only once: as one image or as one list")
         if self.null_separated and self.files_from is None:
-            raise UsageError("-0 goes with a list: --files-from FILE")
+            raise UsageError("-0 goes with a list: --files-from FILE, or - for standard input")
 
     @property
     def names_images(self) -> bool:
@@ -82,6 +82,11 @@ class NamingFlags:
     def reads_image_from_stdin(self) -> bool:
         """Whether the bytes of an image come on standard input."""
         return STDIN in self.images
+
+    @property
+    def reads_stdin(self) -> bool:
+        """Whether standard input is taken: by an image or by a list."""
+        return STDIN in (*self.images, self.files_from)
 
     def check_named(self) -> None:
         """See that there are images.

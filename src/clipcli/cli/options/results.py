@@ -77,10 +77,12 @@ class AnswerFlags:
         default=0.0,
         help="Answer `unknown` where the best label has less than P.",
     )
-    expect: str | None = option(
+    expect: tuple[str, ...] = option(
         "--expect",
         metavar="LABEL",
-        help="Exit with 6 unless this label (or `unknown`) is every image's answer.",
+        multiple=True,
+        help="Exit with 6 unless this label (or `unknown`) is every image's answer; of several, one"
+        " of them.",
     )
 
     def __post_init__(self) -> None:
@@ -101,6 +103,8 @@ class FormatFlags:
         show_envvar=True,
         help="[default: human on a terminal, tsv elsewhere]",
     )
+    as_tsv: bool = option("--tsv", is_flag=True, help="Short for --format tsv.")
+    as_csv: bool = option("--csv", is_flag=True, help="Short for --format csv.")
     as_json: bool = option("--json", is_flag=True, help="Short for --format json.")
     as_jsonl: bool = option("--jsonl", is_flag=True, help="Short for --format jsonl.")
     preview: bool = option(
@@ -110,7 +114,13 @@ class FormatFlags:
     @property
     def short(self) -> list[str]:
         """The formats that are asked for by their short forms."""
-        return ["json"] * self.as_json + ["jsonl"] * self.as_jsonl
+        asked = {
+            "tsv": self.as_tsv,
+            "csv": self.as_csv,
+            "json": self.as_json,
+            "jsonl": self.as_jsonl,
+        }
+        return [name for name, wanted in asked.items() if wanted]
 
 
 @group

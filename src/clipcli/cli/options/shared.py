@@ -11,13 +11,9 @@ import click
 from clipcli.cli.console import Console
 from clipcli.cli.options.groups import Command, group, offers, option
 from clipcli.engines.base import ENGINES, PRECISIONS, EngineOptions
-from clipcli.heads.labels import (
-    LABEL_PRESETS,
-    TEMPLATE_SETS,
-    LabelSet,
-    collect_labels,
-    collect_templates,
-)
+from clipcli.errors import UsageError
+from clipcli.heads.label_files import LABEL_PRESETS, STDIN
+from clipcli.heads.labels import TEMPLATE_SETS, LabelSet, collect_labels, collect_templates
 from clipcli.models.catalogue import architectures
 from clipcli.models.names import BUNDLED_MODEL
 from clipcli.models.specs import DEFAULT_MODEL, ModelRequest
@@ -34,7 +30,11 @@ DEFAULT_BATCH_SIZE = 32
 
 @group
 class LabelFlags:
-    """The texts to choose between."""
+    """The texts to choose between.
+
+    Raises:
+        UsageError: standard input is named twice.
+    """
 
     labels: tuple[str, ...] = option(
         "-l",
@@ -48,7 +48,8 @@ class LabelFlags:
         metavar="FILE",
         multiple=True,
         shell_complete=offers(lambda: LABEL_PRESETS, others="file"),
-        help=f"A file with one label a line, or a preset: {', '.join(LABEL_PRESETS)}.",
+        help="A file with a label, or a label, a tab and a prompt, on each line; or JSON (- for"
+        f" standard input); or a preset: {', '.join(LABEL_PRESETS)}.",
     )
     templates: tuple[str, ...] = option(
         "-t",
@@ -56,15 +57,24 @@ class LabelFlags:
         metavar="TEXT",
         multiple=True,
         shell_complete=offers(lambda: TEMPLATE_SETS),
-        help="A prompt with {} for the label, as 'a photo of a {}'; several are averaged. Or a set:"
-        f" {', '.join(TEMPLATE_SETS)}.",
+        help="A prompt with {} for the label, as 'a photo of a {}'; several are averaged. Or"
+        f" @FILE with one a line, or a set: {', '.join(TEMPLATE_SETS)}.",
     )
     no_cache: bool = option(
         "--no-cache", is_flag=True, help="Neither use nor keep embeddings of earlier labels."
     )
 
-    def names(self) -> tuple[str, ...]:
-        """The labels, those of files and presets read.
+    def __post_init__(self) -> None:
+        if self.label_files.count(STDIN) > 1:
+            raise UsageError("standard input can be read only once: --labels - is given twice")
+
+    @property
+    def reads_stdin(self) -> bool:
+        """Whether labels come on standard input."""
+        return STDIN in self.label_files
+
+    def collected(self) -> dict[str, tuple[str, ...]]:
+        """The labels and their texts, those of files and presets read.
 
         Raises:
             UsageError: a file cannot be read.
@@ -77,7 +87,7 @@ class LabelFlags:
         Raises:
             UsageError: there are none, or they cannot be used.
         """
-        return LabelSet(self.names(), collect_templates(self.templates))
+        return LabelSet.of(self.collected(), collect_templates(self.templates))
 
     def text_cache(self) -> TextCache | None:
         """Where embeddings of labels are kept between runs."""
@@ -95,6 +105,7 @@ class ModelFlag:
     """Which model is meant."""
 
     model: str = option(
+        "-m",
         "--model",
         metavar="NAME",
         default=DEFAULT_MODEL,

@@ -93,7 +93,8 @@ class RunMonitor:
         elif not tally.expects(result.answer):
             answer = UNKNOWN if result.answer is None else result.answer
             share = f"{result.best.label!r} has {result.best.probability:.4f}"
-            text = f"expected {tally.expected!r}, got {answer!r} ({share})"
+            expected = " or ".join(map(repr, tally.expected))
+            text = f"expected {expected}, got {answer!r} ({share})"
             self._console.problem(result.name, text)
         self._progress.advance()
 

@@ -1,0 +1,81 @@
+"""What a slip of the pen should have been, for the messages that tell of it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from clipcli.errors import FailureCode
+from clipcli.images.sources import STDIN, is_url
+
+if TYPE_CHECKING:
+    from clipcli.heads.results import Failure
+
+# A path has a folder, an ending or a pattern's characters; a word of a label has none of them.
+_PATH_MARKS = re.compile(r"[/\\*?\[\]]|\.\w+$")
+# What people call a command that has another name here.
+_OTHER_NAMES = {"download": "pull", "list": "models", "check": "doctor"}
+_NEAR = 0.75
+# Fewer letters are the beginning of anything.
+_SHORTEST_BEGINNING = 3
+
+
+def labels_meant(images: Sequence[str], labels: Iterable[str]) -> str:
+    """The command line that was meant where labels stand among the images, or in one word.
+
+    `clipcli p.jpg cat dog`, `-l cat dog` and `-l cat,dog` are all slips for `-l cat -l dog`.
+
+    Args:
+        images: as they were given.
+        labels: those that were given as labels.
+
+    Returns:
+        A question to end a message with; empty where nothing of the kind is seen.
+    """
+    meant = [part for label in labels for part in _parts(label)]
+    words = [image for image in images if _is_word(image)]
+    meant += words
+    if len(meant) < 2:
+        return ""
+    rest = [image for image in images if image not in words] or ["IMAGE"]
+    options = [part for label in meant for part in ("-l", label)]
+    return f"; did you mean: clipcli {shlex.join(rest + options)}"
+
+
+def way_out(failure: Failure) -> str:
+    """What to try with an image that failed for a slip, to end its message with; or nothing."""
+    if failure.code is FailureCode.NOT_FOUND and _is_word(failure.name):
+        return f" (if it is a label: -l {shlex.quote(failure.name)})"
+    if failure.code is FailureCode.NOT_AN_IMAGE and failure.name == STDIN:
+        return " (a list of images' names on standard input is read with --files-from -)"
+    return ""
+
+
+def command_meant(word: str, commands: Iterable[str]) -> str | None:
+    """The command whose name a word is a slip for; None where it may as well be an image."""
+    if not _is_word(word):
+        return None
+    from difflib import get_close_matches
+
+    commands = list(commands)
+    near = get_close_matches(word.lower(), commands, 1, _NEAR)
+    begun = [
+        name
+        for name in commands
+        if min(len(name), len(word)) >= _SHORTEST_BEGINNING
+        and (word.startswith(name) or name.startswith(word))
+    ]
+    return next(iter([*near, *begun]), _OTHER_NAMES.get(word.lower()))
+
+
+def _is_word(text: str) -> bool:
+    is_name = text == STDIN or is_url(text) or _PATH_MARKS.search(text)
+    return not is_name and not os.path.lexists(text)
+
+
+def _parts(label: str) -> list[str]:
+    """A label, or those that commas separate in it."""
+    return [part.strip() for part in label.split(",") if part.strip()] or [label]
