@@ -13,8 +13,20 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 
 def printable(text: str) -> str:
     """Text with its control characters escaped and its undecodable bytes replaced."""
-    text = _CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
-    return valid_unicode(text)
+    return valid_unicode(escaped(text))
+
+
+def escaped(text: str, *, keep: str = "") -> str:
+    r"""Text with its control characters escaped as in Python: `\t`, `\x1b`, `\u202e`.
+
+    Args:
+        text: as it is.
+        keep: control characters that stay.
+    """
+    return _CONTROLS.sub(
+        lambda match: match[0] if match[0] in keep else match[0].encode("unicode_escape").decode(),
+        text,
+    )
 
 
 def valid_unicode(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -11,7 +12,7 @@ from collections import Counter
 from importlib.resources import files
 
 import pytest
-from command import clean_environment, installed_command
+from command import PHOTOS, clean_environment, installed_command
 
 from clipcli.cli.console import Console
 from clipcli.cli.main import cli
@@ -230,6 +231,42 @@ def test_closed_standard_streams_change_no_exit_code(stream):
     )
     assert result.returncode == 5
     assert b"Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{photo} -l 'a cat' -l 'a dog' -m tiny",
+        "{photo} -l 'a cat' -l 'a dog' -m tiny --json",
+        "explain {photo} -l 'a cat' -l 'a dog' -m tiny --grid 2",
+        "--help",
+        "--version",
+        "models",
+        "cache",
+        "completion bash",
+    ],
+)
+@pytest.mark.parametrize("output", [">&-", "1</dev/null"])
+def test_results_that_nobody_can_have_are_told_in_one_line_and_exit_with_1(line, output):
+    command = f"{installed_command()} {line.format(photo=PHOTOS / 'chelsea.png')} {output}"
+    result = subprocess.run(
+        ["bash", "-c", command], capture_output=True, check=False, env=clean_environment()
+    )
+    assert (result.returncode, result.stdout) == (1, b"")
+    (told,) = result.stderr.decode().splitlines()
+    assert told.startswith("clipcli: the results cannot be written (")
+
+
+def test_without_standard_output_results_still_go_to_a_file(tmp_path):
+    line = f"{PHOTOS / 'chelsea.png'} -l 'a cat' -l 'a dog' -m tiny -o {tmp_path / 'out.json'}"
+    result = subprocess.run(
+        ["bash", "-c", f"{installed_command()} {line} >&-"],
+        capture_output=True,
+        check=False,
+        env=clean_environment(),
+    )
+    assert (result.returncode, result.stderr) == (0, b"")
+    assert json.loads((tmp_path / "out.json").read_text())[0]["answer"] == "a cat"
 
 
 def test_quiet_keeps_failures_and_drops_warnings_notes_and_summary(capsys):

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import io
+import queue
 import signal
 import sys
+import threading
 from collections import Counter
 from functools import partial
 
 import pytest
 import tqdm
+from command import PATIENCE
 
 from clipcli.cli.console import Console
 from clipcli.cli.exit_codes import ExitCode, code_of_run
+from clipcli.cli.options.inputs import NamingFlags
+from clipcli.cli.options.results import LimitFlags
 from clipcli.cli.running.interruption import Interruption, Terminated
+from clipcli.cli.running.monitor import RunMonitor
 from clipcli.cli.running.progress import Progress
 from clipcli.runs.output import RunOutput
 from clipcli.runs.tally import Tally
@@ -78,6 +84,50 @@ def test_a_bar_counts_what_is_kept_and_what_has_failed(monkeypatch, capsys):
 
     assert "11/11" in shown
     assert "3 failed" in shown
+
+
+@pytest.mark.parametrize(
+    ("naming", "total"),
+    [
+        (NamingFlags(("a", "b.png"), recursive=True), 3),
+        (NamingFlags(("*/*.png",)), 2),
+        (NamingFlags(("a",), recursive=True, shard="2/2"), 1),
+        (NamingFlags(("a",), recursive=True, files_from="list.txt"), 4),
+        (NamingFlags(("-", "a"), recursive=True), None),
+        (NamingFlags(("a",), recursive=True, files_from="-"), None),
+    ],
+)
+def test_a_folders_images_are_counted_beside_the_run(monkeypatch, tmp_path, naming, total):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a").mkdir()
+    for name in ("1.png", "2.png", "3.txt"):
+        (tmp_path / "a" / name).touch()
+    (tmp_path / "list.txt").write_text("x.png\ny.png\n")
+    expected = queue.SimpleQueue()
+    monkeypatch.setattr(Progress, "expect", lambda _self, count: expected.put(count))
+    console = Console()
+    console.verbose = True
+    threads = threading.active_count()
+
+    RunMonitor(console, a_run(), naming, LimitFlags())
+
+    if total is None:
+        assert threading.active_count() == threads
+    else:
+        assert expected.get(timeout=PATIENCE) == total
+
+
+def test_a_total_that_comes_late_is_shown(monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setattr("tqdm.tqdm", partial(tqdm.tqdm, mininterval=0))
+    run = a_run()
+    progress = Progress(Console(), run, None)
+    progress._bar.delay = 0
+    progress.expect(11)
+    run.tally.done += 1
+    progress.advance()
+    progress.close()
+    assert "1/11" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("verbose", "lines"), [(True, 2), (False, 0)])

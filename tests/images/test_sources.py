@@ -161,6 +161,61 @@ def test_a_dash_is_standard_input():
     assert (ref.name, ref.source) == ("-", Stream(stdin))
 
 
+NUL_SEPARATED = SourceOptions(null_separated=True)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://user:secret@host/cat.jpg",
+        "https://user:sec#ret@host/cat.jpg",
+        "https://user:sec/ret@host/cat.jpg",
+        "https://us/er:secret@host/cat.jpg",
+        "https://user:12/secret@host/cat.jpg",
+        "https://user:sec?ret@host/cat.jpg",
+        "https://user:s@ecret@host/cat.jpg",
+        "https://us#er:secret@host/cat.jpg",
+        " http://user:secret@host/cat.jpg",
+        "\thttp://user:secret@host/cat.jpg",
+        "http:/user:secret@host/cat.jpg",
+        "http:///user:secret@host/cat.jpg",
+        "http:user:secret@host/cat.jpg",
+        "http:\\\\user:secret@host/cat.jpg",
+        "htp://user:secret@host/cat.jpg",
+        "FTP://user:sec/ret@host/cat.jpg",
+        "http://user:secret\n@host/cat.jpg",
+    ],
+)
+def test_a_misspelt_address_shows_no_password(address):
+    (ref,) = expand([address], None, io.BytesIO(), SourceOptions())
+    (listed,) = expand([], io.BytesIO(address.encode() + b"\0"), io.BytesIO(), NUL_SEPARATED)
+    for name in (ref.name, listed.name, public_name(address)):
+        assert "sec" not in name
+        assert "user" not in name
+        assert name.endswith("host/cat.jpg")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "https://example.org/@name/cat.jpg",
+        "https://example.org/cat.jpg?by=me@example.org",
+        "https://example.org:8080/cat.jpg",
+        "C:/cats@home/cat.jpg",
+        "cats@home.jpg",
+    ],
+)
+def test_a_name_without_credentials_stays_whole(name):
+    assert public_name(name) == name
+
+
+def test_a_file_whose_name_is_like_an_address_is_shown_as_it_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "time:12@noon.jpg").write_bytes(b"")
+    (ref,) = expand(["time:12@noon.jpg"], None, io.BytesIO(), SourceOptions())
+    assert ref.name == "time:12@noon.jpg"
+
+
 def test_urls_are_told_from_paths_and_shown_without_credentials():
     (ref,) = refs("HTTPS://user:p%40ss@host:8/a@b.png?q=[1]*")
     assert ref.source == Url("HTTPS://user:p%40ss@host:8/a@b.png?q=[1]*")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import base64
 import csv
 import io
 import json
 import math
 import os
+import re
 
 import pytest
 
@@ -50,6 +52,43 @@ def test_tsv_escapes_what_would_break_its_lines():
     cells = [line.split("\t") for line in text.split("\n")[:-1]]
     assert [row[0] for row in cells] == [NAMES[0], "a\\tb\\nc\\rd\\\\e.png", *NAMES[2:]]
     assert cells[0] == ["plain.png", "dog", "0.333333"]
+
+
+HOSTILE = "\x1b]0;owned\x07\x9b2J\u202egnp.png\x00\x7f"
+
+
+def test_tsv_escapes_what_a_terminal_would_obey_and_gives_names_back_by_its_escapes():
+    name = HOSTILE + "\\x41 ünï"
+    cell = written("tsv", prediction(name)).split("\t")[0]
+    assert printable(cell) == cell
+    back = re.sub(
+        r"\\(\\|[tnr]|x..|u....)",
+        lambda match: ast.literal_eval(f"'{match[0]}'"),
+        cell,
+    )
+    assert back == name
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
+def test_csv_holds_no_formula_but_raw(start):
+    name = f"{start}HYPERLINK(1).png"
+    for result in (prediction(name), failure(name)):
+        (row, *_) = csv.DictReader(io.StringIO(written("csv", result), newline=""))
+        assert row["input"] == f"'{name}"
+        (row, *_) = csv.DictReader(io.StringIO(written("csv", result, raw=True), newline=""))
+        assert row["input"] == name
+
+
+def test_csv_tames_labels_and_messages_and_leaves_numbers_alone():
+    scores = (LabelScore("=1+1", 0.5, -0.25), LabelScore(HOSTILE, 0.5, -0.5))
+    told = Failure(1, "a", FailureCode.NOT_FOUND, "-no\x1b")
+    text = written("csv", Prediction(0, "a", scores, "=1+1"), told)
+    rows = list(csv.DictReader(io.StringIO(text, newline="")))
+    assert [row["label"] for row in rows] == ["'=1+1", printable(HOSTILE), ""]
+    assert [row["answer"] for row in rows] == ["'=1+1", "'=1+1", ""]
+    assert [row["similarity"] for row in rows] == ["-0.25", "-0.5", ""]
+    assert rows[2]["error_message"] == r"'-no\x1b"
+    assert "\x1b" not in text
 
 
 def test_tsv_gives_pairs_for_top_k_and_leaves_failures_out():

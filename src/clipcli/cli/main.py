@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
 from contextlib import suppress
-from typing import NoReturn
+from io import TextIOWrapper
+from typing import Any, NoReturn
 
 import click
 from click.shell_completion import shell_complete
@@ -27,6 +29,9 @@ _EXIT_CODES: tuple[tuple[tuple[type[BaseException], ...], ExitCode], ...] = (
     ((BrokenPipeError,), ExitCode.READER_GONE),
 )
 
+
+# Also what a stream says that was opened for reading, or not at all.
+_CANNOT_WRITE = DISK_FULL | {errno.EBADF}
 
 # The one that is meant where none is named comes first.
 _COMMANDS = (
@@ -155,7 +160,7 @@ def _tell(error: BaseException, code: int, console: Console) -> None:
         console.error(error, _usage_message(error, console.command))
     elif isinstance(error, ClipcliError):
         console.error(error, str(error))
-    elif isinstance(error, OSError) and error.errno in DISK_FULL:
+    elif isinstance(error, OSError) and error.errno in _CANNOT_WRITE:
         console.error(error, f"the results cannot be written ({error.strerror})")
     elif isinstance(error, Exception) and code == ExitCode.UNEXPECTED:
         console.unexpected(error)
@@ -184,7 +189,29 @@ def _flushed(code: int) -> int:
 
 
 def _open_missing_streams() -> None:
-    """Put nothing in the place of standard streams that the caller closed (`<&-`)."""
+    """Put something in the place of standard streams that the caller closed (`<&-`, `>&-`).
+
+    Their numbers are taken, too: a file that were opened as number 1 would be written to by
+    whatever a library prints.
+    """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
+            stream = open(os.devnull, mode, encoding="utf-8")  # noqa: SIM115
+            setattr(sys, name, _ClosedOutput(stream) if name == "stdout" else stream)
+
+
+class _ClosedOutput(TextIOWrapper):
+    """Standard output that was closed from the start: nothing can be written to it.
+
+    A run whose results go to a file is none the worse for it.
+
+    Args:
+        place: what holds its number.
+    """
+
+    def __init__(self, place: Any) -> None:  # noqa: ANN401  an open file of text
+        super().__init__(place.buffer, encoding="utf-8")
+        self._place = place
+
+    def write(self, _text: str) -> int:
+        raise OSError(errno.EBADF, "standard output is closed")

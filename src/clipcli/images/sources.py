@@ -27,8 +27,13 @@ IMAGE_EXTENSIONS = frozenset(
 
 _URL = re.compile(r"https?://", re.IGNORECASE)
 _OTHER_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
-# Of any scheme: an address that is refused is shown, too.
-_USER_INFO = re.compile(rf"^({_OTHER_SCHEME.pattern})[^/?#]*@", re.IGNORECASE)
+# An address of any scheme, and what is nearly one (`http:/`, a blank before it): what is refused is
+# shown, too. A single letter is a drive of Windows.
+_ADDRESS = re.compile(
+    r"(?P<scheme>\s*[a-z][a-z0-9+.-]+:[/\\]*)(?P<user>[^/\\?#]*@)?(?P<host>[^/\\?#]*)(?P<rest>.*)",
+    re.IGNORECASE | re.DOTALL,
+)
+_PLAIN_HOST = re.compile(r"[\w.-]+")
 _PATTERN_CHARACTERS = re.compile(r"[*?[]")
 _LIST_CHUNK = 1 << 16
 
@@ -150,8 +155,19 @@ def is_url(name: str) -> bool:
 
 
 def public_name(url: str) -> str:
-    """A URL without its user name and password, fit to be shown."""
-    return _USER_INFO.sub(r"\1", url)
+    """An address without its user name and password, fit to be shown.
+
+    A password may hold what ends a host's name (`/`, `?`, `#`), so that all is left out up to the
+    last `@`, unless what comes first is plainly a host: `https://example.org/@name/cat.jpg`.
+    """
+    parts = _ADDRESS.fullmatch(url)
+    if parts is None:
+        return url
+    before, at, shown = parts["rest"].rpartition("@")
+    is_path = ":" not in before and _PLAIN_HOST.fullmatch(parts["host"])
+    if not at or is_path or parts["user"]:
+        shown = parts["host"] + parts["rest"]
+    return parts["scheme"] + shown
 
 
 def _named(
@@ -206,7 +222,9 @@ def _literal(name: str, options: SourceOptions) -> Iterator[tuple[str, Source]]:
     elif options.recursive and "\0" not in name and os.path.isdir(name):
         yield from _folder(name)
     else:
-        yield name, Path(name)
+        # What is no file may be an address that is misspelt.
+        is_file = "@" not in name or os.path.lexists(name)
+        yield name if is_file else public_name(name), Path(name)
 
 
 def _folder(folder: str) -> Iterator[tuple[str, Source]]:

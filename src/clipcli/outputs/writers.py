@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from clipcli.heads.labels import UNKNOWN
 from clipcli.heads.results import Failure, Prediction, Result
-from clipcli.printable import printable, shortened, valid_unicode, width
+from clipcli.printable import escaped, printable, shortened, valid_unicode, width
 
 if TYPE_CHECKING:
     from clipcli.outputs.terminal.previews import Previews
@@ -23,7 +23,9 @@ _BAR_WIDTH = 24
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 _LONGEST_LABEL = 48
 
-_TSV_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+# What CSV quotes, and what makes a formula of a cell in a spreadsheet.
+_QUOTED = "\t\n\r"
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 _CSV_HEADER = (
     *("index", "input", "status", "answer", "rank", "label", "probability", "similarity"),
     *("error_code", "error_message"),
@@ -42,6 +44,7 @@ class OutputOptions:
         top_k: labels to show; None where the user named no number.
         verbose: all labels are shown; human output adds shapes and raw probabilities.
         color: human output may use terminal colours.
+        raw: CSV holds names and labels as they are, for programs alone.
         previews: the pictures that human output shows beside its results.
     """
 
@@ -52,6 +55,7 @@ class OutputOptions:
     top_k: int | None = None
     verbose: bool = False
     color: bool = False
+    raw: bool = False
     previews: Previews | None = None
 
     @property
@@ -157,8 +161,13 @@ class TsvWriter(_Writer):
             # The rest of the pairs are what they are: only the answer is unknown.
             label = UNKNOWN if rank == 0 and result.answer is None else score.label
             cells += [label, f"{score.probability:.6f}"]
-        self.stream.write("\t".join(cell.translate(_TSV_ESCAPES) for cell in cells) + "\n")
+        self.stream.write("\t".join(map(_tsv_cell, cells)) + "\n")
         self.stream.flush()
+
+
+def _tsv_cell(text: str) -> str:
+    """Text that stays on its line and in its cell, and that can be had back."""
+    return escaped(text.replace("\\", "\\\\"))
 
 
 @dataclass
@@ -171,17 +180,25 @@ class CsvWriter(_Writer):
 
     def write(self, result: Result) -> None:
         """Write the rows of one image."""
-        rows = self._rows()
+        rows, text = self._rows(), self._text
+        name = text(result.name)
         if isinstance(result, Failure):
             blank = [""] * 5
-            problem = result.code.value, result.message
-            rows.writerow([result.index, result.name, "error", *blank, *problem])
+            problem = result.code.value, text(result.message)
+            rows.writerow([result.index, name, "error", *blank, *problem])
         else:
-            answer = UNKNOWN if result.answer is None else result.answer
+            answer = UNKNOWN if result.answer is None else text(result.answer)
             for rank, score in enumerate(result.scores[: self.options.shown], 1):
-                numbers = score.label, score.probability, score.similarity
-                rows.writerow([result.index, result.name, "ok", answer, rank, *numbers, "", ""])
+                numbers = text(score.label), score.probability, score.similarity
+                rows.writerow([result.index, name, "ok", answer, rank, *numbers, "", ""])
         self.stream.flush()
+
+    def _text(self, cell: str) -> str:
+        """A cell of text that neither a terminal obeys nor a spreadsheet computes."""
+        if self.options.raw:
+            return cell
+        cell = escaped(cell, keep=_QUOTED)
+        return f"'{cell}" if cell.startswith(_FORMULA_STARTS) else cell
 
     def _rows(self) -> Any:  # noqa: ANN401  csv's writer has no public type
         # The line end of RFC 4180; with another, older Pythons leave a CR in a name unquoted.

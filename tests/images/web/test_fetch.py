@@ -187,6 +187,34 @@ def test_an_ipv6_address_is_fetched_from_and_allowed_in_each_spelling():
     assert len(server.heads) == 3
 
 
+# Interim answers
+
+EARLY_HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "interim",
+    [
+        EARLY_HINTS,
+        EARLY_HINTS * 2,
+        b"HTTP/1.1 102 Processing\r\n\r\n",
+        b"HTTP/1.1 100 Continue\r\n\r\n" + EARLY_HINTS,
+        b"HTTP/1.1 199 Whatever\r\n\r\n",
+    ],
+)
+def test_interim_answers_are_passed_over(interim):
+    body, server = get(interim + answer(BODY))
+    assert (body, len(server.heads)) == (BODY, 1)
+
+
+@pytest.mark.parametrize(
+    "replies", [EARLY_HINTS * 11 + answer(BODY), b"HTTP/1.1 101 Switching Protocols\r\n\r\n"]
+)
+def test_interim_answers_without_end_and_other_protocols_are_failures(replies, waits):
+    error, _ = refusal(replies)
+    assert error.code is FAILED
+
+
 # Credentials and the environment
 
 

@@ -57,6 +57,8 @@ class ClassifyArguments(RunArguments):
         self._check_images()
         if self.limits.summary is not None:
             check_writable("--summary", self.limits.summary)
+        if self.formats.raw and self.format_name(on_terminal=False) != "csv":
+            raise UsageError("--raw goes with CSV: add --csv")
         self._check_going_on()
         self._check_report()
 

@@ -7,6 +7,7 @@ import click
 from clipcli.cli.console import Console
 from clipcli.cli.options.shared import console_options
 from clipcli.errors import ClipcliError
+from clipcli.printable import printable
 
 
 @click.command()
@@ -33,4 +34,5 @@ def cache(console: Console, /, clear: bool) -> None:
             reason = f"cannot delete {texts.file} ({error.strerror})"
             raise ClipcliError(f"{reason}: do it by hand, or set CLIPCLI_CACHE_DIR") from error
     with console.warnings():
-        click.echo(f"{texts.file}: {texts.count()} embeddings, {texts.size() / 1e6:,.1f} MB")
+        told = f"{texts.file}: {texts.count()} embeddings, {texts.size() / 1e6:,.1f} MB"
+        click.echo(printable(told))

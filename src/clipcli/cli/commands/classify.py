@@ -279,6 +279,7 @@ def _writer(
         top_k=arguments.answers.top_k,
         verbose=arguments.verbose,
         color=on_terminal and arguments.color.wanted,
+        raw=arguments.formats.raw,
         previews=previews,
     )
     return FORMATS[arguments.format_name(on_terminal=on_terminal)](stream, options)

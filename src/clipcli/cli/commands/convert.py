@@ -13,6 +13,7 @@ from clipcli.cli.options.shared import console_options
 from clipcli.errors import ModelError, UsageError
 from clipcli.models.catalogue import architectures
 from clipcli.models.names import SAFE_NAMES
+from clipcli.printable import printable
 
 
 @click.command()
@@ -48,7 +49,8 @@ def convert(console: Console, /, source: Path, target: Path, trust: bool, force:
     from clipcli.engines.torch.conversion import convert as write
 
     converted = write(source, target)
-    click.echo(f"{target}: {converted.tensors} tensors, {converted.size / 1e6:,.1f} MB")
+    told = f"{target}: {converted.tensors} tensors, {converted.size / 1e6:,.1f} MB"
+    click.echo(printable(told))
     console.hint(f"use it with: {_next_command(source, target, is_program=is_program)}")
 
 

@@ -15,6 +15,7 @@ from clipcli.errors import ModelError, UsageError
 from clipcli.models import catalogue
 from clipcli.models.names import BUNDLED_MODEL, resolve_model
 from clipcli.models.specs import DEFAULT_MODEL, ModelRequest
+from clipcli.printable import printable
 
 if TYPE_CHECKING:
     from clipcli.models.bundles import Bundle, Damaged
@@ -61,7 +62,7 @@ def models(pattern: str | None, available: bool, removed: str | None, as_json: b
         _write_json(list(_records()))
     else:
         for line in _lines():
-            click.echo(line)
+            click.echo(printable(line))
 
 
 def _matching(pattern: str | None) -> list[CatalogueEntry]:
@@ -89,7 +90,7 @@ def _list_available(entries: Sequence[CatalogueEntry], *, as_json: bool) -> None
     # For `cut` and `awk`: no units, no padding, and empty cells stay empty.
     if not sys.stdout.isatty():
         for row in rows:
-            click.echo("\t".join(row))
+            click.echo("\t".join(map(printable, row)))
         return
     table = [
         [unit.format(cell) if cell else "" for unit, cell in zip(_UNITS, row, strict=True)]
@@ -124,7 +125,7 @@ def _write_aligned(rows: Sequence[Sequence[str]]) -> None:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for name, *figures, note in rows:
         cells = [cell.rjust(width) for cell, width in zip(figures, widths[1:-1], strict=True)]
-        click.echo("  ".join([name.ljust(widths[0]), *cells, note]).rstrip())
+        click.echo(printable("  ".join([name.ljust(widths[0]), *cells, note]).rstrip()))
 
 
 def _write_json(records: Sequence[dict[str, Any]]) -> None:
@@ -197,7 +198,7 @@ def _remove(name: str) -> None:
         if {_name(prepared), prepared.folder.name} & wanted:
             remove(prepared.folder)
             found = True
-            click.echo(f"removed {prepared.folder}")
+            click.echo(printable(f"removed {prepared.folder}"))
     # A prepared int8 form of it could be removed; the files of the installation are the
     # installer's.
     if not found and name == BUNDLED_MODEL:

@@ -12,6 +12,7 @@ from clipcli.cli.options.shared import WeightsFlags, console_options
 from clipcli.engines.base import PREPARED_PRECISIONS, Precision
 from clipcli.models.names import resolve_model
 from clipcli.models.specs import ModelRequest
+from clipcli.printable import printable
 
 if TYPE_CHECKING:
     from clipcli.engines.base import Precision
@@ -69,4 +70,4 @@ def _pull(request: ModelRequest, precision: Precision, console: Console) -> None
 
 def _tell_ready(bundle: Bundle) -> None:
     name = f"{bundle.manifest.model} ({bundle.manifest.precision})"
-    click.echo(f"{name} is ready: {bundle.size / 1e6:,.0f} MB in {bundle.folder}")
+    click.echo(printable(f"{name} is ready: {bundle.size / 1e6:,.0f} MB in {bundle.folder}"))

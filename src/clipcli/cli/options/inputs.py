@@ -157,6 +157,16 @@ class NamingFlags:
         shard = self.source_options().shard
         return len(range(shard.number - 1, count, shard.count))
 
+    @property
+    def can_be_counted(self) -> bool:
+        """Whether searching for the images twice finds the same ones: nothing comes from a pipe."""
+        return not self.reads_stdin and not self.has_slow_list()
+
+    def count(self) -> int:
+        """How many images there are, found out by searching for them."""
+        with ExitStack() as stack:
+            return sum(1 for _ in self.refs(stack))
+
     def _list_length(self, file: str) -> int:
         separator = b"\0" if self.null_separated else b"\n"
         with Path(file).open("rb") as stream:

@@ -107,6 +107,12 @@ class FormatFlags:
     as_csv: bool = option("--csv", is_flag=True, help="Short for --format csv.")
     as_json: bool = option("--json", is_flag=True, help="Short for --format json.")
     as_jsonl: bool = option("--jsonl", is_flag=True, help="Short for --format jsonl.")
+    raw: bool = option(
+        "--raw",
+        is_flag=True,
+        help="In CSV, names and labels as they are: no ' before what a spreadsheet would compute,"
+        " no escapes.",
+    )
     preview: bool = option(
         "--preview", is_flag=True, help="Show each image beside its bars, on a terminal in colours."
     )

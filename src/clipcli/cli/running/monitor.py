@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +61,14 @@ class RunMonitor:
         is_shown = console.verbose or sys.stderr.isatty()
         total = naming.total() if is_shown else None
         self._progress = Progress(console, run, total, hides_bar=hides_bar)
+        if is_shown and total is None and naming.can_be_counted:
+            # Beside the run: a folder of a million files takes a while to search.
+            threading.Thread(target=self._count, daemon=True).start()
+
+    def _count(self) -> None:
+        # Whatever there is to tell of a name, the run itself tells.
+        with suppress(ClipcliError, OSError):
+            self._progress.expect(self._naming.count())
 
     @contextmanager
     def going(self) -> Iterator[None]:

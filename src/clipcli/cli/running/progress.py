@@ -50,6 +50,12 @@ class Progress:
             smoothing=0,
         )
 
+    def expect(self, total: int) -> None:
+        """Show from now on that so many images will come, earlier runs' included."""
+        self._total = total
+        if self._bar is not None:
+            self._bar.total = total
+
     @property
     def seconds(self) -> float:
         """Since the run began."""

@@ -10,9 +10,14 @@ _NEVER_PUBLIC = tuple(
     ip_network(network)
     for network in (
         "192.0.0.0/24",  # IETF protocol assignments (RFC 6890)
+        "192.88.99.0/24",  # relays of 6to4, withdrawn (RFC 7526)
         "fec0::/10",  # site-local (RFC 3879)
         "64:ff9b:1::/48",  # NAT64 for local use (RFC 8215)
         "3fff::/20",  # documentation (RFC 9637)
+        "100:0:0:1::/64",  # dummy (RFC 9780)
+        "2001:10::/28",  # hashes in the shape of addresses (RFC 4843)
+        "2001:20::/28",  # likewise (RFC 7343)
+        "5f00::/16",  # segments of a route (RFC 9602)
         "2001::/32",  # Teredo (RFC 4380): an IPv4 address inside, disguised
     )
 )

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
+from http import HTTPStatus
+from http.client import HTTPException, HTTPResponse, parse_headers
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 # One of getaddrinfo's: family, kind, protocol, canonical name, address.
 _Found = tuple[Any, Any, int, str, tuple[Any, ...]]
 _HEADERS = {"User-Agent": "clipcli", "Accept": "image/*", "Accept-Encoding": "identity"}
+_MOST_INTERIM = 10
 _AUTHORITIES_LOCK = threading.Lock()
 
 
@@ -112,6 +115,19 @@ class _Session(requests.Session):
         """None: even told to follow none, requests reads a redirect's body whole and unpacks it."""
 
 
+class _FinalResponse(HTTPResponse):
+    """An answer without the interim ones before it (RFC 9110, section 15.2: `103 Early Hints`)."""
+
+    def _read_status(self) -> tuple[str, int, str]:
+        for _ in range(_MOST_INTERIM):
+            line: tuple[str, int, str] = super()._read_status()  # type: ignore[misc]
+            # 100 is http.client's own matter, and after 101 no HTTP comes.
+            if not HTTPStatus.PROCESSING <= line[1] < HTTPStatus.OK:
+                return line
+            parse_headers(self.fp)
+        raise HTTPException(f"more than {_MOST_INTERIM} interim answers")
+
+
 class _Adapter(adapters.HTTPAdapter):
     """An adapter that connects to vetted addresses only, or to the user's proxy."""
 
@@ -119,10 +135,14 @@ class _Adapter(adapters.HTTPAdapter):
         self._options = options
 
         class Plain(urllib3.connection.HTTPConnection):
+            response_class = _FinalResponse
+
             def _new_conn(self) -> socket.socket:
                 return _connect(self, options, deadline)
 
         class Secure(urllib3.connection.HTTPSConnection):
+            response_class = _FinalResponse
+
             def _new_conn(self) -> socket.socket:
                 return _connect(self, options, deadline)
 
