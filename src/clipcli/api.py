@@ -80,6 +80,7 @@ class Classifier:
         *,
         templates: Sequence[str] = (),
         min_probability: float = 0.0,
+        min_similarity: float = -1.0,
         options: PipelineOptions | None = None,
     ) -> list[Result]:
         """Score images against labels.
@@ -91,6 +92,7 @@ class Classifier:
             templates: texts with `{}` for the label, or the names of built-in sets
                 (`openai7`, `openai80`).
             min_probability: below it a prediction's `answer` is None.
+            min_similarity: of the best label's cosine; below it the answer is None, too.
             options: batch size, threads and limits; its `scores` are replaced.
 
         Returns:
@@ -109,7 +111,8 @@ class Classifier:
         # The labels and what becomes of them are this call's: of the options only the reading
         # counts.
         options = options or PipelineOptions()
-        options = replace(options, scores=ScoreOptions(min_probability=min_probability))
+        scores = ScoreOptions(min_probability=min_probability, min_similarity=min_similarity)
+        options = replace(options, scores=scores)
         return list(classify(_refs(images), self._engine, head, options))
 
     def _head(self, labels: LabelSet) -> ZeroShotHead:

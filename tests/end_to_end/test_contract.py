@@ -408,7 +408,7 @@ def test_verbose_on_a_terminal_shows_shapes_and_probabilities(gallery):
     shown, _, _ = on_terminal(*arguments, cwd=gallery, env={"NO_COLOR": "1"})
     pattern = (
         r"cat\.png\n"
-        r"  a photo of a cat  █+[▏▎▍▌▋▊▉]? *  0\.\d{4}\n"
+        r"  a photo of a cat  █+[▏▎▍▌▋▊▉]? *  0\.\d{4}  cosine  0\.\d\d\n"
         r"Best match: 'a photo of a cat' with probability (0\.\d{4})\n"
         r"Image features shape: \(1, 128\)\n"
         r"Text features shape: \(3, 128\)\n"
@@ -426,7 +426,8 @@ def test_no_colour_where_it_is_not_wanted(gallery, options, env):
     shown, told, code = on_terminal(*arguments, cwd=gallery, env=env)
     assert "\x1b" not in shown
     last = shown.splitlines()[-1]
-    assert re.fullmatch(rf"Best match: unknown \('{CAT}' has only probability 0\.\d{{4}}\)", last)
+    figures = r"probability 0\.\d{4}, cosine -?0\.\d\d"
+    assert re.fullmatch(rf"Best match: unknown \('{CAT}' has only {figures}\)", last)
     assert told.splitlines()[0] == "clipcli: gone.png: no such file"
     assert code == 3  # the answer is as expected
 

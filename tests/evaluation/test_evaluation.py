@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,6 +21,9 @@ from clipcli.errors import FailureCode, InputError
 from clipcli.evaluation import intervals as intervals_room
 from clipcli.evaluation.answers import Answers, answer
 from clipcli.evaluation.calibration import (
+    FEWEST_IMAGES,
+    Temperature,
+    Trial,
     expected_calibration_error,
     fit_temperature,
     negative_log_likelihood,
@@ -60,7 +64,7 @@ def made_answers(confidence: list[float], correct: list[bool]) -> Answers:
     """Answers of two labels, of which the first is always the answer."""
     ranks = 1 - np.array(correct, np.int64)
     predicted = np.zeros(len(ranks), np.int64)
-    return Answers(ranks, predicted, ranks, np.array(confidence))
+    return Answers(ranks, predicted, ranks, np.array(confidence), np.array(confidence) - 0.5)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -202,7 +206,8 @@ def test_the_temperature_that_made_the_labels_is_found(activation, temperature) 
         logits, yes = logits[yes.sum(axis=1) == 1], yes[yes.sum(axis=1) == 1]
         truth = yes.argmax(axis=1)
     ranks = (logits > np.take_along_axis(logits, truth[:, None], axis=1)).sum(axis=1)
-    answers = Answers(truth, logits.argmax(axis=1), ranks, softmax(logits).max(axis=1))
+    shares = softmax(logits).max(axis=1)
+    answers = Answers(truth, logits.argmax(axis=1), ranks, shares, logits.max(axis=1))
 
     fitted = fit_temperature(logits, answers, activation)
 
@@ -229,8 +234,52 @@ def test_a_temperature_divides_the_bias_of_a_sigmoid_too() -> None:
     value = found.temperature.value
     told = record(rows, data, [])["rows"][0]["temperature"]
     assert (told["logit_scale"], told["logit_bias"]) == (10 / value, -1 / value)
-    shown = f"a logit_scale of {10 / value:.2f} and a logit_bias of {-1 / value:.2f} in place of"
-    assert f"{shown} 10.00 and -1.00" in table(rows, data, TableOptions())
+    cooled = replace(made_head(3, "sigmoid"), logit_bias=-1.0).at_temperature(value)
+    assert (cooled.logit_scale, cooled.logit_bias) == (10 / value, -1 / value)
+    assert "--temperature" in table(rows, data, TableOptions())
+
+
+def sure_answers(images: int, scale: float) -> tuple[np.ndarray, Answers]:
+    """Logits that are too large by a factor, and their answers; with 1 they are as they should."""
+    random = np.random.default_rng(7)
+    logits = random.normal(scale=2, size=(images, 4)).astype(np.float32)
+    shares = softmax(logits.astype(np.float64))
+    truth = (shares.cumsum(axis=1) > random.random((images, 1))).argmax(axis=1)
+    logits *= np.float32(scale)
+    ranks = (logits > np.take_along_axis(logits, truth[:, None], axis=1)).sum(axis=1)
+    sureness = softmax(logits.astype(np.float64)).max(axis=1)
+    return logits, Answers(truth, logits.argmax(axis=1), ranks, sureness, sureness)
+
+
+@pytest.mark.parametrize(("scale", "confirmed"), [(4.0, True), (0.3, True), (1.0, False)])
+def test_a_temperature_is_confirmed_where_it_helps_images_that_it_was_not_fitted_on(
+    scale: float, confirmed: bool
+) -> None:
+    fitted = fit_temperature(*sure_answers(400, scale), "softmax")
+    assert fitted is not None
+    assert fitted.trial is not None
+    assert fitted.trial.images == 200
+    assert fitted.is_confirmed == confirmed == (fitted.trial.error < fitted.trial.error_without)
+
+
+def test_a_temperature_that_nothing_confirms_is_not_suggested() -> None:
+    assert not Temperature(2.0, 0.1, None).is_confirmed
+    assert not Temperature(2.0, 0.1, Trial(20, 0.1, 0.1)).is_confirmed
+    assert fit_temperature(*sure_answers(FEWEST_IMAGES - 1, 4.0), "softmax").trial is None
+
+
+@pytest.mark.parametrize(("images", "few"), [(1, True), (29, True), (30, False)])
+def test_from_few_images_nothing_is_suggested(images: int, few: bool) -> None:
+    embeddings, truth = random_images(images, 3)
+    rows = compare(
+        [Contender(FakeEngine().info, "{}", ("{}",), evaluate(made_head(3), embeddings, truth))]
+    )
+    refs = tuple(ImageRef(place, f"{place}.png", b"") for place in range(images))
+    text = table(rows, Dataset(refs, tuple(f"label {place}" for place in truth)), TableOptions())
+    suggestions = text.partition("suggestions\n")[2]
+    assert suggestions
+    assert ("too few for suggestions: 30 at least" in suggestions) == few
+    assert ("--min-similarity" in suggestions) == (not few)
 
 
 def test_the_likelihood_is_scikit_learns_log_loss() -> None:
@@ -389,7 +438,7 @@ def test_a_threshold_is_the_smallest_that_reaches_a_precision(
         [True, True, False, False, True, False, True],
     )
 
-    found = find_threshold(answers, target)
+    found = find_threshold(answers.confidence, answers.correct, target)
 
     assert found is not None
     assert (found.value, found.answered, found.right) == (value, answered, right)
@@ -397,11 +446,21 @@ def test_a_threshold_is_the_smallest_that_reaches_a_precision(
     assert found.coverage == answered / 7
 
 
+@pytest.mark.parametrize(("target", "value"), [(1.0, 0.3), (0.65, -0.1), (0.6, -0.3), (0.5, -1.0)])
+def test_a_threshold_of_cosines_may_lie_below_zero(target: float, value: float) -> None:
+    cosines = np.array([0.39, -0.02, 0.2, -0.25, -0.27, -0.9])
+    correct = np.array([True, True, False, False, True, False])
+    found = find_threshold(cosines, correct, target, lowest=-1.0)
+    assert found is not None
+    assert found.value == value
+    assert correct[cosines >= found.value].mean() == found.precision >= target
+
+
 def test_where_the_surest_answer_is_wrong_a_precision_may_be_out_of_reach() -> None:
     answers = made_answers([0.9, 0.8, 0.1], [False, True, True])
 
-    assert find_threshold(answers, 0.95) is None
-    found = find_threshold(answers, 2 / 3)
+    assert find_threshold(answers.confidence, answers.correct, 0.95) is None
+    found = find_threshold(answers.confidence, answers.correct, 2 / 3)
     assert found is not None
     assert found.coverage == 1
 
@@ -412,7 +471,7 @@ def test_a_threshold_does_what_it_says_and_no_smaller_one_does(seed: int) -> Non
     confidence = random.random(200).round(2)
     answers = made_answers(confidence, random.random(200) < confidence)
 
-    found = find_threshold(answers, 0.8)
+    found = find_threshold(answers.confidence, answers.correct, 0.8)
 
     assert found is not None
     kept = confidence >= found.value

@@ -171,8 +171,8 @@ def test_people_see_bars_in_proportion_and_the_best_match():
     lines = written("human", prediction(), failure(), top_k=2).splitlines()
     assert lines == [
         "cat.png",
-        f"  dog  {'█' * 8:24}  0.3333",
-        f"  cat  {'█' * 7 + '▎':24}  0.3000",
+        f"  dog  {'█' * 8:24}  0.3333  cosine  0.17",
+        f"  cat  {'█' * 7 + '▎':24}  0.3000  cosine  0.15",
         "Best match: 'dog' with probability 0.3333",
     ]
 
@@ -187,7 +187,7 @@ def test_people_see_shapes_and_probabilities_in_the_labels_order_when_asked():
 
 def test_people_are_told_when_the_answer_is_unknown():
     last = written("human", prediction(known=False)).splitlines()[-1]
-    assert last == "Best match: unknown ('dog' has only probability 0.3333)"
+    assert last == "Best match: unknown ('dog' has only probability 0.3333, cosine 0.17)"
 
 
 def test_colours_come_only_when_asked():

@@ -26,12 +26,14 @@ class Answers:
         predicted: the best label, shape (n,); of equal ones the one named first, as ever.
         ranks: how many labels are better than the true one, shape (n,).
         confidence: the best label's probability, shape (n,).
+        similarity: its cosine, shape (n,).
     """
 
     truth: NDArray[np.int64]
     predicted: NDArray[np.int64]
     ranks: NDArray[np.int64]
     confidence: Float64
+    similarity: Float64
 
     @property
     def correct(self) -> NDArray[np.bool_]:
@@ -59,7 +61,7 @@ def answer(
     """
     count = len(embeddings)
     predicted, ranks = np.empty(count, np.int64), np.empty(count, np.int64)
-    confidence = np.empty(count)
+    confidence, similarity = np.empty(count), np.empty(count)
     logits = np.empty((count, len(head.labels)), np.float32)
     for start in range(0, count, _IMAGES_AT_ONCE):
         part = slice(start, start + _IMAGES_AT_ONCE)
@@ -68,8 +70,9 @@ def answer(
         predicted[part] = cosines.argmax(axis=1)
         ranks[part] = _ranks(cosines, truth[part])
         confidence[part] = head.probabilities(cosines).max(axis=1)
+        similarity[part] = cosines.max(axis=1)
         logits[part] = head.logit_scale * cosines + head.logit_bias
-    return Answers(truth, predicted, ranks, confidence), logits
+    return Answers(truth, predicted, ranks, confidence, similarity), logits
 
 
 def _ranks(cosines: Float64, truth: NDArray[np.int64]) -> NDArray[np.int64]:

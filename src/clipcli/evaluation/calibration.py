@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 
 BINS = 15
 
+FEWEST_IMAGES = 30
+"""With fewer, nothing is suggested: chance would decide."""
+
+# Of the halves of the images: whoever repeats the evaluation gets the same figures.
+SEED = 0
+
 # Whoever is beyond these has too few mistakes, or too many, for a temperature to be found.
 _TEMPERATURES = 0.01, 100.0
 # Where all is right, the likelihood is as good as 1 over a wide range: any lower one would do.
@@ -56,10 +62,33 @@ class Temperature:
     Attributes:
         value: divides the logits; above 1 the model is too sure of itself.
         error: the expected calibration error with it, on the same images.
+        trial: what one that was fitted on half of the images does on the other half; None where
+            there are too few of them.
     """
 
     value: float
     error: float
+    trial: Trial | None
+
+    @property
+    def is_confirmed(self) -> bool:
+        """Whether it helps where it was not fitted."""
+        return self.trial is not None and self.trial.error < self.trial.error_without
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A temperature tried on images that it was not fitted on.
+
+    Attributes:
+        images: how many.
+        error: their expected calibration error with it.
+        error_without: the same without.
+    """
+
+    images: int
+    error: float
+    error_without: float
 
 
 def reliability_curve(
@@ -113,11 +142,37 @@ def fit_temperature(
     Returns:
         None where there is no best one: every answer is right, for example.
     """
+    value = _likeliest(logits, answers.truth, activation)
+    if value is None:
+        return None
+    error = _error(logits, answers.correct, activation, value)
+    return Temperature(value, error, _tried(logits, answers, activation))
+
+
+def _tried(logits: Float32, answers: Answers, activation: Activation) -> Trial | None:
+    """What a temperature of one half of the images does on the other."""
+    count = len(logits)
+    if count < FEWEST_IMAGES:
+        return None
+    order = np.random.default_rng(SEED).permutation(count)
+    fitted, tried = order[: count // 2], order[count // 2 :]
+    value = _likeliest(logits[fitted], answers.truth[fitted], activation)
+    if value is None:
+        return None
+    correct = answers.correct[tried]
+    with_it, without = (
+        _error(logits[tried], correct, activation, temperature) for temperature in (value, 1.0)
+    )
+    return Trial(len(tried), with_it, without)
+
+
+def _likeliest(logits: Float32, truth: NDArray[np.int64], activation: Activation) -> float | None:
+    """The temperature at which the true labels are likeliest; None where there is no best one."""
     from scipy.optimize import minimize_scalar
 
     low, high = (math.log(end) for end in _TEMPERATURES)
     found = minimize_scalar(
-        lambda log: negative_log_likelihood(logits, answers.truth, activation, math.exp(log)),
+        lambda log: negative_log_likelihood(logits, truth, activation, math.exp(log)),
         bounds=(low, high),
         method="bounded",
         options={"xatol": 1e-6},
@@ -125,10 +180,14 @@ def fit_temperature(
     is_at_end = not low + 0.01 < found.x < high - 0.01
     if is_at_end or found.fun < _NO_LOSS:
         return None
-    value = math.exp(found.x)
-    confidence = _confidence(logits, activation, value)
-    curve = reliability_curve(confidence, answers.correct)
-    return Temperature(value, expected_calibration_error(curve))
+    return math.exp(found.x)
+
+
+def _error(
+    logits: Float32, correct: NDArray[np.bool_], activation: Activation, temperature: float
+) -> float:
+    confidence = _confidence(logits, activation, temperature)
+    return expected_calibration_error(reliability_curve(confidence, correct))
 
 
 def negative_log_likelihood(

@@ -38,7 +38,9 @@ class Evaluation:
         confusion: images by true label (rows) and answer (columns), shape (L, L).
         reliability: accuracy by confidence.
         temperature: at which the true labels are likeliest; None where there is none.
-        thresholds: by the precision wished for; None where it cannot be reached.
+        thresholds: of the probability, by the precision wished for; None where it cannot be
+            reached.
+        similarity_thresholds: of the cosine, likewise.
     """
 
     labels: tuple[str, ...]
@@ -48,6 +50,7 @@ class Evaluation:
     reliability: tuple[Bin, ...]
     temperature: Temperature | None
     thresholds: dict[float, Threshold | None]
+    similarity_thresholds: dict[float, Threshold | None]
 
     @property
     def images(self) -> int:
@@ -101,5 +104,12 @@ def evaluate(
         confusion=confusion_matrix(len(head.labels), answers),
         reliability=reliability_curve(answers.confidence, answers.correct),
         temperature=fit_temperature(logits, answers, head.activation),
-        thresholds={target: find_threshold(answers, target) for target in precisions},
+        thresholds={
+            target: find_threshold(answers.confidence, answers.correct, target)
+            for target in precisions
+        },
+        similarity_thresholds={
+            target: find_threshold(answers.similarity, answers.correct, target, lowest=-1.0)
+            for target in precisions
+        },
     )

@@ -70,8 +70,12 @@ def _row(row: Row, images: Dataset) -> dict[str, Any]:
         "mistakes": [images.refs[place].index for place in evaluation.mistakes()],
         "temperature": _temperature(row),
         "thresholds": [
-            {"target": target, **_threshold(found)}
+            {"target": target, **_threshold("min_probability", found)}
             for target, found in evaluation.thresholds.items()
+        ],
+        "similarity_thresholds": [
+            {"target": target, **_threshold("min_similarity", found)}
+            for target, found in evaluation.similarity_thresholds.items()
         ],
     }
 
@@ -96,7 +100,7 @@ def _confusion(evaluation: Evaluation) -> list[dict[str, Any]]:
     ]
 
 
-def _temperature(row: Row) -> dict[str, float] | None:
+def _temperature(row: Row) -> dict[str, Any] | None:
     fitted = row.contender.evaluation.temperature
     if fitted is None:
         return None
@@ -106,14 +110,16 @@ def _temperature(row: Row) -> dict[str, float] | None:
         "logit_scale": model.logit_scale / fitted.value,
         "logit_bias": model.logit_bias / fitted.value,
         "calibration_error": fitted.error,
+        "held_out": None if fitted.trial is None else asdict(fitted.trial),
+        "is_confirmed": fitted.is_confirmed,
     }
 
 
-def _threshold(found: Threshold | None) -> dict[str, Any]:
+def _threshold(option: str, found: Threshold | None) -> dict[str, Any]:
     if found is None:
-        return {"min_probability": None}
+        return {option: None}
     return {
-        "min_probability": found.value,
+        option: found.value,
         "precision": found.precision,
         "coverage": found.coverage,
         "answered": found.answered,
@@ -129,5 +135,6 @@ def _answer(evaluation: Evaluation, images: Dataset, place: int) -> dict[str, An
         "label": images.labels[place],
         "answer": evaluation.labels[answers.predicted[place]],
         "probability": float(answers.confidence[place]),
+        "similarity": float(answers.similarity[place]),
         "rank": int(answers.ranks[place]) + 1,
     }

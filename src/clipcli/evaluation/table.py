@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from clipcli.evaluation.calibration import FEWEST_IMAGES
 from clipcli.evaluation.comparison import TOP, Row
 from clipcli.evaluation.evaluate import Evaluation
 from clipcli.evaluation.intervals import Interval
@@ -122,32 +123,40 @@ def _mistakes(evaluation: Evaluation, images: Dataset, options: TableOptions) ->
 
 
 def _suggestions(row: Row, options: TableOptions) -> list[str]:
-    model, evaluation = row.contender.model, row.contender.evaluation
-    fitted = evaluation.temperature
+    evaluation = row.contender.evaluation
     lines = [_bold("suggestions", options)]
-    if fitted is None:
-        lines.append("no temperature is best for these images")
-    else:
-        # Likelier truths may come with a larger ECE: the fit is to all labels' shares.
-        new, old = f"{model.logit_scale / fitted.value:.2f}", f"{model.logit_scale:.2f}"
-        if model.logit_bias:  # the temperature divides all of the logit
-            new += f" and a logit_bias of {model.logit_bias / fitted.value:.2f}"
-            old += f" and {model.logit_bias:.2f}"
-        lines.append(
-            f"temperature {fitted.value:.4f} makes the true labels likeliest: with a logit_scale"
-            f" of {new} in place of {old} the ECE is {fitted.error:.4f},"
-            f" not {evaluation.calibration_error:.4f}"
-        )
-    for target, threshold in evaluation.thresholds.items():
-        lines.append(_suggestion(target, threshold, evaluation.images))
+    if evaluation.images < FEWEST_IMAGES:
+        few = _count(evaluation.images, "image is", "images are")
+        return [*lines, f"{few} too few for suggestions: {FEWEST_IMAGES} at least"]
+    lines.append(_temperature(evaluation))
+    for option, found in (
+        ("--min-probability", evaluation.thresholds),
+        ("--min-similarity", evaluation.similarity_thresholds),
+    ):
+        lines += [
+            _suggestion(option, target, threshold, evaluation.images)
+            for target, threshold in found.items()
+        ]
     return lines
 
 
-def _suggestion(target: float, threshold: Threshold | None, images: int) -> str:
+def _temperature(evaluation: Evaluation) -> str:
+    fitted = evaluation.temperature
+    if fitted is None or fitted.trial is None:
+        return "no --temperature is best for these images"
+    trial = fitted.trial
+    errors = f"the ECE is {trial.error:.4f} with it, {trial.error_without:.4f} without"
+    where = f"on {trial.images:,} images that it was not fitted on"
+    if fitted.is_confirmed:
+        return f"--temperature {fitted.value:.4g}: {where}, {errors}"
+    return f"no --temperature helps: {where}, {errors}"
+
+
+def _suggestion(option: str, target: float, threshold: Threshold | None, images: int) -> str:
     if threshold is None:
-        return f"precision {target:g}: no --min-probability reaches it"
+        return f"precision {target:g}: no {option} reaches it"
     return (
-        f"precision {target:g}: --min-probability {threshold.value} answers"
+        f"precision {target:g}: {option} {threshold.value} answers"
         f" {threshold.answered:,} of {images:,} images, {threshold.right:,} of them right"
     )
 

@@ -1,4 +1,4 @@
-"""Thresholds for `--min-probability`: how sure a model must be to be right often enough."""
+"""Thresholds of the probability and of the cosine: where answers are right often enough."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from decimal import ROUND_FLOOR, Decimal
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from clipcli.evaluation.answers import Answers
+    from clipcli.arrays import Float64
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Threshold:
 
     Attributes:
         target: the precision wished for, in 0..1.
-        value: the threshold for `--min-probability`.
+        value: the threshold.
         answered: how many images have an answer other than unknown.
         right: how many of these answers are right.
         coverage: the share of images that have an answer.
@@ -36,15 +37,23 @@ class Threshold:
         return self.right / self.answered
 
 
-def find_threshold(answers: Answers, target: float) -> Threshold | None:
+def find_threshold(
+    sureness: Float64, correct: NDArray[np.bool_], target: float, lowest: float = 0.0
+) -> Threshold | None:
     """The smallest threshold whose answers have at least the precision wished for.
+
+    Args:
+        sureness: of each image's answer, its probability or its cosine, shape (n,).
+        correct: whether it is right, shape (n,).
+        target: the precision wished for, in 0..1.
+        lowest: the threshold that lets every answer pass.
 
     Returns:
         None where no threshold does: the surest answers are wrong too often.
     """
-    order = np.argsort(-answers.confidence, kind="stable")
-    confidence = answers.confidence[order]
-    right = np.cumsum(answers.correct[order])
+    order = np.argsort(-sureness, kind="stable")
+    confidence = sureness[order]
+    right = np.cumsum(correct[order])
     answered = np.arange(1, len(order) + 1)
     # A threshold cannot part images of the same probability: only the last of them may be it.
     is_last = np.append(confidence[:-1] != confidence[1:], True)
@@ -52,14 +61,16 @@ def find_threshold(answers: Answers, target: float) -> Threshold | None:
     if not len(reached):
         return None
     last = int(reached[-1])
-    below = float(confidence[last + 1]) if last + 1 < len(order) else 0.0
-    value = 0.0 if last + 1 == len(order) else shortest_between(below, float(confidence[last]))
+    if last + 1 == len(order):
+        value = lowest
+    else:
+        value = shortest_between(float(confidence[last + 1]), float(confidence[last]))
     count = last + 1
     return Threshold(target, value, count, int(right[last]), count / len(order))
 
 
 def shortest_between(low: float, high: float) -> float:
-    """The number with the fewest decimals that is above `low` and at most `high`, in 0..1.
+    """The number with the fewest decimals that is above `low` and at most `high`, in -1..1.
 
     All of these part the images alike, and people will type it.
     """

@@ -34,7 +34,8 @@ class Prediction:
         index: position in the input order, from 0.
         name: the input as the user gave it.
         scores: best first; of equal labels the one named first comes first.
-        answer: the best label, or None where its probability is below the wanted minimum.
+        answer: the best label, or None where its probability or its similarity is below the wanted
+            minimum.
     """
 
     index: int
@@ -82,8 +83,14 @@ class ScoreOptions:
     Attributes:
         top_k: how many labels a prediction holds; None for all.
         min_probability: below it the answer is unknown.
+        min_similarity: of the best label's cosine; below it the answer is unknown, too.
     """
 
     # A million images with a thousand labels each would be kept for nothing but five of them.
     top_k: int | None = None
     min_probability: float = 0.0
+    min_similarity: float = -1.0
+
+    def is_known(self, best: LabelScore) -> bool:
+        """Whether the best label is an answer."""
+        return best.probability >= self.min_probability and best.similarity >= self.min_similarity

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -53,6 +53,14 @@ class ZeroShotHead:
         """A label and those that are the same text to the model."""
         return next((group for group in self.alike if label in group), (label,))
 
+    def at_temperature(self, temperature: float) -> ZeroShotHead:
+        """The same labels with all logits divided by a temperature (Guo et al. 2017, 4.2)."""
+        return replace(
+            self,
+            logit_scale=self.logit_scale / temperature,
+            logit_bias=self.logit_bias / temperature,
+        )
+
     def similarities(self, image_embeddings: Float32) -> Float64:
         """Cosines, shape (n, L), of unit image embeddings, shape (n, embed_dim).
 
@@ -96,8 +104,8 @@ class ZeroShotHead:
             LabelScore(self.labels[label], float(shares[label]), float(cosines[label]))
             for label in order
         )
-        known = scores[0].probability >= options.min_probability
-        return Prediction(ref.index, ref.name, scores, scores[0].label if known else None)
+        answer = scores[0].label if options.is_known(scores[0]) else None
+        return Prediction(ref.index, ref.name, scores, answer)
 
 
 def build_head(engine: Engine, labels: LabelSet, cache: TextCache | None = None) -> ZeroShotHead:

@@ -111,7 +111,8 @@ class HumanWriter(_Writer):
         widest = max(map(width, labels))
         for label, score in zip(labels, shown, strict=True):
             padded = label + " " * (widest - width(label))
-            lines.append(f"  {padded}  {self._bar(score.probability)} {score.probability:7.4f}")
+            figures = f"{score.probability:7.4f}  cosine {score.similarity:5.2f}"
+            lines.append(f"  {padded}  {self._bar(score.probability)} {figures}")
         lines.append(self._answer(result))
         if self.options.verbose:
             lines += self._details(result)
@@ -124,7 +125,8 @@ class HumanWriter(_Writer):
     def _answer(self, result: Prediction) -> str:
         label, probability = printable(result.best.label), result.best.probability
         if result.answer is None:
-            text = f"Best match: {UNKNOWN} ('{label}' has only probability {probability:.4f})"
+            figures = f"probability {probability:.4f}, cosine {result.best.similarity:.2f}"
+            text = f"Best match: {UNKNOWN} ('{label}' has only {figures})"
         else:
             text = f"Best match: '{label}' with probability {probability:.4f}"
         return self._bold(text)

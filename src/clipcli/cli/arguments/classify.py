@@ -17,6 +17,7 @@ from clipcli.cli.options.results import (
     FormatFlags,
     LimitFlags,
     ReportFlag,
+    TemperatureFlag,
     format_by_suffix,
 )
 from clipcli.cli.options.shared import LabelFlags
@@ -46,6 +47,7 @@ class ClassifyArguments(RunArguments):
     stored: EmbeddingsFlag
     labels: LabelFlags
     answers: AnswerFlags
+    scale: TemperatureFlag
     formats: FormatFlags
     color: ColorFlag
     file: FileFlags
@@ -159,9 +161,10 @@ class ClassifyArguments(RunArguments):
             raise UsageError(f"no labels: name some with -l TEXT or --labels FILE{meant}")
         labels = LabelSet.of(found, collect_templates(self.labels.templates))
         names = labels.names
-        if self.answers.min_probability and UNKNOWN in names:
+        if self.answers.may_be_unknown and UNKNOWN in names:
             raise UsageError(
-                f"a label {UNKNOWN!r} cannot be told from --min-probability's answer: rename it"
+                f"a label {UNKNOWN!r} cannot be told from the answer of --min-probability and"
+                " --min-similarity: rename it"
             )
         for expected in self.answers.expect:
             self._check_expected(expected, names)
@@ -180,8 +183,8 @@ class ClassifyArguments(RunArguments):
             raise UsageError(f"{error}{meant}") from error
 
     def _check_expected(self, expected: str, names: tuple[str, ...]) -> None:
-        if expected == UNKNOWN and UNKNOWN not in names and not self.answers.min_probability:
-            raise UsageError(f"--expect {UNKNOWN} needs --min-probability")
+        if expected == UNKNOWN and UNKNOWN not in names and not self.answers.may_be_unknown:
+            raise UsageError(f"--expect {UNKNOWN} needs --min-probability or --min-similarity")
         if expected not in (*names, UNKNOWN):
             raise UsageError(f"--expect {expected!r} is none of the labels: {_some(names)}")
 
@@ -189,7 +192,10 @@ class ClassifyArguments(RunArguments):
         """What of the scores is kept."""
         # What no writer shows is not kept: of a thousand labels, five.
         shown = None if self.verbose else max(DEFAULT_TOP_K, self.answers.top_k or 0)
-        return ScoreOptions(shown, self.answers.min_probability)
+        similarity = self.answers.min_similarity
+        return ScoreOptions(
+            shown, self.answers.min_probability, -1.0 if similarity is None else similarity
+        )
 
 
 def _some(names: tuple[str, ...]) -> str:

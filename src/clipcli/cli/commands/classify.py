@@ -30,6 +30,7 @@ from clipcli.cli.options.results import (
     FormatFlags,
     LimitFlags,
     ReportFlag,
+    TemperatureFlag,
     format_by_suffix,
 )
 from clipcli.cli.options.shared import (
@@ -77,6 +78,7 @@ _MADE_WITH = ("precision", "preprocess", "fast_decode")
     stored=EmbeddingsFlag,
     labels=LabelFlags,
     answers=AnswerFlags,
+    scale=TemperatureFlag,
     formats=FormatFlags,
     color=ColorFlag,
     file=FileFlags,
@@ -167,6 +169,7 @@ def _run(arguments: ClassifyArguments, console: Console) -> int:
 
             check_model(file, engine.info)
         head = build_head(engine, labels, arguments.labels.text_cache())
+        head = head.at_temperature(arguments.scale.temperature)
         settings = _settings(arguments, engine.info, labels, head, file)
         expected = [alike for label in arguments.answers.expect for alike in head.same_as(label)]
         run = stack.enter_context(_open_run(arguments, refs, settings, tuple(expected)))
@@ -214,6 +217,8 @@ def _settings(
         "templates": labels.templates,
         **({"texts": labels.texts} if labels.texts else {}),
         "min_probability": arguments.answers.min_probability,
+        "min_similarity": arguments.answers.min_similarity,
+        "temperature": arguments.scale.temperature,
         "shown": arguments.answers.top_k or ("all" if arguments.verbose else DEFAULT_TOP_K),
         **run_settings(
             arguments,

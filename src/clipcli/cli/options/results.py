@@ -60,7 +60,7 @@ class AnswerFlags:
     """What an answer is, and what it should be.
 
     Raises:
-        UsageError: a probability that is none.
+        UsageError: a probability or a cosine that is none.
     """
 
     top_k: int | None = option(
@@ -77,6 +77,13 @@ class AnswerFlags:
         default=0.0,
         help="Answer `unknown` where the best label has less than P.",
     )
+    min_similarity: float | None = option(
+        "--min-similarity",
+        type=click.FloatRange(-1, 1),
+        metavar="S",
+        help="Answer `unknown` where the best label's cosine is below S: other than the"
+        " probability, it does not depend on the other labels.",
+    )
     expect: tuple[str, ...] = option(
         "--expect",
         metavar="LABEL",
@@ -90,6 +97,36 @@ class AnswerFlags:
         # passed over in silence.
         if math.isnan(self.min_probability):
             raise UsageError("--min-probability is a number from 0 to 1")
+        if self.min_similarity is not None and math.isnan(self.min_similarity):
+            raise UsageError("--min-similarity is a number from -1 to 1")
+
+    @property
+    def may_be_unknown(self) -> bool:
+        """Whether `unknown` is an answer."""
+        return self.min_probability > 0 or self.min_similarity is not None
+
+
+@group
+class TemperatureFlag:
+    """How sure the model is taken to be of its answers.
+
+    Raises:
+        UsageError: a temperature that is none.
+    """
+
+    temperature: float = option(
+        "--temperature",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="T",
+        default=1.0,
+        show_default=True,
+        help="Divide the model's logits by T: above 1 it is less sure of all answers. `clipcli"
+        " eval` finds one for your pictures.",
+    )
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.temperature):
+            raise UsageError("--temperature is a number above 0")
 
 
 @group

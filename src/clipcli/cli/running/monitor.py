@@ -100,7 +100,8 @@ class RunMonitor:
             self._console.failure(result)
         elif not tally.expects(result.answer):
             answer = UNKNOWN if result.answer is None else result.answer
-            share = f"{result.best.label!r} has {result.best.probability:.4f}"
+            best = result.best
+            share = f"{best.label!r} has {best.probability:.4f}, cosine {best.similarity:.2f}"
             expected = " or ".join(map(repr, tally.expected))
             text = f"expected {expected}, got {answer!r} ({share})"
             self._console.problem(result.name, text)
