@@ -164,11 +164,32 @@ def test_a_border_beside_the_picture_is_left_off():
 # The command.
 
 
-def test_a_pipe_gets_the_answer_and_no_map(clipcli: Command, photos):
-    result = clipcli("explain", "chelsea.png", *LABELS, *TINY, cwd=photos)
-    assert result.returncode == 0
-    assert result.stdout == clipcli("chelsea.png", *LABELS, *TINY, cwd=photos).stdout
-    assert result.stderr == b""
+def test_a_pipe_gets_the_maps_as_numbers(clipcli: Command, photos):
+    line = ("explain", "chelsea.png", *LABELS, "--grid", "2", *TINY)
+    result = clipcli(*line, cwd=photos)
+    assert (result.returncode, result.stderr) == (0, b"")
+    assert len(json.loads(result.stdout)["maps"]) == 2
+    assert result.stdout == clipcli(*line, "--json", cwd=photos).stdout
+
+
+@pytest.mark.parametrize(("each_scale", "scales"), [(False, 1), (True, 3)])
+def test_all_maps_have_one_scale_unless_each_shall_have_its_own(tiny, photos, each_scale, scales):
+    with Image.open(photos / "chelsea.png") as image:
+        labels = (COFFEE, CAT, ROCKET)
+        found = explained(tiny["onnx"], image, labels, grid=3, each_scale=each_scale)
+    assert len({one.highest for one in found.maps}) == scales
+    assert max(one.highest for one in found.maps) == max(one.values.max() for one in found.maps)
+
+
+def test_a_png_is_one_picture(clipcli: Command, photos, tmp_path):
+    line = ("chelsea.png", *LABELS, "-o", tmp_path / "maps.png", "--grid", "2", *TINY)
+    assert clipcli("explain", *line, "--each-scale", cwd=photos).returncode == 0
+    with Image.open(tmp_path / "maps.png") as image:
+        assert image.format == "PNG"
+    (tmp_path / "folder.png").mkdir()
+    line = ("chelsea.png", *LABELS, "-o", tmp_path / "folder.png", "--grid", "2", *TINY)
+    assert clipcli("explain", *line, cwd=photos).returncode == 0
+    assert (tmp_path / "folder.png" / "explanation.png").is_file()
 
 
 @pytest.mark.parametrize("method", ["occlusion", "gradient"])
@@ -246,13 +267,19 @@ def test_a_terminal_gets_maps_as_it_can_show_them(photos, env, sign, other):
         (("chelsea.png", "-l", CAT), 2, "one label alone"),
         (("chelsea.png", *LABELS, "--method", "gradient", "--engine", "onnx"), 2, "torch only"),
         (("chelsea.png", *LABELS, "--method", "gradient", "--precision", "int8"), 2, "int8"),
-        (("chelsea.png", *LABELS, "--format", "tsv", "--json"), 2, "exclude each other"),
+        (("chelsea.png", *LABELS, "--format", "human", "--json"), 2, "exclude each other"),
+        (("chelsea.png", *LABELS, "--format", "tsv"), 2, "'tsv' is not one of 'human', 'json'"),
+        (("chelsea.png", *LABELS, "-o", "maps.jpg"), 2, "pictures are PNG: name FILE.png"),
+        (("chelsea.png", *LABELS, "-o", "gone/maps.png"), 2, "there is no folder gone"),
         (("chelsea.png", *LABELS, "-o", "coffee.png/maps"), 2, "cannot make the folder"),
         (("chelsea.png", *LABELS, "--grid", "1"), 2, "--grid"),
     ],
 )
 def test_what_cannot_be_explained_says_why(clipcli: Command, photos, line, code, message):
     result = clipcli("explain", *line, *TINY, cwd=photos)
-    assert (result.returncode, result.stdout) == (code, b"")
+    assert result.returncode == code
+    # A picture that failed has its record, as from `classify`.
+    records = [json.loads(line)["status"] for line in result.stdout.splitlines()]
+    assert records == ["error"] * (code == 4)
     assert message in result.stderr.decode()
     assert len(result.stderr.splitlines()) == 1

@@ -28,7 +28,10 @@ def explanation(*labels: str, values: np.ndarray = LEFT_HOT, size=(80, 40)) -> E
         Prediction(0, "cat.png", scores, labels[0]),
         Image.new("RGB", size, (GREY, GREY, GREY)),
         CENTRE,
-        tuple(HeatMap(label, 1 / len(labels), values) for label in labels),
+        tuple(
+            HeatMap(label, 1 / len(labels), values, max(0.0, float(values.max())))
+            for label in labels
+        ),
     )
 
 
@@ -55,7 +58,12 @@ def test_a_map_that_nothing_speaks_for_has_no_colour(values):
     shown = explanation("cat", values=values)
     image = heatmaps.overlay(shown.picture, shown.maps[0], CENTRE)
     assert colourfulness(image).max() == 0
-    assert "█" not in terminal_maps(shown, None).splitlines()[1]
+    text = terminal_maps(shown, None)
+    assert "█" not in text.splitlines()[1]
+    assert "nothing in the picture speaks for 'cat'" in text
+    told, silent = heatmaps.figure(shown), heatmaps.figure(explanation("cat"))
+    caption = (slice(16 + 150 + 22, 16 + 150 + 46), slice(16 + 316, 16 + 2 * 316))
+    assert (np.asarray(told)[caption] < 128).sum() > (np.asarray(silent)[caption] < 128).sum()
 
 
 def test_large_pictures_are_drawn_smaller():
@@ -96,6 +104,30 @@ def test_labels_that_differ_only_in_signs_have_files_of_their_own(tmp_path):
     for file in files:
         with Image.open(file) as image:
             image.verify()
+
+
+def test_maps_of_one_picture_have_one_scale():
+    """A label that is nearly nothing does not glow as one that is nearly all."""
+    bright = HeatMap("cat", 0.99, LEFT_HOT, 1.0)
+    faint = HeatMap("dog", 0.01, LEFT_HOT / 10, 1.0)
+    alone = HeatMap("dog", 0.01, LEFT_HOT / 10, 0.1)
+    picture = explanation("cat").picture
+    heat = [
+        int(colourfulness(heatmaps.overlay(picture, one, CENTRE)).max())
+        for one in (bright, faint, alone)
+    ]
+    assert heat[0] == heat[2] > 20 > heat[1] == 0
+    assert [one.is_empty for one in (bright, faint, alone)] == [False, True, False]
+
+
+def test_a_file_gets_the_figure_alone(tmp_path):
+    target = tmp_path / "maps.PNG"
+    assert heatmaps.write(target, explanation("a", "b")) == [target]
+    with Image.open(target) as image:
+        assert image.format == "PNG"
+        assert image.size == heatmaps.figure(explanation("a", "b")).size
+    with pytest.warns(ClipcliWarning, match="captions of maps.PNG show boxes"):
+        heatmaps.write(target, explanation("кошка"))
 
 
 def test_letters_that_the_captions_cannot_show_are_told(tmp_path):

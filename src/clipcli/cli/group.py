@@ -26,7 +26,8 @@ class LazyCommand(click.Command):
     """
 
     def __init__(self, name: str, place: str, help: str) -> None:  # noqa: A002  click's own word
-        super().__init__(name, help=help)
+        # Given as the short one too, which click would cut to a line.
+        super().__init__(name, help=help, short_help=help)
         self._place = place
 
     def load(self) -> click.Command:

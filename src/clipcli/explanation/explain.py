@@ -23,6 +23,9 @@ from clipcli.runs.pipeline import unusable
 if TYPE_CHECKING:
     from clipcli.engines.base import Engine
 
+FAINTEST = 0.15
+"""Below this share of the brightest value there is more noise than heat."""
+
 
 @dataclass(frozen=True, eq=False)
 class HeatMap:
@@ -33,11 +36,22 @@ class HeatMap:
         probability: of the label.
         values: shape (rows, columns), over the view; above 0 what speaks for the label, below
             what speaks against it. By occlusion in logits, by gradients without a unit.
+        highest: the value that is drawn brightest; 0 where nothing speaks for any label.
     """
 
     label: str
     probability: float
     values: Float64
+    highest: float
+
+    def shares(self, values: Float64) -> Float64:
+        """Values of the map as shares of the brightest, 0..1."""
+        return np.clip(values / self.highest, 0, 1) if self.highest > 0 else np.zeros_like(values)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing in the picture speaks for the label, or too little to be seen."""
+        return float(self.shares(self.values).max()) < FAINTEST
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +104,12 @@ def explain(
         shown.convert("RGB"),
         View.of(shown.size, config),
         tuple(
-            HeatMap(score.label, score.probability, values)
+            HeatMap(
+                score.label,
+                score.probability,
+                values,
+                max(0.0, float((values if options.each_scale else maps).max())),
+            )
             for score, values in zip(prediction.scores, maps, strict=False)
         ),
     )

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from clipcli.arrays import Float64
 from clipcli.errors import ClipcliWarning
-from clipcli.explanation.explain import Explanation, HeatMap
+from clipcli.explanation.explain import FAINTEST, Explanation, HeatMap
 from clipcli.explanation.views import View, on_picture
 from clipcli.printable import printable
 
@@ -28,8 +28,6 @@ _LONGEST_SIDE = 1024
 _UNSEEN_LIGHT = 0.35
 # The picture stays visible under the strongest heat.
 _STRONGEST = 0.8
-# Below this share of a map's maximum there is more noise than heat.
-_FAINTEST = 0.15
 
 # "Inferno" by Nathaniel J. Smith and Stefan van der Walt (CC0), from its second fifth on: evenly
 # growing lightness, told apart by the colour-blind, too, and never as dark as the grey below.
@@ -56,8 +54,8 @@ _LONGEST_NAME = 40
 def overlay(picture: Image.Image, heat_map: HeatMap, view: View) -> Image.Image:
     """A picture in grey, with a label's map in colours upon it.
 
-    The more a place speaks for the label, the brighter and the less transparent its colour; each
-    map has its own scale, up to its highest value. What speaks against the label has no colour.
+    The more a place speaks for the label, the brighter and the less transparent its colour. What
+    speaks against the label has no colour.
 
     Args:
         picture: RGB.
@@ -68,19 +66,13 @@ def overlay(picture: Image.Image, heat_map: HeatMap, view: View) -> Image.Image:
         An RGB image of at most 1024 pixels a side.
     """
     picture = _shrunk(picture)
-    heat = shares(on_picture(heat_map.values, view, picture.size), heat_map)
+    heat = heat_map.shares(on_picture(heat_map.values, view, picture.size))
     grey = np.asarray(picture.convert("L"), np.float64)[:, :, None]
     seen = on_picture(np.ones((1, 1)), view, picture.size)[:, :, None]
     grey = grey * (_UNSEEN_LIGHT + (1 - _UNSEEN_LIGHT) * seen)
-    opacity = _STRONGEST * np.clip((heat - _FAINTEST) / (1 - _FAINTEST), 0, 1)[:, :, None] ** 0.7
+    opacity = _STRONGEST * np.clip((heat - FAINTEST) / (1 - FAINTEST), 0, 1)[:, :, None] ** 0.7
     mixed = grey * (1 - opacity) + colors(heat) * opacity
     return Image.fromarray(mixed.round().astype(np.uint8))
-
-
-def shares(values: Float64, heat_map: HeatMap) -> Float64:
-    """Values of a map as shares of its highest, 0..1; zeros where nothing speaks for the label."""
-    highest = heat_map.values.max()
-    return np.clip(values / highest, 0, 1) if highest > 0 else np.zeros_like(values)
 
 
 def colors(heat: Float64) -> Float64:
@@ -108,13 +100,13 @@ def figure(explanation: Explanation) -> Image.Image:
     return sheet
 
 
-def write(folder: Path, explanation: Explanation) -> list[Path]:
-    """Write the overlay of each label, and the figure, as PNG files.
+def write(target: Path, explanation: Explanation) -> list[Path]:
+    """Write the overlay of each label, and the figure, as PNG files; or the figure alone.
 
     Files of an earlier explanation that have the same names are replaced.
 
     Args:
-        folder: is there.
+        target: a folder that is there; anything else is the figure's file.
         explanation: to be drawn.
 
     Returns:
@@ -123,16 +115,24 @@ def write(folder: Path, explanation: Explanation) -> list[Path]:
     Raises:
         OSError: one cannot be written.
     """
+    if not target.is_dir():
+        figure(explanation).save(target, "PNG")
+        _warn_of_boxes(target, explanation, "")
+        return [target]
     files = []
     for rank, heat_map in enumerate(explanation.maps, 1):
-        files.append(folder / file_name(rank, heat_map.label))
+        files.append(target / file_name(rank, heat_map.label))
         overlay(explanation.picture, heat_map, explanation.view).save(files[-1])
-    files.append(folder / FIGURE_FILE)
+    files.append(target / FIGURE_FILE)
     figure(explanation).save(files[-1])
-    if not all(_has_letters(printable(heat_map.label)) for heat_map in explanation.maps):
-        text = f"captions of {FIGURE_FILE} show boxes for letters that the built-in font has not"
-        warnings.warn(f"{text}: the other files' names have them", ClipcliWarning, stacklevel=2)
+    _warn_of_boxes(files[-1], explanation, ": the other files' names have them")
     return files
+
+
+def _warn_of_boxes(file: Path, explanation: Explanation, way_out: str) -> None:
+    if not all(_has_letters(printable(heat_map.label)) for heat_map in explanation.maps):
+        text = f"captions of {file.name} show boxes for letters that the built-in font has not"
+        warnings.warn(text + way_out, ClipcliWarning, stacklevel=3)
 
 
 def file_name(rank: int, label: str) -> str:
@@ -156,7 +156,8 @@ def _panels(explanation: Explanation) -> Iterator[_Panel]:
     yield _Panel(_shrunk(explanation.picture), "picture", "")
     for heat_map in explanation.maps:
         image = overlay(explanation.picture, heat_map, explanation.view)
-        yield _Panel(image, printable(heat_map.label), f"{heat_map.probability:.4f}")
+        empty = "  nothing speaks for it" if heat_map.is_empty else ""
+        yield _Panel(image, printable(heat_map.label), f"{heat_map.probability:.4f}{empty}")
 
 
 def _panel_size(size: tuple[int, int]) -> tuple[int, int]:

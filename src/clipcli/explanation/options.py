@@ -21,6 +21,7 @@ class ExplainOptions:
         top_k: labels that get a map, the best first.
         batch_size: images in one run of the engine.
         images: what is accepted as an image, and how it is prepared.
+        each_scale: each map is drawn up to its own maximum, not to that of all.
     """
 
     method: Method = "occlusion"
@@ -28,3 +29,4 @@ class ExplainOptions:
     top_k: int = 5
     batch_size: int = 32
     images: ImageOptions = field(default_factory=ImageOptions)
+    each_scale: bool = False

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from clipcli.explanation.explain import Explanation, HeatMap
-from clipcli.explanation.heatmaps import figure, overlay, shares
+from clipcli.explanation.heatmaps import figure, overlay
 from clipcli.explanation.views import on_picture
 from clipcli.outputs.terminal.pictures import Box, Graphics, draw
 from clipcli.outputs.terminal.screens import Screen
@@ -38,16 +38,25 @@ def terminal_maps(explanation: Explanation, screen: Screen | None) -> str:
         Graphics.COLORS_256,
     ):
         box = Box(min(_FIGURE_COLUMNS, screen.columns), _FIGURE_ROWS, screen.cell)
-        return draw(figure(explanation), box, screen.graphics).text()
+        return draw(figure(explanation), box, screen.graphics).text() + _empty(explanation)
     columns = _PLAIN_COLUMNS if screen is None else screen.columns
     panels = [_panel(explanation, heat_map, screen) for heat_map in explanation.maps]
     in_a_row = max(1, (columns + len(_GAP)) // (len(_GAP) + _PANEL.columns))
     starts = range(0, len(panels), in_a_row)
     rows = ["\n".join(_side_by_side(panels[start : start + in_a_row])) for start in starts]
-    text = "\n\n".join(rows) + "\n"
+    text = "\n\n".join(rows) + "\n" + _empty(explanation)
     # Colours explain themselves beside a picture; characters do not.
     return (
         text if screen else f"{text}{_SHADES[0]} little {_SHADES[-1]} most speaks for the label\n"
+    )
+
+
+def _empty(explanation: Explanation) -> str:
+    """A line for each map in which there is nothing to see: that is no fault of the terminal."""
+    return "".join(
+        f"nothing in the picture speaks for {printable(heat_map.label)!r}\n"
+        for heat_map in explanation.maps
+        if heat_map.is_empty
     )
 
 
@@ -70,7 +79,7 @@ def _panel(explanation: Explanation, heat_map: HeatMap, screen: Screen | None) -
 def _characters(explanation: Explanation, heat_map: HeatMap) -> Iterator[str]:
     """The fuller a character, the more its place speaks for the label; blank is not seen."""
     columns, rows = _PANEL.fitted(explanation.picture.size)
-    heat = shares(on_picture(heat_map.values, explanation.view, (columns, rows)), heat_map)
+    heat = heat_map.shares(on_picture(heat_map.values, explanation.view, (columns, rows)))
     seen = on_picture(np.ones((1, 1)), explanation.view, (columns, rows)) > 0
     steps = np.minimum(heat * len(_SHADES), len(_SHADES) - 1).astype(int)
     for row, row_seen in zip(steps.tolist(), seen.tolist(), strict=True):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from clipcli.engines.base import EngineOptions
 
 
-@group
+@group("Output")
 class TargetFlag:
     """The file that embeddings are written to."""
 

@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 DEFAULT_PRECISION_TARGET = 0.95
 
 
-@group
+@group("Images")
 class DataFlag:
     """The pictures and their labels."""
 
     data: str = argument(type=click.Path())
 
 
-@group
+@group("What is measured")
 class ComparisonFlags:
     """What is compared, and what is asked of it.
 
@@ -81,7 +81,7 @@ class ComparisonFlags:
             raise UsageError("--min-accuracy and --precision-target are numbers from 0 to 1")
 
 
-@group
+@group("Output")
 class FigureFlags:
     """Where the figures go."""
 

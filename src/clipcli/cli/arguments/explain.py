@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from clipcli.cli.arguments.checks import check_writable
 from clipcli.cli.options.groups import argument, group, option
 from clipcli.cli.options.inputs import AddressFlags, NamingFlags, ReadingFlags
 from clipcli.cli.options.results import ColorFlag
@@ -23,18 +24,22 @@ from clipcli.images.sources import STDIN, ImageRef
 from clipcli.models.specs import ModelRequest
 from clipcli.outputs.writers import DEFAULT_TOP_K
 
-# Rows of a table have no room for maps, and lines for programs are the business of `classify`.
-_FORMATS = ("human", "tsv", "json")
+# Rows of a table have no room for maps: they are the business of `classify`.
+_FORMATS = ("human", "json")
+# A folder that is called so is more likely a slip.
+_OTHER_PICTURES = frozenset(
+    {".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".svg", ".pdf", ".html"}
+)
 
 
-@group
+@group("Images")
 class ImageFlag:
     """The image that is explained."""
 
     image: str = argument(type=click.Path())
 
 
-@group
+@group("Explanation")
 class ExplainFlags:
     """How an answer is explained, and how that is shown.
 
@@ -69,14 +74,20 @@ class ExplainFlags:
     output: str | None = option(
         "-o",
         "--output",
-        metavar="FOLDER",
-        type=click.Path(file_okay=False),
-        help="Write an overlay for each label to FOLDER, and all side by side in explanation.png.",
+        metavar="FOLDER|FILE.png",
+        type=click.Path(),
+        help="Write an overlay for each label to FOLDER, and all side by side in explanation.png;"
+        " or that picture alone to FILE.png.",
+    )
+    each_scale: bool = option(
+        "--each-scale",
+        is_flag=True,
+        help="Draw each label's map up to its own maximum, not to that of all maps.",
     )
     format: str | None = option(
         "--format",
         type=click.Choice(_FORMATS),
-        help="human shows maps, json holds them as numbers.  [default: human on a terminal, tsv"
+        help="human shows maps, json holds them as numbers.  [default: human on a terminal, json"
         " elsewhere]",
     )
     as_json: bool = option("--json", is_flag=True, help="Short for --format json.")
@@ -90,7 +101,7 @@ class ExplainFlags:
         """The output format: as asked for, else by the terminal."""
         if self.as_json:
             return "json"
-        return self.format or ("human" if sys.stdout.isatty() else "tsv")
+        return self.format or ("human" if sys.stdout.isatty() else "json")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +152,14 @@ class ExplainArguments:
         """How the answer is explained."""
         images = self.reading.image_options()
         top_k = self.how.top_k or DEFAULT_TOP_K
-        return ExplainOptions(self.how.method, self.how.grid, top_k, self.engine.batch_size, images)
+        return ExplainOptions(
+            self.how.method,
+            self.how.grid,
+            top_k,
+            self.engine.batch_size,
+            images,
+            each_scale=self.how.each_scale,
+        )
 
     def image_ref(self, stack: ExitStack) -> ImageRef:
         """The image.
@@ -159,20 +177,30 @@ class ExplainArguments:
             raise UsageError(f"{name} names several images: explain one at a time")
         return ref
 
-    def folder(self) -> Path | None:
-        """Where pictures are written, made if it is not there.
+    def target(self) -> Path | None:
+        """Where pictures are written: a folder, made if it is not there, or a PNG file.
 
         Raises:
             UsageError: it cannot be made or written to.
         """
         if self.how.output is None:
             return None
-        folder = Path(self.how.output)
-        try:
-            # Made now: minutes of work must not end with a folder that cannot be made.
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UsageError(f"cannot make the folder {folder} ({error.strerror})") from error
-        if not os.access(folder, os.W_OK):
-            raise UsageError(f"cannot write to {folder} (it is read-only)")
-        return folder
+        target = Path(self.how.output)
+        suffix = "" if target.is_dir() else target.suffix.lower()
+        if suffix in _OTHER_PICTURES:
+            raise UsageError(f"-o {target}: pictures are PNG: name FILE.png, or a folder")
+        if suffix == ".png":
+            check_writable("-o", str(target))
+        else:
+            _make_folder(target)
+        return target
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        # Made now: minutes of work must not end with a folder that cannot be made.
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot make the folder {folder} ({error.strerror})") from error
+    if not os.access(folder, os.W_OK):
+        raise UsageError(f"cannot write to {folder} (it is read-only)")

@@ -14,7 +14,7 @@ from click.core import ParameterSource
 
 from clipcli.cli.arguments.classify import ClassifyArguments
 from clipcli.cli.console import Console, results_stream
-from clipcli.cli.options.groups import takes
+from clipcli.cli.options.groups import SectionedCommand, takes
 from clipcli.cli.options.inputs import (
     AddressFlags,
     DecodingFlags,
@@ -66,15 +66,12 @@ _MADE_WITH = ("precision", "preprocess", "fast_decode")
 
 
 @click.command(
+    cls=SectionedCommand,
     epilog="Exit codes: 0 all done, 2 usage, 3 some images failed, 4 all failed, 5 no model,"
-    " 6 --expect not met, 130 interrupted, 141 reader gone, 143 terminated."
+    " 6 --expect not met, 130 interrupted, 141 reader gone, 143 terminated.",
 )
 @takes(
     naming=NamingFlags,
-    reading=ReadingFlags,
-    decoding=DecodingFlags,
-    addresses=AddressFlags,
-    downloads=DownloadFlags,
     stored=EmbeddingsFlag,
     labels=LabelFlags,
     answers=AnswerFlags,
@@ -83,10 +80,14 @@ _MADE_WITH = ("precision", "preprocess", "fast_decode")
     color=ColorFlag,
     file=FileFlags,
     page=ReportFlag,
-    limits=LimitFlags,
     model=ModelFlag,
     weights=WeightsFlags,
     engine=EngineFlags,
+    limits=LimitFlags,
+    reading=ReadingFlags,
+    decoding=DecodingFlags,
+    addresses=AddressFlags,
+    downloads=DownloadFlags,
 )
 @console_options
 @click.pass_context

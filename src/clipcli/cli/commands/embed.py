@@ -11,7 +11,7 @@ import click
 
 from clipcli.cli.arguments.embed import EmbedArguments, TargetFlag
 from clipcli.cli.console import Console
-from clipcli.cli.options.groups import takes
+from clipcli.cli.options.groups import SectionedCommand, takes
 from clipcli.cli.options.inputs import (
     AddressFlags,
     DecodingFlags,
@@ -37,20 +37,21 @@ if TYPE_CHECKING:
 
 
 @click.command(
+    cls=SectionedCommand,
     epilog="Exit codes: 0 all done, 2 usage, 3 some images failed, 4 all failed, 5 no model,"
-    " 130 interrupted, 143 terminated."
+    " 130 interrupted, 143 terminated.",
 )
 @takes(
     naming=NamingFlags,
+    target=TargetFlag,
+    model=ModelFlag,
+    weights=WeightsFlags,
+    engine=EngineFlags,
+    limits=LimitFlags,
     reading=ReadingFlags,
     decoding=DecodingFlags,
     addresses=AddressFlags,
     downloads=DownloadFlags,
-    target=TargetFlag,
-    limits=LimitFlags,
-    model=ModelFlag,
-    weights=WeightsFlags,
-    engine=EngineFlags,
 )
 @console_options
 @click.pass_obj

@@ -12,7 +12,7 @@ from click.core import ParameterSource
 from clipcli.cli.arguments.eval import ComparisonFlags, DataFlag, EvalArguments, FigureFlags
 from clipcli.cli.console import Console, results_stream
 from clipcli.cli.exit_codes import ExitCode
-from clipcli.cli.options.groups import takes
+from clipcli.cli.options.groups import SectionedCommand, takes
 from clipcli.cli.options.inputs import AddressFlags, DecodingFlags, DownloadFlags, ReadingFlags
 from clipcli.cli.options.results import ColorFlag, ReportFlag
 from clipcli.cli.options.shared import (
@@ -40,14 +40,11 @@ if TYPE_CHECKING:
 
 @click.command(
     "eval",
+    cls=SectionedCommand,
     epilog="Exit codes: 0 all done, 2 usage, 3 some images failed and are left out, 4 all failed,"
     " 5 no model, 6 less than --min-accuracy, 130 interrupted, 143 terminated.",
 )
 @takes(
-    reading=ReadingFlags,
-    decoding=DecodingFlags,
-    addresses=AddressFlags,
-    downloads=DownloadFlags,
     data=DataFlag,
     labels=LabelFlags,
     comparison=ComparisonFlags,
@@ -57,6 +54,10 @@ if TYPE_CHECKING:
     model=ModelFlag,
     weights=WeightsFlags,
     engine=EngineFlags,
+    reading=ReadingFlags,
+    decoding=DecodingFlags,
+    addresses=AddressFlags,
+    downloads=DownloadFlags,
 )
 @console_options
 @click.pass_context

@@ -12,7 +12,7 @@ import click
 from clipcli.cli.arguments.explain import ExplainArguments, ExplainFlags, ImageFlag
 from clipcli.cli.console import Console, results_stream
 from clipcli.cli.exit_codes import ExitCode
-from clipcli.cli.options.groups import takes
+from clipcli.cli.options.groups import SectionedCommand, takes
 from clipcli.cli.options.inputs import AddressFlags, ReadingFlags
 from clipcli.cli.options.results import ColorFlag
 from clipcli.cli.options.shared import (
@@ -37,19 +37,20 @@ if TYPE_CHECKING:
 
 
 @click.command(
+    cls=SectionedCommand,
     epilog="Exit codes: 0 done, 2 usage, 4 the image failed, 5 no model, 130 interrupted,"
-    " 143 terminated."
+    " 143 terminated.",
 )
 @takes(
     image=ImageFlag,
     labels=LabelFlags,
     how=ExplainFlags,
     color=ColorFlag,
-    reading=ReadingFlags,
-    addresses=AddressFlags,
-    engine=EngineFlags,
     model=ModelFlag,
     weights=WeightsFlags,
+    engine=EngineFlags,
+    reading=ReadingFlags,
+    addresses=AddressFlags,
 )
 @console_options
 @click.pass_obj
@@ -76,8 +77,8 @@ def _run(arguments: ExplainArguments, console: Console) -> int:
     arguments.engine_options()
     spec = resolve_model(arguments.model_request())
     labels.check_alternatives(spec.activation)
-    # Made now: minutes of work must not end with a folder that cannot be written to.
-    folder = arguments.folder()
+    # Seen to now: minutes of work must not end with a place that cannot be written to.
+    target = arguments.target()
     with ExitStack() as stack:
         ref = arguments.image_ref(stack)
 
@@ -97,8 +98,8 @@ def _run(arguments: ExplainArguments, console: Console) -> int:
             console.failure(failure)
             _show_failure(failure, arguments, options)
             return ExitCode.NONE_SUCCEEDED
-    if folder is not None:
-        _draw(folder, explanation, console)
+    if target is not None:
+        _draw(target, explanation, console)
     _show(explanation, arguments, options)
     return ExitCode.ALL_DONE
 
@@ -121,14 +122,17 @@ def _explained(
     return explain_image(ref, picture, engine, head, options)
 
 
-def _draw(folder: Path, explanation: Explanation, console: Console) -> None:
+def _draw(target: Path, explanation: Explanation, console: Console) -> None:
     from clipcli.explanation import heatmaps
 
     try:
-        files = heatmaps.write(folder, explanation)
+        files = heatmaps.write(target, explanation)
     except OSError as error:
-        raise UsageError(f"cannot write to {folder} ({error.strerror})") from error
-    console.step(f"{len(files)} pictures are in {folder}, side by side in {files[-1].name}")
+        raise UsageError(f"cannot write to {target} ({error.strerror})") from error
+    if files == [target]:
+        console.step(f"the maps are in {target}")
+    else:
+        console.step(f"{len(files)} pictures are in {target}, side by side in {files[-1].name}")
 
 
 def _output_options(
@@ -154,12 +158,12 @@ def _show(explanation: Explanation, arguments: ExplainArguments, options: Output
         stream.write(json.dumps(fields, allow_nan=False) + "\n")
         return
     FORMATS[name](stream, options).write(explanation.prediction)
-    if name == "human":
-        from clipcli.explanation.terminal_maps import terminal_maps
-        from clipcli.outputs.terminal.screens import find_screen
 
-        screen = find_screen(stream) if options.color else None
-        stream.write("\n" + terminal_maps(explanation, screen))
+    from clipcli.explanation.terminal_maps import terminal_maps
+    from clipcli.outputs.terminal.screens import find_screen
+
+    screen = find_screen(stream) if options.color else None
+    stream.write("\n" + terminal_maps(explanation, screen))
 
 
 def _show_failure(failure: Failure, arguments: ExplainArguments, options: OutputOptions) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from clipcli.cli.console import Console
-from clipcli.cli.options.groups import takes
+from clipcli.cli.options.groups import SectionedCommand, takes
 from clipcli.cli.options.shared import WeightsFlags, console_options
 from clipcli.engines.base import PREPARED_PRECISIONS, Precision
 from clipcli.models.names import resolve_model
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from clipcli.models.bundles import Bundle
 
 
-@click.command()
+@click.command(cls=SectionedCommand)
 @click.argument("name", metavar="MODEL")
 @takes(weights=WeightsFlags)
 @click.option(

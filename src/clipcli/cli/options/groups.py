@@ -16,7 +16,42 @@ from click.shell_completion import CompletionItem
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Kind = TypeVar("Kind")
+_SECTIONS: dict[type, str] = {}
+
 Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
+
+
+OTHERS = "Other options"
+"""The section of what belongs to no group: help, and what is told."""
+
+
+class SectionOption(click.Option):
+    """An option that `--help` lists in a section.
+
+    Args:
+        section: its heading.
+    """
+
+    def __init__(self, *arguments: Any, section: str, **attributes: Any) -> None:  # noqa: ANN401
+        super().__init__(*arguments, **attributes)
+        self.section = section
+
+
+class SectionedCommand(click.Command):
+    """A command whose `--help` lists its options in sections, in the order of its groups."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the sections; what belongs to no group comes last."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            told = parameter.get_help_record(ctx)
+            # Arguments are in the usage line.
+            if told is not None and isinstance(parameter, click.Option):
+                sections.setdefault(getattr(parameter, "section", OTHERS), []).append(told)
+        others = sections.pop(OTHERS, [])
+        for heading, rows in [*sections.items(), (OTHERS, others)]:
+            with formatter.section(heading):
+                formatter.write_dl(rows)
 
 
 def option(*names: str, **attributes: Any) -> Any:  # noqa: ANN401
@@ -42,10 +77,19 @@ def argument(**attributes: Any) -> Any:  # noqa: ANN401
 
 
 @dataclass_transform(frozen_default=True, eq_default=False)
-def group(kind: type[Kind]) -> type[Kind]:
-    """Make a class a group: a frozen dataclass, of fields that `option` and `argument` made."""
-    # Nobody compares or prints them, and a start has some twenty to make.
-    return dataclass(frozen=True, eq=False, repr=False)(kind)
+def group(section: str) -> Callable[[type[Kind]], type[Kind]]:
+    """Make a class a group: a frozen dataclass, of fields that `option` and `argument` made.
+
+    Args:
+        section: of `--help`, in which the options are listed; groups may share one.
+    """
+
+    def decorate(kind: type[Kind]) -> type[Kind]:
+        _SECTIONS[kind] = section
+        # Nobody compares or prints them, and a start has some twenty to make.
+        return dataclass(frozen=True, eq=False, repr=False)(kind)
+
+    return decorate
 
 
 def takes(**groups: type) -> Callable[[Command], Command]:
@@ -66,9 +110,11 @@ def takes(**groups: type) -> Callable[[Command], Command]:
             return command(*args, **values, **made)
 
         decorated: Any = grouped
-        declared = [one for kind in groups.values() for one in fields(kind)]
-        for one in reversed(declared):
+        declared = [(one, kind) for kind in groups.values() for one in fields(kind)]
+        for one, kind in reversed(declared):
             parameter, names, attributes = one.metadata["parameter"]
+            if parameter is click.option:
+                attributes = {"cls": SectionOption, "section": _SECTIONS[kind], **attributes}
             decorated = parameter(*names, one.name, **attributes)(decorated)
         result: Command = decorated
         return result

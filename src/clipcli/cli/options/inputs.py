@@ -35,7 +35,7 @@ from clipcli.images.web.options import FetchOptions
 DEFAULT_DECODE_SECONDS = 20.0
 
 
-@group
+@group("Images")
 class NamingFlags:
     """Which images there are.
 
@@ -173,7 +173,7 @@ class NamingFlags:
             return sum(1 for _ in read_names(stream, separator))
 
 
-@group
+@group("Reading images")
 class ReadingFlags:
     """What is accepted as an image, and how it is prepared."""
 
@@ -219,7 +219,7 @@ class ReadingFlags:
         )
 
 
-@group
+@group("Reading images")
 class DecodingFlags:
     """How many images are decoded.
 
@@ -260,7 +260,7 @@ class DecodingFlags:
         return self.decode_timeout or DEFAULT_DECODE_SECONDS if self.isolate else None
 
 
-@group
+@group("Images from the network")
 class AddressFlags:
     """Where images may be fetched from."""
 
@@ -293,7 +293,7 @@ class AddressFlags:
         return FetchOptions(allowed_hosts=hosts, proxy=self.proxy, **chosen)
 
 
-@group
+@group("Images from the network")
 class DownloadFlags:
     """How many images are fetched at once."""
 
@@ -311,7 +311,7 @@ class DownloadFlags:
     )
 
 
-@group
+@group("Images")
 class EmbeddingsFlag:
     """Images that have been embedded already."""
 

@@ -17,7 +17,7 @@ from clipcli.outputs.writers import DEFAULT_TOP_K, FORMATS
 _HUMAN, *_IN_FILES = FORMATS
 
 
-@group
+@group("The run")
 class LimitFlags:
     """Results' order, the end of a run, and what is left of it for programs.
 
@@ -55,7 +55,7 @@ class LimitFlags:
         return 1 if self.fail_fast else self.max_errors
 
 
-@group
+@group("Answers")
 class AnswerFlags:
     """What an answer is, and what it should be.
 
@@ -106,7 +106,7 @@ class AnswerFlags:
         return self.min_probability > 0 or self.min_similarity is not None
 
 
-@group
+@group("Answers")
 class TemperatureFlag:
     """How sure the model is taken to be of its answers.
 
@@ -129,7 +129,7 @@ class TemperatureFlag:
             raise UsageError("--temperature is a number above 0")
 
 
-@group
+@group("Output")
 class FormatFlags:
     """How results are written."""
 
@@ -166,7 +166,7 @@ class FormatFlags:
         return [name for name, wanted in asked.items() if wanted]
 
 
-@group
+@group("Output")
 class ColorFlag:
     """Whether a terminal is shown colours."""
 
@@ -182,7 +182,7 @@ class ColorFlag:
         return wants_color(no_color=self.no_color)
 
 
-@group
+@group("Output")
 class FileFlags:
     """Where results go, and what becomes of earlier ones.
 
@@ -223,7 +223,7 @@ class FileFlags:
         return "--resume" if self.resume else "--retry-failed" if self.retry_failed else None
 
 
-@group
+@group("Output")
 class ReportFlag:
     """The page that a run makes beside its results."""
 

@@ -28,7 +28,7 @@ DEFAULT_BATCH_SIZE = 32
 # split a label at its spaces.
 
 
-@group
+@group("Labels")
 class LabelFlags:
     """The texts to choose between.
 
@@ -100,7 +100,7 @@ class LabelFlags:
         return TextCache(text_cache_file())
 
 
-@group
+@group("Model")
 class ModelFlag:
     """Which model is meant."""
 
@@ -118,7 +118,7 @@ class ModelFlag:
     )
 
 
-@group
+@group("Model")
 class WeightsFlags:
     """Where a model's weights come from, and what they may be."""
 
@@ -163,7 +163,7 @@ class WeightsFlags:
         )
 
 
-@group
+@group("Engine")
 class EngineFlags:
     """Where and how the model runs."""
 
