@@ -13,11 +13,11 @@ from typing import Any, NoReturn
 import click
 from click.shell_completion import shell_complete
 
-from clipcli.cli.commands.completion import COMPLETE_VARIABLE
 from clipcli.cli.console import Console
 from clipcli.cli.exit_codes import ExitCode
 from clipcli.cli.group import DefaultCommandGroup, LazyCommand
 from clipcli.cli.running.interruption import Terminated, terminate
+from clipcli.cli.shells import COMPLETE_VARIABLE, register_shells
 from clipcli.errors import DISK_FULL, ClipcliError, ModelError, UsageError
 from clipcli.version import __version__
 
@@ -145,6 +145,7 @@ def _invoke(arguments: list[str], console: Console) -> int:
     # Not by click's own main(), which answers a closed pipe with 1 and hides that it was one.
     instruction = os.environ.get(COMPLETE_VARIABLE)
     if instruction:
+        register_shells()
         return shell_complete(cli, {"obj": console}, "clipcli", COMPLETE_VARIABLE, instruction)
     with cli.make_context("clipcli", arguments, obj=console) as context:
         return int(cli.invoke(context) or 0)

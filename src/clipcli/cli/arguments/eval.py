@@ -16,11 +16,11 @@ from clipcli.cli.arguments.checks import (
     is_same_file,
 )
 from clipcli.cli.arguments.run import RunArguments
-from clipcli.cli.options.groups import argument, group, option
+from clipcli.cli.options.groups import argument, group, offers, option
 from clipcli.cli.options.results import ColorFlag, ReportFlag
-from clipcli.cli.options.shared import LabelFlags
+from clipcli.cli.options.shared import LabelFlags, complete_model
 from clipcli.errors import UsageError
-from clipcli.heads.labels import LabelSet, collect_templates
+from clipcli.heads.labels import TEMPLATE_SETS, LabelSet, collect_templates
 from clipcli.models.specs import ModelRequest
 
 if TYPE_CHECKING:
@@ -49,12 +49,14 @@ class ComparisonFlags:
         "--compare-templates",
         metavar="TEXT",
         multiple=True,
+        shell_complete=offers(lambda: TEMPLATE_SETS),
         help="A template, or a set of them, to compare with the others; give several.",
     )
     compare_models: tuple[str, ...] = option(
         "--compare-models",
         metavar="NAME",
         multiple=True,
+        shell_complete=complete_model,
         help="A model to compare with the others; give several.",
     )
     min_accuracy: float = option(

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import click
-from click.shell_completion import get_completion_class
 
-COMPLETE_VARIABLE = "_CLIPCLI_COMPLETE"
+from clipcli.cli.shells import COMPLETE_VARIABLE, SHELLS
 
 
 @click.command()
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.argument("shell", type=click.Choice(list(SHELLS)))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:
     """Print the completion script of a shell.
@@ -19,7 +18,5 @@ def completion(ctx: click.Context, shell: str) -> None:
     zsh:   clipcli completion zsh >> ~/.zshrc
     fish:  clipcli completion fish > ~/.config/fish/completions/clipcli.fish
     """  # noqa: D301  click wants the character \b itself
-    kind = get_completion_class(shell)
-    assert kind is not None
     root = ctx.find_root().command
-    click.echo(kind(root, {}, "clipcli", COMPLETE_VARIABLE).source())
+    click.echo(SHELLS[shell](root, {}, "clipcli", COMPLETE_VARIABLE).source())

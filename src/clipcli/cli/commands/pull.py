@@ -8,7 +8,7 @@ import click
 
 from clipcli.cli.console import Console
 from clipcli.cli.options.groups import SectionedCommand, takes
-from clipcli.cli.options.shared import WeightsFlags, console_options
+from clipcli.cli.options.shared import WeightsFlags, complete_model, console_options
 from clipcli.engines.base import PREPARED_PRECISIONS, Precision
 from clipcli.models.names import resolve_model
 from clipcli.models.specs import ModelRequest
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=SectionedCommand)
-@click.argument("name", metavar="MODEL")
+@click.argument("name", metavar="MODEL", shell_complete=complete_model)
 @takes(weights=WeightsFlags)
 @click.option(
     "--precision",

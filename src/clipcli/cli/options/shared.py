@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from clipcli.cli.console import Console
 from clipcli.cli.options.groups import Command, group, offers, option
@@ -14,7 +15,7 @@ from clipcli.engines.base import ENGINES, PRECISIONS, EngineOptions
 from clipcli.errors import UsageError
 from clipcli.heads.label_files import LABEL_PRESETS, STDIN
 from clipcli.heads.labels import TEMPLATE_SETS, LabelSet, collect_labels, collect_templates
-from clipcli.models.catalogue import architectures
+from clipcli.models.catalogue import architectures, pretrained_tags
 from clipcli.models.names import BUNDLED_MODEL
 from clipcli.models.specs import DEFAULT_MODEL, ModelRequest
 
@@ -100,6 +101,19 @@ class LabelFlags:
         return TextCache(text_cache_file())
 
 
+def complete_model(
+    ctx: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Completion with names of models: architectures and folders, or tags after a colon."""
+    architecture, colon, _ = incomplete.partition(":")
+    if colon:
+        known = architecture.replace("/", "-")
+        tags = pretrained_tags(known) if known in architectures() else ()
+        return offers(lambda: [f"{architecture}:{tag}" for tag in tags])(ctx, parameter, incomplete)
+    names = [BUNDLED_MODEL, DEFAULT_MODEL, *architectures()]
+    return offers(lambda: names, others="dir")(ctx, parameter, incomplete)
+
+
 @group("Model")
 class ModelFlag:
     """Which model is meant."""
@@ -111,7 +125,7 @@ class ModelFlag:
         default=DEFAULT_MODEL,
         show_default=True,
         envvar="CLIPCLI_MODEL",
-        shell_complete=offers(lambda: [BUNDLED_MODEL, *architectures()], others="dir"),
+        shell_complete=complete_model,
         show_envvar=True,
         help=f"ARCHITECTURE[:TAG] of open_clip, hf-hub:org/name, ./FOLDER, or {BUNDLED_MODEL}"
         " (bundled).",
