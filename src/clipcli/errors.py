@@ -12,6 +12,10 @@ Warnings that a user should see are `ClipcliWarning`.
 
 import errno
 from enum import StrEnum
+from traceback import clear_frames
+from typing import TypeVar
+
+Caught = TypeVar("Caught", bound=BaseException)
 
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 """What the system answers where a disk takes no more: no fault of the request."""
@@ -83,6 +87,23 @@ class InputError(ClipcliError):
 
     def __reduce__(self) -> tuple[type["InputError"], tuple[FailureCode, str]]:
         return InputError, (self.code, self.message)
+
+
+def settled(error: Caught) -> Caught:
+    """The error as a value that is kept: its code and message, and nothing of how it came about.
+
+    A traceback holds the frames that the error came through, and they hold bytes and pixels; so do
+    those of the errors that led to it.
+    """
+    ahead: list[BaseException | None] = [error]
+    while ahead:
+        one = ahead.pop()
+        if one is not None:
+            # A frame whose variable names the error would else be kept by it, in a circle.
+            clear_frames(one.__traceback__)
+            ahead += one.__cause__, one.__context__
+            one.__traceback__ = one.__cause__ = one.__context__ = None
+    return error
 
 
 class ClipcliWarning(UserWarning):

@@ -17,6 +17,7 @@ from clipcli.images.formats import allowed_formats, damaged, explain_unreadable
 from clipcli.images.options import ImageOptions
 from clipcli.images.preprocessing import (
     PreprocessConfig,
+    check_shape,
     fit,
     normalised,
     resampling,
@@ -29,6 +30,9 @@ from clipcli.images.preprocessing import (
 _FAST_DECODE_MARGIN = 2
 
 _LOADING = threading.Lock()
+
+# What Pillow knows a format by.
+_PREFIX_BYTES = 16
 
 # EXIF orientation (tag 0x0112, values as in the Exif 2.32 standard, table 4) -> what undoes it.
 _ORIENTATION_TAG = 0x0112
@@ -53,7 +57,7 @@ def decode(data: bytes, config: PreprocessConfig, options: ImageOptions) -> Floa
     Raises:
         InputError: as `open_image` and `preprocess` do.
     """
-    image = _identified(data, options)
+    image = _identified(data, options, config)
     with _decoding():
         if options.fast_decode:
             image = _reduced(image, config)
@@ -61,19 +65,48 @@ def decode(data: bytes, config: PreprocessConfig, options: ImageOptions) -> Floa
     return preprocess(image, config, options)
 
 
-def open_image(data: bytes, options: ImageOptions) -> Image.Image:
+def open_image(
+    data: bytes, options: ImageOptions, config: PreprocessConfig | None = None
+) -> Image.Image:
     """Decode the first frame of an image whose format is on the list.
 
+    Args:
+        data: the image, as it is in its file.
+        options: what is accepted.
+        config: how the model that it is for wants its pixels, if it is for one.
+
     Raises:
-        InputError: empty, not an image, a format that is off, too many pixels, or damaged.
+        InputError: empty, not an image, a format that is off, too many pixels now or when it is
+            resized for the model, or damaged.
     """
-    image = _identified(data, options)
+    image = _identified(data, options, config)
     with _decoding():
         image.load()
     return image
 
 
-def _identified(data: bytes, options: ImageOptions) -> Image.Image:
+def check_start(start: bytes, options: ImageOptions) -> None:
+    """Refuse what no allowed decoder would open, whatever comes after its first bytes.
+
+    Args:
+        start: the first `START_BYTES`, or all.
+        options: what is accepted.
+
+    Raises:
+        InputError: not an image, or a format that is off.
+    """
+    with _decoding():
+        Image.preinit()
+        for name in allowed_formats(start, options.extra_formats):
+            if name not in Image.OPEN:
+                Image.init()  # all plug-ins, as Pillow does where it comes to this format
+            _, accepts = Image.OPEN.get(name, (None, None))
+            if accepts is None or accepts(start[:_PREFIX_BYTES]):
+                return
+        raise explain_unreadable(start, options.extra_formats)
+
+
+def _identified(data: bytes, options: ImageOptions, config: PreprocessConfig | None) -> Image.Image:
     """An image whose header has been read and allowed, and nothing else."""
     if not data:
         raise InputError(FailureCode.EMPTY, "the file is empty")
@@ -84,6 +117,8 @@ def _identified(data: bytes, options: ImageOptions) -> Image.Image:
         except UnidentifiedImageError as error:
             raise explain_unreadable(data, options.extra_formats) from error
         _check_pixels(image.size, options.max_pixels)
+        if config is not None:
+            check_shape(image.size, config, options.max_pixels)
     return image
 
 

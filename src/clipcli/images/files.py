@@ -5,26 +5,37 @@ from __future__ import annotations
 import os
 import stat
 import sys
+from io import BytesIO
 from pathlib import Path
 from typing import IO
 
 from clipcli.errors import FailureCode, InputError
+from clipcli.images.formats import START_BYTES, StartCheck, accept_any
 
 # As a download's time: whoever writes a picture has begun by then.
 _PIPE_SECONDS = 60.0
+_CHUNK = 1 << 20
 
 
-def read_file(path: Path, max_bytes: int) -> bytes:
+def read_file(path: Path, max_bytes: int, check: StartCheck = accept_any) -> bytes:
     """The bytes of one file.
 
+    Args:
+        path: of the file.
+        max_bytes: more than these are refused.
+        check: of the file's first bytes, before the others are read.
+
     Raises:
-        InputError: it is missing, a folder, unreadable, larger than `max_bytes`, or a pipe into
-            which nobody writes.
+        InputError: it is missing, a folder, unreadable, larger than `max_bytes`, refused by its
+            first bytes, or a pipe into which nobody writes.
     """
     try:
         with open(path, "rb", opener=_open_at_once) as file:
+            status = os.fstat(file.fileno())
+            if stat.S_ISREG(status.st_mode) and status.st_size > max_bytes:
+                raise _too_large(max_bytes)  # and none of it is read
             _wait_for_writer(file)
-            return read_stream(file, max_bytes)
+            return read_stream(file, max_bytes, check)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise _file_error(error) from error
 
@@ -54,16 +65,31 @@ def _wait_for_writer(file: IO[bytes]) -> None:
         raise InputError(FailureCode.UNREADABLE, message)
 
 
-def read_stream(file: IO[bytes], max_bytes: int) -> bytes:
+def read_stream(file: IO[bytes], max_bytes: int, check: StartCheck = accept_any) -> bytes:
     """The bytes that are left in a stream.
 
+    Args:
+        file: the stream.
+        max_bytes: more than these are refused.
+        check: of the first bytes, before the others are read.
+
     Raises:
-        InputError: there are more than `max_bytes` of them.
+        InputError: there are more than `max_bytes` of them, or the first are refused.
     """
-    data = file.read(max_bytes + 1)
-    if len(data) > max_bytes:
-        raise InputError(FailureCode.TOO_MANY_BYTES, f"larger than {max_bytes:,} bytes")
-    return data
+    # Grown as they come: memory for all that may come is not to be had on every machine. Its
+    # bytes are given without another copy of them.
+    data = BytesIO()
+    while chunk := file.read(min(_CHUNK, max_bytes + 1 - data.tell())):
+        if not data.tell():
+            check(chunk[:START_BYTES])
+        data.write(chunk)
+        if data.tell() > max_bytes:
+            raise _too_large(max_bytes)
+    return data.getvalue()
+
+
+def _too_large(max_bytes: int) -> InputError:
+    return InputError(FailureCode.TOO_MANY_BYTES, f"larger than {max_bytes:,} bytes")
 
 
 def _file_error(error: OSError | ValueError) -> InputError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from codecs import getincrementaldecoder
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 
 from clipcli.errors import FailureCode, InputError
@@ -13,6 +13,12 @@ from clipcli.errors import FailureCode, InputError
 # hardly anyone looks at them.
 USUAL_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 EXTRA_FORMATS = {"tiff": "TIFF", "avif": "AVIF", "jpeg2000": "JPEG2000"}
+
+START_BYTES = 2048
+"""So many of a file's first bytes say what it is."""
+
+StartCheck = Callable[[bytes], None]
+"""What is given the first bytes of something, and raises an `InputError` to have it left there."""
 
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _AVIF = re.compile(rb"....ftyp(....){0,16}?avi[fs]", re.DOTALL)
@@ -49,6 +55,10 @@ _OTHER_IMAGES = (
 )
 
 
+def accept_any(_start: bytes) -> None:
+    """A check of first bytes that refuses none."""
+
+
 def allowed_formats(data: bytes, extra: Sequence[str]) -> list[str]:
     """Pillow's names of the formats that may open these bytes.
 
@@ -83,7 +93,7 @@ def explain_unreadable(data: bytes, extra: Sequence[str]) -> InputError:
     """
     if is_heif(data):
         return _unreadable_heif()
-    start = data[:2048]
+    start = data[:START_BYTES]
     for signature, name in _OPTIONAL_SIGNATURES:
         if signature.match(start) and name not in extra:
             message = f"{_an(name.upper())} image: add --allow-format {name} to read it"

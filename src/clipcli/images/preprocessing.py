@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -93,15 +94,35 @@ def fit(image: Image.Image, config: PreprocessConfig, max_pixels: int) -> Image.
     if 0 in image.size:
         raise damaged("it has no pixels")
     width, height = resized_size(image.size, config)
+    _check_resized(width, height, max_pixels)
+    if (width, height) != image.size:
+        image = image.resize((width, height), resampling(config))
+    return _centre(image, config)
+
+
+def check_shape(size: tuple[int, int], config: PreprocessConfig, max_pixels: int) -> None:
+    """Refuse what `fit` would, before there are pixels.
+
+    Args:
+        size: width and height in the file; which side is up may not be known yet.
+        config: how the model wants its pixels.
+        max_pixels: of the resized image.
+
+    Raises:
+        InputError: resized, the image would have more, whichever side is up.
+    """
+    if 0 not in size:
+        ways = (resized_size(one, config) for one in (size, size[::-1]))
+        _check_resized(*min(ways, key=prod), max_pixels)
+
+
+def _check_resized(width: int, height: int, max_pixels: int) -> None:
     if width * height > max_pixels:
         message = (
             f"too elongated: resized for the model it would be {width:,} x {height:,} pixels "
             f"(--max-pixels is {max_pixels:,})"
         )
         raise InputError(FailureCode.TOO_ELONGATED, message)
-    if (width, height) != image.size:
-        image = image.resize((width, height), resampling(config))
-    return _centre(image, config)
 
 
 def resampling(config: PreprocessConfig) -> Image.Resampling:

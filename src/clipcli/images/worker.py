@@ -60,6 +60,7 @@ def serve() -> None:
                 answer += _thumbnail_of(data, options)
         answers.write(answer)
         answers.flush()
+        del data, answer  # an idle process keeps nothing
 
 
 def _answer_to(data: bytes, config: PreprocessConfig, options: ImageOptions) -> bytes:

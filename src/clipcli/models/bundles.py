@@ -17,7 +17,7 @@ from pathlib import Path
 from clipcli.assets import asset
 from clipcli.disk.atomic import write_text
 from clipcli.disk.paths import bundles_folder
-from clipcli.errors import ModelError
+from clipcli.errors import ModelError, settled
 from clipcli.models.catalogue import DEFAULT_WEIGHTS_FILE
 from clipcli.models.configurations import MANIFEST_FILE
 from clipcli.models.manifests import FileRecord, Manifest, record_file
@@ -147,7 +147,7 @@ def prepared_bundles() -> Iterator[Bundle | Damaged]:
             model = None
             with suppress(OSError, ValueError):
                 model = _read_manifest(path).model
-            yield Damaged(path, model, error)
+            yield Damaged(path, model, settled(error))
 
 
 def temporary_folder(folder: Path, kind: str = "new") -> Path:

@@ -13,8 +13,8 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 from clipcli.arrays import Float32
-from clipcli.errors import InputError
-from clipcli.images.decoding import decode, load_image, preprocess
+from clipcli.errors import InputError, settled
+from clipcli.images.decoding import check_start, decode, load_image, preprocess
 from clipcli.images.preprocessing import PreprocessConfig
 from clipcli.images.reading import read_bytes
 from clipcli.images.sources import ImageRef, Url
@@ -122,19 +122,20 @@ class LookAhead:
         try:
             return Decoded(ref, self._pixels(ref))
         except InputError as error:
-            return Decoded(ref, error)
+            return Decoded(ref, settled(error))
 
     def _pixels(self, ref: ImageRef) -> Float32:
         images = self._options.images
         if ref.open_image is not None:
             return preprocess(load_image(ref.open_image), self._config, images)
         is_fetched = isinstance(ref.source, Url)
-        data = read_bytes(ref, images.max_bytes, self._fetch)
+        data = read_bytes(ref, images, self._fetch)
         with self._downloads.decoding if is_fetched else nullcontext():
             return self._decode(ref, data)
 
     def _fetch(self, address: str) -> bytes:
-        return self._downloads.fetcher.fetch(address)
+        images = self._options.images
+        return self._downloads.fetcher.fetch(address, lambda start: check_start(start, images))
 
     def _decode(self, ref: ImageRef, data: bytes) -> Float32:
         keep = self._options.thumbnails

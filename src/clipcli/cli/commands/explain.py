@@ -116,7 +116,7 @@ def _explained(
 
     options = arguments.explain_options()
     fetch = arguments.addresses.fetch_options(arguments.reading.max_bytes)
-    picture = read_picture(ref, options.images, fetch)
+    picture = read_picture(ref, options.images, fetch, engine.info.preprocess)
     if arguments.how.method == "occlusion":
         console.step(f"{ref.name}: the model runs {arguments.runs_of_the_model:,} times")
     return explain_image(ref, picture, engine, head, options)

@@ -7,10 +7,12 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import BytesIO
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
-from clipcli.errors import FailureCode, InputError
+from clipcli.errors import FailureCode, InputError, settled
+from clipcli.images.formats import START_BYTES, StartCheck, accept_any
 from clipcli.images.web.errors import Retry, explain, retry_after, status_failure
 from clipcli.images.web.options import FetchOptions
 
@@ -33,7 +35,7 @@ class Fetcher:
         self._downloads: Counter[str] = Counter()
         self._closed = False
 
-    def fetch(self, url: str) -> bytes:
+    def fetch(self, url: str, check: StartCheck = accept_any) -> bytes:
         """Download one file as `fetch` does, when it is its host's turn.
 
         The wait for it does not count into the download's own time.
@@ -42,7 +44,7 @@ class Fetcher:
             InputError: refused, failed, too large, out of time, or still waiting at `close`.
         """
         with self._turn(_host(url)):
-            return fetch(url, self._options)
+            return fetch(url, self._options, check)
 
     def close(self) -> None:
         """Start no more downloads; those under way end in their own time."""
@@ -77,11 +79,16 @@ def _host(url: str) -> str:
         return ""
 
 
-def fetch(url: str, options: FetchOptions) -> bytes:
+def fetch(url: str, options: FetchOptions, check: StartCheck = accept_any) -> bytes:
     """Download one file.
 
     Every address that a host resolves to must be public, and so must the connected socket's
     peer, before a byte is sent; each redirect is checked in the same way.
+
+    Args:
+        url: of the file.
+        options: what the download may do and take.
+        check: of the file's first bytes, before all others have come.
 
     Raises:
         InputError: refused, failed, too large, or out of time.
@@ -89,16 +96,17 @@ def fetch(url: str, options: FetchOptions) -> bytes:
     wait = options.backoff_seconds
     for attempt in range(options.retries + 1):
         try:
-            return _attempt(url, options)
+            return _attempt(url, options, check)
         except Retry as signal:
             if attempt == options.retries:
                 raise signal.error from None
+            settled(signal)  # else it would keep what has come of the body through the wait
             time.sleep(wait if signal.wait_seconds is None else signal.wait_seconds)
             wait *= 2
     raise AssertionError("unreachable")
 
 
-def _attempt(url: str, options: FetchOptions) -> bytes:
+def _attempt(url: str, options: FetchOptions, check: StartCheck) -> bytes:
     # requests takes 0.1 s to import, ssl and http.client 0.01 s; most runs need no network.
     from requests import RequestException
     from urllib3.exceptions import HTTPError
@@ -110,7 +118,9 @@ def _attempt(url: str, options: FetchOptions) -> bytes:
         vetted_session(options, deadline) as session,
     ):
         try:
-            return _follow(session, url, options, deadline)
+            with _followed(session, url, options) as response:
+                _check_status(response, options)
+                return _body(response, options.max_bytes, deadline, check)
         except (RequestException, HTTPError, OSError) as error:
             # A closed socket shows in many ways; the deadline knows that it closed it.
             if deadline.expired:
@@ -119,17 +129,19 @@ def _attempt(url: str, options: FetchOptions) -> bytes:
             raise explain(error, options.proxy) from error
 
 
-def _follow(
-    session: requests.Session, url: str, options: FetchOptions, deadline: Deadline
-) -> bytes:
+@contextmanager
+def _followed(
+    session: requests.Session, url: str, options: FetchOptions
+) -> Iterator[requests.Response]:
+    """The answer at the end of all redirects."""
     request = _prepared(session, url, "not a valid http or https address")
     timeout = options.connect_seconds, options.read_seconds
     for _ in range(options.max_redirects + 1):
         with session.send(request, timeout=timeout, stream=True, allow_redirects=False) as response:
             location = response.headers.get("Location")
             if response.status_code not in _REDIRECTS or not location:
-                _check_status(response, options)
-                return _body(response, options.max_bytes, deadline)
+                yield response
+                return
         request = _redirected(session, request, location)
     raise InputError(FailureCode.URL_FAILED, f"more than {options.max_redirects} redirects")
 
@@ -182,12 +194,15 @@ def _check_status(response: requests.Response, options: FetchOptions) -> None:
     raise Retry(failure, wait)
 
 
-def _body(response: requests.Response, max_bytes: int, deadline: Deadline) -> bytes:
+def _body(
+    response: requests.Response, max_bytes: int, deadline: Deadline, check: StartCheck
+) -> bytes:
     too_large = InputError(FailureCode.TOO_MANY_BYTES, f"larger than {max_bytes:,} bytes")
     declared = response.raw.length_remaining  # None without a Content-Length that makes sense
     if declared is not None and declared > max_bytes:
         raise too_large
-    body = bytearray()
+    body = BytesIO()  # which gives its bytes without another copy of them
+    is_checked = False
     while True:
         # Undecoded: what was compressed against our wish is no image, and no bomb either.
         # A body shorter than declared raises IncompleteRead.
@@ -195,7 +210,10 @@ def _body(response: requests.Response, max_bytes: int, deadline: Deadline) -> by
         if deadline.expired:  # before the chunk counts: a socket shut at the deadline reads empty
             raise TimeoutError
         if not chunk:
-            return bytes(body)
-        body += chunk
-        if len(body) > max_bytes:
+            return body.getvalue()
+        body.write(chunk)
+        if body.tell() > max_bytes:
             raise too_large
+        if not is_checked and body.tell() >= START_BYTES:
+            is_checked = True
+            check(body.getvalue()[:START_BYTES])
