@@ -115,34 +115,44 @@ def test_the_answer_is_torchs_own_and_costs_no_import_of_torch():
     assert (run.returncode, run.stderr) == (0, b"")
 
 
-# How many processors: the affinity, bounded by the cgroup's quota
+# How many processors, and how much memory: bounded by control groups
 
 
-@pytest.mark.parametrize(
-    ("quota", "expected"),
-    [
-        ("max 100000\n", 8),
-        ("200000 100000\n", 2),
-        ("150000 100000\n", 2),
-        ("1000 100000\n", 1),
-        ("1600000 100000\n", 8),
-        ("", 8),
-        ("nonsense", 8),
-        (None, 8),
-    ],
-)
-def test_the_quota_bounds_the_affinity(monkeypatch, tmp_path, quota, expected):
-    file = tmp_path / "cpu.max"
-    if quota is not None:
-        file.write_text(quota)
-    monkeypatch.setattr(hardware, "_CGROUP_QUOTA", file)
+@pytest.mark.parametrize(("quota", "expected"), [(None, 8), (2, 2), (1, 1), (16, 8)])
+def test_the_quota_bounds_the_affinity(monkeypatch, quota, expected):
+    monkeypatch.setattr(hardware, "cpu_quota", lambda: quota)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
     assert hardware.available_cpus() == expected
 
 
 @pytest.mark.parametrize(("count", "expected"), [(3, 3), (None, 1)])
-def test_without_affinities_the_machines_processors_count(monkeypatch, tmp_path, count, expected):
-    monkeypatch.setattr(hardware, "_CGROUP_QUOTA", tmp_path / "none")
+def test_without_affinities_the_machines_processors_count(monkeypatch, count, expected):
+    monkeypatch.setattr(hardware, "cpu_quota", lambda: None)
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: count)
     assert hardware.available_cpus() == expected
+
+
+@pytest.mark.parametrize(
+    ("machine", "groups", "process", "expected"),
+    [
+        (8, None, [], 8),
+        (8, 5, [], 5),
+        (8, 16, [], 8),
+        (8, 5, [3, 7], 3),
+        (None, None, [], None),
+        (None, 5, [], 5),
+    ],
+)
+def test_the_lowest_limit_of_memory_counts(monkeypatch, machine, groups, process, expected):
+    monkeypatch.setattr(hardware, "_machine_memory", lambda: machine)
+    monkeypatch.setattr(hardware, "memory_limit", lambda: groups)
+    monkeypatch.setattr(hardware, "_process_limits", lambda: process)
+    assert hardware.available_memory() == expected
+
+
+def test_ulimit_bounds_the_memory():
+    code = "import resource; from clipcli.engines.hardware import available_memory as memory\n"
+    code += "resource.setrlimit(resource.RLIMIT_AS, (1 << 29, 1 << 29)); print(memory())"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert 0 < int(run.stdout) <= 1 << 29

@@ -9,11 +9,11 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
+from clipcli.engines.cgroups import cpu_quota, memory_limit
+
 _DRIVERS = ("nvcuda.dll",) if sys.platform == "win32" else ("libcuda.so.1",)
 # Its line is `cuda: Optional[str] = '13.0'`, or without the annotation in older builds.
 _CUDA_BUILD = re.compile(r"^cuda\s*(:[^=]+)?=\s*['\"]", re.MULTILINE)
-
-_CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
 @cache
@@ -51,7 +51,7 @@ def _driver_devices() -> int:
 
 
 def available_cpus() -> int:
-    """Processors that this process may use: its affinity, bounded by its cgroup's quota.
+    """Processors that this process may use: its affinity, bounded by its control groups' quotas.
 
     A container's quota is not part of the affinity; more threads than the quota allows
     are throttled and run slower than fewer.
@@ -62,13 +62,32 @@ def available_cpus() -> int:
     # os.process_cpu_count() is Python 3.13's; sched_getaffinity is Linux's.
     affinity = getattr(os, "sched_getaffinity", None)
     count = len(affinity(0)) if affinity else os.cpu_count() or 1
-    return max(1, min(count, _cgroup_quota() or count))
+    return max(1, min(count, cpu_quota() or count))
 
 
-def _cgroup_quota() -> int | None:
-    """Whole processors that the cgroup (version 2) grants, or None without a limit."""
+def available_memory() -> int | None:
+    """Bytes that this process may have: the machine's, bounded by control groups and by ulimit.
+
+    Returns:
+        What there is in all, of which others may use a part; None where nothing tells it.
+    """
+    limits = [_machine_memory(), memory_limit(), *_process_limits()]
+    return min((limit for limit in limits if limit), default=None)
+
+
+def _machine_memory() -> int | None:
     try:
-        quota, period = _CGROUP_QUOTA.read_text().split()
-        return -(-int(quota) // int(period))
-    except (OSError, ValueError):  # no cgroup, or "max"
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # Windows has no such function
         return None
+
+
+def _process_limits() -> list[int]:
+    """What `ulimit -v` and `ulimit -d` leave to a process, where anything does."""
+    if sys.platform == "win32":
+        return []
+    import resource
+
+    kinds = resource.RLIMIT_AS, resource.RLIMIT_DATA
+    soft = [resource.getrlimit(kind)[0] for kind in kinds]
+    return [limit for limit in soft if limit != resource.RLIM_INFINITY]
