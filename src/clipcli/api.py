@@ -93,7 +93,7 @@ class Classifier:
                 (`openai7`, `openai80`).
             min_probability: below it a prediction's `answer` is None.
             min_similarity: of the best label's cosine; below it the answer is None, too.
-            options: batch size, threads and limits; its `scores` are replaced.
+            options: batch size, threads and limits; its `scores` and `whole_blocks` are replaced.
 
         Returns:
             One `Prediction` or `Failure` for each image, in their order. A bad image raises
@@ -112,7 +112,7 @@ class Classifier:
         # counts.
         options = options or PipelineOptions()
         scores = ScoreOptions(min_probability=min_probability, min_similarity=min_similarity)
-        options = replace(options, scores=scores)
+        options = replace(options, scores=scores, whole_blocks=True)
         return list(classify(_refs(images), self._engine, head, options))
 
     def _head(self, labels: LabelSet) -> ZeroShotHead:

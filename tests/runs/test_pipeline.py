@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from web_server import answer, serve
 
-from clipcli.errors import FailureCode, InputError
+from clipcli.errors import FailureCode, InputError, UsageError
 from clipcli.heads.labels import LabelSet
 from clipcli.heads.results import Failure, Prediction
 from clipcli.heads.zero_shot import build_head
@@ -215,6 +215,54 @@ def test_lulls_leave_every_image_its_place_in_a_block_of_full_size(
     }
     assert places == {level: level % batch_size for level in range(1, 11)}
     assert {len(block) for block in engine.seen} <= {batch_size, 11 % batch_size}
+
+
+@pytest.mark.parametrize("batch_size", [33, 2000, 20_000])
+def test_a_lull_costs_no_more_work_than_by_default(batch_size: int) -> None:
+    images = refs(*(grey_png(level) for level in range(40)))
+    with_lulls = [*images[:2], FeedMarker.LULL, *images[2:], FeedMarker.LULL]
+
+    engines = FakeEngine(), FakeEngine()
+    results = [
+        run(feed, engine, batch_size=batch_size)
+        for feed, engine in zip((with_lulls, images), engines, strict=True)
+    ]
+
+    assert results[0] == results[1]
+    assert engines[0].batches == [32, 32, 32]  # the first in two parts
+    assert engines[1].batches == [32, 8]
+
+
+def test_a_batch_that_does_not_fit_is_refused_before_an_image_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("clipcli.engines.batches.available_memory", lambda: 10**6)
+    options = PipelineOptions(batch_size=20_000, whole_blocks=True)
+    engine = FakeEngine()
+    unread: Iterator[ImageRef] = (pytest.fail("read") for _ in range(1))
+
+    with pytest.raises(UsageError, match=r"--batch-size \d+ does"):
+        encode(unread, engine, options)
+    with pytest.raises(UsageError, match=r"--batch-size \d+ does"):
+        classify(unread, engine, build_head(engine, LABELS), options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"batch_size": 0},
+        {"batch_size": -1},
+        {"workers": 0},
+        {"workers": 10_000},
+        {"isolate_seconds": 0},
+        {"isolate_seconds": float("nan")},
+        {"isolate_seconds": float("inf")},
+        {"isolate_seconds": 1e9},
+    ],
+)
+def test_numbers_that_make_no_sense_are_refused(options: dict[str, float]) -> None:
+    with pytest.raises(UsageError):
+        PipelineOptions(**options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("ordered", [True, False])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from clipcli.disk.paths import bundles_folder, text_cache_file
 from clipcli.doctor.findings import Check, Fact, Outcome, reason
-from clipcli.engines.hardware import available_cpus, cuda_available
+from clipcli.engines.hardware import available_cpus, available_memory, cuda_available
 from clipcli.images.formats import EXTRA_FORMATS, USUAL_FORMATS
 from clipcli.models.hub.cache import cache_root
 from clipcli.runs.provenance import library_versions, provenance
@@ -36,7 +36,7 @@ def versions() -> list[Fact]:
 
 def device() -> list[Fact]:
     """What there is to compute with."""
-    processors, memory, cuda = available_cpus(), _memory(), cuda_available()
+    processors, memory, cuda = available_cpus(), available_memory(), cuda_available()
     return [
         Fact("processors", f"{processors} for this process", processors),
         Fact("memory", "unknown" if memory is None else _size(memory), memory),
@@ -58,14 +58,6 @@ def caches() -> list[Fact]:
         "model hub": cache_root,
     }
     return [_cache(name, place()) for name, place in places.items()]
-
-
-def _memory() -> int | None:
-    """Bytes of the machine's memory, where the system tells."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):  # not on Windows, not on every Unix
-        return None
 
 
 def _codec(name: str) -> Check:

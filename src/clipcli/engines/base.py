@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args, runtime_checkable
 
+from clipcli.engines.hardware import available_cpus
 from clipcli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ It is imported when the engine is chosen, and no other is. A new engine is such 
 """
 
 ENGINES = ("auto", *ENGINE_LOADERS)
+
+_THREADS_A_PROCESSOR = 4
 
 # Two digits at most: torch keeps a device's number in 8 bits, and cuda:256 would be cuda:0.
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:[0-9]{1,2})?")
@@ -69,8 +72,8 @@ class EngineOptions:
         if self.precision not in PRECISIONS:
             known = ", ".join(PRECISIONS)
             raise UsageError(f"{self.precision!r} is no precision: use one of {known}")
-        if self.threads is not None and self.threads < 1:
-            raise UsageError(f"{self.threads} threads: there must be at least one")
+        if self.threads is not None:
+            check_threads(self.threads)
         if self.engine not in ENGINES:
             raise UsageError(f"{self.engine!r} is no engine: use one of {', '.join(ENGINES)}")
         # `auto` may still turn out to be a CPU; the engine asks again when it knows.
@@ -91,6 +94,22 @@ class EngineOptions:
             raise UsageError(f"--engine onnx has fp32 and int8: for {self.precision} leave it out")
         if self.precision == "int8" and (self.engine == "torch" or self.wants_gpu):
             raise UsageError("int8 runs on the CPU, from a prepared model, and not in torch")
+
+
+def check_threads(count: int) -> None:
+    """Refuse numbers of processor threads that only slow the machine down.
+
+    Raises:
+        UsageError: there are none, or more than four for each processor.
+    """
+    if count < 1:
+        raise UsageError(f"{count} threads: there must be at least one")
+    processors = available_cpus()
+    most = _THREADS_A_PROCESSOR * processors
+    if count > most:
+        raise UsageError(
+            f"--threads {count}: use {most} at most (this process may use {processors} processors)"
+        )
 
 
 def check_precision(device: str, precision: str) -> None:
@@ -130,6 +149,11 @@ class ModelInfo:
     logit_bias: float
     activation: Activation
     short_context: bool
+
+    @property
+    def runs_on_cpu(self) -> bool:
+        """Whether the model computes in the machine's own memory."""
+        return " on cpu" in self.engine
 
 
 class Engine(Protocol):

@@ -11,6 +11,9 @@ from clipcli.images.formats import EXTRA_FORMATS
 # The largest camera sensors have 200 million pixels; decoded as RGB that is 600 MB.
 DEFAULT_MAX_PIXELS = 200_000_000
 DEFAULT_MAX_BYTES = 256 * 1024 * 1024
+# What a limit may be raised to: beyond it are slips of the pen, and numbers that no system takes.
+MOST_PIXELS = 1 << 32
+MOST_BYTES = 1 << 40
 
 
 PREPROCESSINGS = ("plain", "reference")
@@ -31,7 +34,8 @@ class ImageOptions:
             their pixels change a little.
 
     Raises:
-        UsageError: no such extra format, or `fast_decode` together with `reference`.
+        UsageError: no such extra format, a limit that is out of range, or `fast_decode` together
+            with `reference`.
     """
 
     max_bytes: int = DEFAULT_MAX_BYTES
@@ -46,6 +50,12 @@ class ImageOptions:
         return PREPROCESSINGS[self.reference]
 
     def __post_init__(self) -> None:
+        for what, limit, most in (
+            ("bytes", self.max_bytes, MOST_BYTES),
+            ("pixels", self.max_pixels, MOST_PIXELS),
+        ):
+            if not 1 <= limit <= most:
+                raise UsageError(f"an image's {what} are limited to 1 to {most:,}, not {limit:,}")
         for name in self.extra_formats:
             if name not in EXTRA_FORMATS:
                 known = ", ".join(EXTRA_FORMATS)

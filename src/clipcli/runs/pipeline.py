@@ -9,6 +9,7 @@ import numpy as np
 
 from clipcli.arrays import Float32
 from clipcli.embeddings.rows import Block, unit_rows
+from clipcli.engines.batches import check_batch_size
 from clipcli.errors import FailureCode, InputError
 from clipcli.heads.results import Failure, Result, ScoreOptions
 from clipcli.heads.zero_shot import ZeroShotHead
@@ -34,11 +35,14 @@ def classify(
 ) -> Iterator[Result]:
     """Classify images as they come, in their order; `encode` says how.
 
-    Yields:
+    Returns:
         One result for each image.
+
+    Raises:
+        UsageError: the batches do not fit into memory; raised at once, before any image is read.
     """
-    for block in encode(refs, engine, options):
-        yield from score(block, head, options.scores)
+    blocks = encode(refs, engine, options)
+    return (result for block in blocks for result in score(block, head, options.scores))
 
 
 def score(block: Block, head: ZeroShotHead, options: ScoreOptions) -> Iterator[Result]:
@@ -64,10 +68,10 @@ def encode(
 ) -> Iterator[Block]:
     """Embed images as they come, in blocks of their order.
 
-    Block k holds inputs k * batch_size up to (k + 1) * batch_size, failures included, so that an
-    image's embedding does not depend on whether its neighbours could be read. A block that is
-    given before it is full, in a lull, is run in its full shape, empty places and all: an image's
-    embedding does not depend on when its neighbours came, either.
+    Block k holds inputs k * size up to (k + 1) * size, failures included, so that an image's
+    embedding does not depend on whether its neighbours could be read; the size is the options'
+    `block_size`. A block that is given before it is full, in a lull, is run in its full shape,
+    empty places and all: an image's embedding does not depend on when its neighbours came, either.
 
     Where images are given as they are ready, blocks are of what is ready, and have no empty places.
 
@@ -76,8 +80,18 @@ def encode(
             gives what is there.
         engine: that runs in the caller's thread.
         options: how.
+
+    Raises:
+        UsageError: the batches do not fit into memory; raised at once, before any image is read.
     """
-    size = options.batch_size
+    check_batch_size(options.block_size, engine.info)
+    return _encoded(refs, engine, options)
+
+
+def _encoded(
+    refs: Iterable[ImageRef | FeedMarker], engine: Engine, options: PipelineOptions
+) -> Iterator[Block]:
+    size = options.block_size
     in_a_lull = _BLOCKS_AHEAD * (not options.whole_blocks)
     begun = 0  # images of the current block that have been given already
 

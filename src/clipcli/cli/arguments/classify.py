@@ -135,11 +135,11 @@ class ClassifyArguments(RunArguments):
 
     @property
     def wants_whole_blocks(self) -> bool:
-        """Whether the last digits must not depend on how fast images come: results in a file.
+        """Whether nothing is given in a lull: there is none, or results go to a file.
 
-        It is read later, and `--resume` promises equal bytes each time.
+        That is read later, and `--resume` promises equal bytes each time.
         """
-        return self.file.output is not None
+        return self.file.output is not None or not self.naming.has_slow_list()
 
     def way_on(self) -> str:
         """How a run that is cut goes on, for the user; empty where it cannot."""

@@ -15,7 +15,7 @@ import click
 from clipcli.cli.arguments.checks import check_writable
 from clipcli.cli.options.groups import argument, group, option
 from clipcli.cli.options.inputs import AddressFlags, NamingFlags, ReadingFlags
-from clipcli.cli.options.results import ColorFlag
+from clipcli.cli.options.results import MOST_LABELS, ColorFlag
 from clipcli.cli.options.shared import EngineFlags, LabelFlags, ModelFlag, WeightsFlags
 from clipcli.engines.base import EngineOptions
 from clipcli.errors import UsageError
@@ -67,7 +67,7 @@ class ExplainFlags:
     top_k: int | None = option(
         "-k",
         "--top-k",
-        type=click.IntRange(min=1),
+        type=click.IntRange(1, MOST_LABELS),
         metavar="N",
         help=f"Explain the N best labels.  [default: {DEFAULT_TOP_K}]",
     )

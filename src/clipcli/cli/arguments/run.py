@@ -42,7 +42,7 @@ class RunArguments:
             scores: what of the scores is kept.
             stop: set when the run shall end.
             ordered: results come in input order.
-            whole_blocks: the last digits must not depend on how fast the images come.
+            whole_blocks: nothing is given in a lull.
 
         Raises:
             UsageError: options that do not go together.

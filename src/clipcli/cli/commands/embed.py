@@ -99,7 +99,9 @@ def _run(arguments: EmbedArguments, console: Console) -> int:
         way_on = f"{file} is not written; --shard I/N embeds a part"
         monitor = RunMonitor(console, run, arguments.naming, arguments.limits, way_on=way_on)
         options = arguments.pipeline_options(
-            stop=monitor.stop, ordered=not arguments.limits.unordered
+            stop=monitor.stop,
+            ordered=not arguments.limits.unordered,
+            whole_blocks=not arguments.naming.has_slow_list(),
         )
         description = Description.of(engine.info, arguments.engine.precision, options.images)
         writer = stack.enter_context(create_embeddings(file, description))

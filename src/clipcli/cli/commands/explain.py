@@ -82,11 +82,13 @@ def _run(arguments: ExplainArguments, console: Console) -> int:
     with ExitStack() as stack:
         ref = arguments.image_ref(stack)
 
+        from clipcli.engines.batches import check_batch_size
         from clipcli.heads.results import Failure
         from clipcli.heads.zero_shot import build_head
 
         offline = arguments.weights.offline
         engine = open_engine(spec, arguments.engine_options(), console, offline=offline)
+        check_batch_size(arguments.engine.batch_size, engine.info)
         head = build_head(engine, labels, arguments.labels.text_cache())
         options = _output_options(arguments, engine.info, labels)
         try:

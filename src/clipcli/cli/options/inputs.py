@@ -18,6 +18,8 @@ from clipcli.images.formats import EXTRA_FORMATS
 from clipcli.images.options import (
     DEFAULT_MAX_BYTES,
     DEFAULT_MAX_PIXELS,
+    MOST_BYTES,
+    MOST_PIXELS,
     PREPROCESSINGS,
     ImageOptions,
 )
@@ -30,7 +32,8 @@ from clipcli.images.sources import (
     is_pattern,
     read_names,
 )
-from clipcli.images.web.options import FetchOptions
+from clipcli.images.web.options import MOST_AT_ONCE, FetchOptions
+from clipcli.runs.options import check_decode_seconds, check_workers
 
 DEFAULT_DECODE_SECONDS = 20.0
 
@@ -185,14 +188,14 @@ class ReadingFlags:
     )
     max_bytes: int | None = option(
         "--max-bytes",
-        type=click.IntRange(min=1),
+        type=click.IntRange(1, MOST_BYTES),
         metavar="N",
         help=f"Refuse larger files.  [default: {DEFAULT_MAX_BYTES:,}; from the network"
         f" {FetchOptions.max_bytes:,}]",
     )
     max_pixels: int | None = option(
         "--max-pixels",
-        type=click.IntRange(min=1),
+        type=click.IntRange(1, MOST_PIXELS),
         metavar="N",
         help=f"Refuse larger images.  [default: {DEFAULT_MAX_PIXELS:,}]",
     )
@@ -251,8 +254,13 @@ class DecodingFlags:
     )
 
     def __post_init__(self) -> None:
-        if self.decode_timeout is not None and not self.isolate:
-            raise UsageError("--decode-timeout goes with --isolate")
+        if self.decode_timeout is not None:
+            check_decode_seconds(self.decode_timeout)
+            if not self.isolate:
+                raise UsageError("--decode-timeout goes with --isolate")
+        # Here, too: a slip of the pen should not have to wait for a model.
+        if self.workers is not None:
+            check_workers(self.workers)
 
     @property
     def isolate_seconds(self) -> float | None:
@@ -299,13 +307,13 @@ class DownloadFlags:
 
     concurrency: int | None = option(
         "--fetch-concurrency",
-        type=click.IntRange(min=1),
+        type=click.IntRange(1, MOST_AT_ONCE),
         metavar="N",
         help=f"Downloads at once.  [default: {FetchOptions.concurrency}]",
     )
     per_host: int | None = option(
         "--fetch-per-host",
-        type=click.IntRange(min=1),
+        type=click.IntRange(1, MOST_AT_ONCE),
         metavar="N",
         help=f"Downloads at once from one host.  [default: {FetchOptions.per_host}]",
     )

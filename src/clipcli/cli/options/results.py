@@ -13,6 +13,9 @@ from clipcli.errors import UsageError
 from clipcli.images.sources import STDIN
 from clipcli.outputs.writers import DEFAULT_TOP_K, FORMATS
 
+MOST_LABELS = 1_000_000
+"""That an answer may be asked to show."""
+
 # What is for people has no ending of its own: a file of it would be for nobody.
 _HUMAN, *_IN_FILES = FORMATS
 
@@ -33,7 +36,7 @@ class LimitFlags:
     fail_fast: bool = option("--fail-fast", is_flag=True, help="End at the first image that fails.")
     max_errors: int | None = option(
         "--max-errors",
-        type=click.IntRange(min=1),
+        type=click.IntRange(1, 10**9),
         metavar="N",
         help="End when N images have failed.",
     )
@@ -66,7 +69,7 @@ class AnswerFlags:
     top_k: int | None = option(
         "-k",
         "--top-k",
-        type=click.IntRange(min=1),
+        type=click.IntRange(1, MOST_LABELS),
         metavar="N",
         help=f"Labels to show for each image.  [default: {DEFAULT_TOP_K}; in TSV 1; with -v all]",
     )

@@ -12,6 +12,7 @@ from click.shell_completion import CompletionItem
 from clipcli.cli.console import Console
 from clipcli.cli.options.groups import Command, group, offers, option
 from clipcli.engines.base import ENGINES, PRECISIONS, EngineOptions
+from clipcli.engines.batches import DEFAULT_BATCH_SIZE
 from clipcli.errors import UsageError
 from clipcli.heads.label_files import LABEL_PRESETS, STDIN
 from clipcli.heads.labels import TEMPLATE_SETS, LabelSet, collect_labels, collect_templates
@@ -21,9 +22,6 @@ from clipcli.models.specs import DEFAULT_MODEL, ModelRequest
 
 if TYPE_CHECKING:
     from clipcli.heads.text_cache import TextCache
-
-# Larger batches are hardly faster on a CPU and take more memory; on a GPU they may be.
-DEFAULT_BATCH_SIZE = 32
 
 # Each environment variable is named in full: click's automatic prefix would read others, too, and
 # split a label at its spaces.

@@ -102,7 +102,7 @@ class EvaluationRun:
 
     def _with_report(self, info: ModelInfo, labels: LabelSet) -> PipelineOptions:
         """How images are read; the first model's are shown on the page, if there is to be one."""
-        options = self.arguments.pipeline_options()
+        options = self.arguments.pipeline_options(whole_blocks=True)
         if self.arguments.page.report is None or self.report is not None:
             return options
         settings = {

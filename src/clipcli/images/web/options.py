@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 
 from clipcli.errors import UsageError
 
+MOST_AT_ONCE = 256
+"""Downloads, each of which takes a thread and two of the process's open files."""
+
 
 @dataclass(frozen=True)
 class FetchOptions:
@@ -29,8 +32,8 @@ class FetchOptions:
             addresses and `localhost` can be vetted here.
 
     Raises:
-        UsageError: less than one download at once, an allowed host that is more than that (an
-            address, say), or no address of a proxy.
+        UsageError: less than one download at once or more than `MOST_AT_ONCE`, an allowed host
+            that is more than that (an address, say), or no address of a proxy.
     """
 
     allowed_hosts: frozenset[str] = frozenset()
@@ -50,6 +53,9 @@ class FetchOptions:
         for what, number in (("in all", self.concurrency), ("from one host", self.per_host)):
             if number < 1:
                 raise UsageError(f"downloads at once {what} must be 1 or more, not {number}")
+            if number > MOST_AT_ONCE:
+                most = f"at most {MOST_AT_ONCE}, not {number}"
+                raise UsageError(f"downloads at once {what} must be {most}")
         for host in self.allowed_hosts:
             # It would never match, and be taken for permitted.
             if not host or set(host) & set("/@?#"):
