@@ -104,6 +104,8 @@ class Console:
                 warnings.simplefilter("ignore")
                 # Pillow logs what it then raises.
                 logging.getLogger("PIL").setLevel(logging.CRITICAL)
+                # Of a home that is missing the user knows already.
+                logging.getLogger("matplotlib").setLevel(logging.ERROR)
             if self.quiet:
                 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"  # before its client is imported
             warnings.simplefilter("ignore" if self.quiet else "always", ClipcliWarning)

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import os
+import warnings
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
+
+from clipcli.errors import ClipcliWarning
+
+_NOWHERE = Path(os.devnull, "clipcli")
 
 
 def cache_folder() -> Path:
-    """The folder of all caches: `CLIPCLI_CACHE_DIR`, or the platform's place for such things."""
+    """The folder of all caches: `CLIPCLI_CACHE_DIR`, or the platform's place for such things.
+
+    Where there is none, it is `nowhere`: what is optional goes on without it.
+    """
     # Read here and not by an option: every command and the library mean the same folder.
     chosen = os.environ.get("CLIPCLI_CACHE_DIR")
     if chosen:
@@ -15,7 +25,30 @@ def cache_folder() -> Path:
     # Imported only where it is needed: it takes a hundredth of a second.
     from platformdirs import user_cache_path
 
-    return user_cache_path("clipcli", appauthor=False)
+    with suppress(RuntimeError):  # no HOME, and no entry of this user in the system's list
+        path = user_cache_path("clipcli", appauthor=False)
+        if path.is_absolute():
+            return path
+    return nowhere()
+
+
+@cache
+def nowhere() -> Path:
+    """A folder that is not there and cannot be made, in the place of one below a missing home.
+
+    The first use is told of, in a `ClipcliWarning`.
+    """
+    message = (
+        "this user has no home folder, so nothing is kept from one run to the next: set HOME, or"
+        " CLIPCLI_CACHE_DIR to a folder for clipcli's caches and HF_HOME to one for downloads"
+    )
+    warnings.warn(message, ClipcliWarning, stacklevel=3)
+    return _NOWHERE
+
+
+def is_nowhere(path: Path) -> bool:
+    """Whether a path is below `nowhere`."""
+    return path.is_relative_to(_NOWHERE)
 
 
 def bundles_folder() -> Path:

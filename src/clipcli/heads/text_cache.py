@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from clipcli.disk.paths import is_nowhere
 from clipcli.errors import ClipcliWarning
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ class TextCache:
 
     def __init__(self, file: Path) -> None:
         self.file = file
-        self._usable = True
+        # Of a home that is missing the user knows already.
+        self._usable = not is_nowhere(file)
 
     def read(self, model: str, prompts: Sequence[str], width: int) -> dict[str, Float32]:
         """The embeddings that are known; rows that cannot be the model's are passed over.

@@ -26,13 +26,13 @@ def cache(console: Console, /, clear: bool) -> None:
     from clipcli.disk.paths import text_cache_file
     from clipcli.heads.text_cache import TextCache
 
-    texts = TextCache(text_cache_file())
-    if clear:
-        try:
-            texts.clear()
-        except OSError as error:
-            reason = f"cannot delete {texts.file} ({error.strerror})"
-            raise ClipcliError(f"{reason}: do it by hand, or set CLIPCLI_CACHE_DIR") from error
     with console.warnings():
+        texts = TextCache(text_cache_file())
+        if clear:
+            try:
+                texts.clear()
+            except OSError as error:
+                reason = f"cannot delete {texts.file} ({error.strerror})"
+                raise ClipcliError(f"{reason}: do it by hand, or set CLIPCLI_CACHE_DIR") from error
         told = f"{texts.file}: {texts.count()} embeddings, {texts.size() / 1e6:,.1f} MB"
         click.echo(printable(told))

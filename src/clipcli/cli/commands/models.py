@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from clipcli.cli.console import Console
 from clipcli.cli.options.shared import console_options
 from clipcli.errors import ModelError, UsageError
 from clipcli.models import catalogue
@@ -39,7 +40,10 @@ _UNITS = ("{}", "{} M", "{} px", "{}", "{} %", "{}")
 )
 @click.option("--json", "as_json", is_flag=True, help="Write the list as JSON.")
 @console_options
-def models(pattern: str | None, available: bool, removed: str | None, as_json: bool) -> None:
+@click.pass_obj
+def models(
+    console: Console, /, pattern: str | None, available: bool, removed: str | None, as_json: bool
+) -> None:
     """List the models that are at hand.
 
     PATTERN is a part of a name or, with * or ?, a whole one. In a pipe the columns are separated
@@ -54,15 +58,16 @@ def models(pattern: str | None, available: bool, removed: str | None, as_json: b
         raise UsageError("--remove goes with no other option, and no PATTERN")
     if pattern is not None and not available:
         raise UsageError(f"a PATTERN goes with --available: clipcli models --available {pattern}")
-    if removed is not None:
-        _remove(removed)
-    elif available:
-        _list_available(_matching(pattern), as_json=as_json)
-    elif as_json:
-        _write_json(list(_records()))
-    else:
-        for line in _lines():
-            click.echo(printable(line))
+    with console.warnings():
+        if removed is not None:
+            _remove(removed)
+        elif available:
+            _list_available(_matching(pattern), as_json=as_json)
+        elif as_json:
+            _write_json(list(_records()))
+        else:
+            for line in _lines():
+                click.echo(printable(line))
 
 
 def _matching(pattern: str | None) -> list[CatalogueEntry]:

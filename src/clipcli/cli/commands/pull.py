@@ -10,6 +10,7 @@ from clipcli.cli.console import Console
 from clipcli.cli.options.groups import SectionedCommand, takes
 from clipcli.cli.options.shared import WeightsFlags, complete_model, console_options
 from clipcli.engines.base import PREPARED_PRECISIONS, Precision
+from clipcli.errors import ModelError
 from clipcli.models.names import resolve_model
 from clipcli.models.specs import ModelRequest
 from clipcli.printable import printable
@@ -51,11 +52,15 @@ def pull(console: Console, /, name: str, weights: WeightsFlags, precision: Preci
 def _pull(request: ModelRequest, precision: Precision, console: Console) -> None:
     spec = resolve_model(request)
 
+    from clipcli.disk.paths import is_nowhere
     from clipcli.models.bundles import bundle_folder, check_preparable, open_bundle
     from clipcli.models.weights import fetch_model
 
     check_preparable(spec)
     folder = bundle_folder(spec, precision)
+    if is_nowhere(folder):
+        reason = "there is no folder to keep it in: set CLIPCLI_CACHE_DIR (or HOME) to one"
+        raise ModelError(f"{spec.name} cannot be prepared: {reason}")
     if folder in (spec.folder, spec.bundle):
         _tell_ready(open_bundle(folder))
         return

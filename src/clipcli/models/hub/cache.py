@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clipcli.disk.hashes import known_hash
+from clipcli.disk.paths import nowhere
 from clipcli.errors import ModelError
 from clipcli.models.hub.pins import COMMIT, SHA256, Pins, pin, read_pins
 
@@ -96,12 +97,14 @@ def is_repository(name: str) -> bool:
 
 
 def cache_root() -> Path:
-    """The folder of the hub's cache, as the hub's client finds it."""
+    """The folder of the hub's cache, as the hub's client finds it; `nowhere` without a home."""
     # By hand, as all of this room: the client takes a quarter of a second to import.
     get = os.environ.get
     home = get("HF_HOME", os.path.join(get("XDG_CACHE_HOME", "~/.cache"), "huggingface"))
     root = get("HF_HUB_CACHE", get("HUGGINGFACE_HUB_CACHE", os.path.join(home, "hub")))
-    return Path(os.path.expandvars(os.path.expanduser(root)))
+    folder = os.path.expandvars(os.path.expanduser(root))
+    # The client would make a folder of that name wherever it is.
+    return nowhere() if folder.startswith("~") else Path(folder)
 
 
 def told_to_stay_offline() -> bool:

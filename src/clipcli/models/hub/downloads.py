@@ -24,6 +24,7 @@ from huggingface_hub import (
 from huggingface_hub.errors import RemoteEntryNotFoundError
 
 from clipcli.disk.hashes import known_hash
+from clipcli.disk.paths import is_nowhere
 from clipcli.errors import ClipcliWarning, ModelError
 from clipcli.models.hub.cache import (
     DEFAULT_REVISION,
@@ -67,6 +68,8 @@ def download(wanted: HubFile) -> Path:
         MissingFileError: the repository holds no such file.
         ModelError: it cannot be had; the message says why.
     """
+    if is_nowhere(wanted.folder):
+        raise wanted.unavailable("there is no home folder to keep it in: set HF_HOME to a folder")
     with _errors_explained(wanted), _only_one(wanted):
         return cached_file(wanted, offline=False) or _persist(_fetch, wanted)
 
