@@ -8,9 +8,13 @@ What can be imported from here is public. The modules and packages below are pri
 change with every version, and so may whatever is found in them and not here.
 """
 
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
 
+# Not typing's: the command hears signals when this is imported, and not before.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from clipcli.api import Classifier
     from clipcli.engines.base import ModelInfo
     from clipcli.errors import (
