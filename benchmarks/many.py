@@ -1,9 +1,11 @@
 """What many images cost: memory over a long run, and the rate beside the engine's own.
 
     python -m benchmarks.many [--photos FOLDER] [--work FOLDER] [--rounds 5] [--images 128]
+                              [--long 10000]
 
 Memory: the installed command over 500 and over 10,000 files (photos linked many times) with
-`tiny`, the peak of each process. Rate: a seeded random ViT-B/32 of full size, prepared; its engine
+`tiny`, and over a mix in which 75 % of the files fail, each kind of failure as often; the peak of
+each process. Rate: a seeded random ViT-B/32 of full size, prepared; its engine
 on ready pixels and the whole way from JPEG files, in turn, with photos of several sizes. Ratios
 are taken within each round, so that they hold while the machine's speed drifts.
 """
@@ -15,9 +17,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import cycle
 from pathlib import Path
 from statistics import median
+from struct import pack
 from tempfile import TemporaryDirectory
+from zlib import compressobj, crc32
 
 import numpy as np
 from PIL import Image
@@ -34,6 +39,7 @@ from clipcli.images.sources import ImageRef
 PHOTOS = Path(__file__).parents[1] / "examples" / "photos"
 SIZES = ((500, 375), (640, 480), (1600, 1200), (4000, 3000))
 DISTINCT = 16
+SHORT = 500
 ENGINE, FILES = "engine alone", "files, end to end"
 
 
@@ -68,36 +74,91 @@ def jpegs(source: Path, folder: Path, size: tuple[int, int], count: int) -> list
     return files
 
 
+def failures(folder: Path, photos: list[Path]) -> list[Path]:
+    """A file for each way to fail; some of them do not exist, or are no file."""
+    folder.mkdir()
+    whole = photos[0].read_bytes()
+    with Image.open(photos[0]) as image:
+        image.save(folder / "photo.png")
+        image.save(folder / "photo.webp")
+    png, webp = ((folder / f"photo.{kind}").read_bytes() for kind in ("png", "webp"))
+    contents = {
+        "cut.jpg": whole[: len(whole) * 95 // 100],
+        "cut.png": png[: len(png) * 95 // 100],
+        "cut.webp": webp[: len(webp) * 95 // 100],
+        "noise.jpg": whole[:200] + np.random.default_rng(0).bytes(1_000_000),
+        "page.jpg": b"<!doctype html><html>" + bytes(5_000_000),
+        "bytes.jpg": bytes(20_000_000),
+        "empty.jpg": b"",
+        "thin.png": thin_png(199_999_999),
+    }
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    (folder / "folder.jpg").mkdir()
+    return [folder / name for name in (*contents, "folder.jpg", "missing.jpg")]
+
+
+def thin_png(height: int) -> bytes:
+    """A white PNG one pixel wide, whole: a third of a megabyte."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return pack(">I", len(body)) + kind + body + pack(">I", crc32(kind + body))
+
+    header = pack(">IIBBBBB", 1, height, 1, 0, 0, 0, 0)  # 1 bit a pixel: two bytes a row
+    packer, rows = compressobj(9), b"\0\xff" * 1_000_000
+    pixels = b"".join(packer.compress(rows) for _ in range(height // 1_000_000))
+    pixels += packer.compress(rows[: 2 * (height % 1_000_000)]) + packer.flush()
+    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunks
+
+
+def mixed(good: list[Path], bad: list[Path]) -> list[Path]:
+    """Files of which three in four fail."""
+    ways = cycle(bad)
+    return [one for file in 3 * good for one in (file, next(ways), next(ways), next(ways))]
+
+
 def peak_memory(refs: list[ImageRef], folder: Path) -> tuple[int, float]:
     """Kilobytes that one run of the command took at most, and its wall seconds."""
-    names = folder / f"{len(refs)}.txt"
-    names.write_text("".join(f"{folder / f'links-{len(refs)}' / ref.name}\n" for ref in refs))
+    names = folder / "names.txt"
+    names.write_text("".join(str(ref.source) + "\n" for ref in refs))
     command = [str(Path(sys.executable).with_name("clipcli")), "--model", "tiny", "--jsonl"]
     labels = [word for label in LABELS.names for word in ("-l", label)]
     report = folder / "report.txt"
     # A process of its own between: its only child is the run, so the peak of children is the run's.
     watcher = (
         "import resource, subprocess, sys, time; start = time.perf_counter();"
-        "subprocess.run(sys.argv[2:], stdout=subprocess.DEVNULL, check=True);"
+        "run = subprocess.run(sys.argv[2:], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL);"
+        "assert run.returncode in (0, 3), run.returncode; lines = run.stdout.count(b'\\n');"
         "peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss;"
-        "open(sys.argv[1], 'w').write(f'{peak} {time.perf_counter() - start}')"
+        "open(sys.argv[1], 'w').write(f'{lines} {peak} {time.perf_counter() - start}')"
     )
     arguments = [*command, *labels, "--files-from", str(names)]
     subprocess.run([sys.executable, "-c", watcher, str(report), *arguments], check=True)
-    peak, seconds = report.read_text().split()
+    lines, peak, seconds = report.read_text().split()
+    assert int(lines) == len(refs), "one record an input"
     return int(peak), float(seconds)
 
 
-def print_memory(source: Path, folder: Path) -> None:
-    """The memory of a short and of a long run."""
+def print_memory(source: Path, folder: Path, long: int) -> None:
+    """The memory of a short and of a long run, of photos and of a mix that mostly fails."""
     distinct = jpegs(source, folder / "distinct", (500, 375), 200)
+    mix = mixed(distinct, failures(folder / "failures", distinct))
     print("| images | peak memory | images/s, start included | of the short run's memory |")
     print("|---|---|---|---|")
     short = 0
-    for count in (500, 10_000):
-        peak, seconds = peak_memory(links(distinct, folder / f"links-{count}", count), folder)
+    for name, targets, count in (
+        ("photos", distinct, SHORT),
+        ("photos", distinct, long),
+        ("75 % failures", mix, SHORT),
+        ("75 % failures", mix, long),
+    ):
+        refs = links(targets, folder / f"links-{len(targets)}-{count}", count)
+        peak, seconds = peak_memory(refs, folder)
         short = short or peak
-        print(f"| {count} | {peak / 1000:.0f} MB | {count / seconds:.0f} | {peak / short:.3f} |")
+        rate, share = count / seconds, peak / short
+        row = f"| {count:,} {name} | {peak / 1000:.0f} MB | {rate:.0f} | {share:.3f} |"
+        print(row, flush=True)
     print(flush=True)
 
 
@@ -134,6 +195,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("benchmark-work"))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--images", type=int, default=128, help="in each run of the rate")
+    parser.add_argument("--long", type=int, default=10_000, help="images in the long run")
     parser.add_argument("--only", choices=("memory", "rate"))
     options = parser.parse_args()
 
@@ -141,7 +203,7 @@ def main() -> None:
         os.environ.setdefault("CLIPCLI_CACHE_DIR", str(options.work / "cache"))
         folder, source = Path(name), options.photos.resolve()
         if options.only != "rate":
-            print_memory(source, folder)
+            print_memory(source, folder, options.long)
         if options.only != "memory":
             print_rates(source, folder, options)
 
