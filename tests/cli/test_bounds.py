@@ -76,6 +76,15 @@ def test_what_is_no_number_of_seconds_or_no_share_is_a_usage_error(
     assert len(result.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize("value", ["1e-300", "5e-324"])
+@pytest.mark.parametrize(
+    ("command", "option"), [(name, option) for name, option in FRACTIONS if "temp" in option]
+)
+def test_what_would_make_logits_infinite_is_a_usage_error(clipcli, line, command, option, value):
+    result = clipcli(*line(command, option, value))
+    assert (result.returncode, result.stdout) == (2, b"")
+
+
 @pytest.mark.parametrize("name", ["CLIPCLI_THREADS"])
 def test_the_environment_s_numbers_have_bounds_too(clipcli, line, monkeypatch, name):
     result = clipcli(*line("classify", "-k", "1"), env={name: "10000"})

@@ -13,6 +13,8 @@ from clipcli.errors import UsageError
 from clipcli.images.sources import STDIN
 from clipcli.outputs.writers import DEFAULT_TOP_K, FORMATS
 
+_TEMPERATURES = 0.001, 1000
+
 MOST_LABELS = 1_000_000
 """That an answer may be asked to show."""
 
@@ -130,6 +132,10 @@ class TemperatureFlag:
     def __post_init__(self) -> None:
         if not math.isfinite(self.temperature):
             raise UsageError("--temperature is a number above 0")
+        # Beyond, every answer is as likely as any other, or logits are no numbers any more.
+        low, high = _TEMPERATURES
+        if not low <= self.temperature <= high:
+            raise UsageError(f"--temperature {self.temperature:g}: use {low:g} to {high:g}")
 
 
 @group("Output")
