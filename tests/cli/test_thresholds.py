@@ -53,3 +53,25 @@ def test_what_is_no_threshold_is_refused(clipcli, options, message):
     result = clipcli(*LINE, *options)
     assert (result.returncode, result.stdout) == (2, b"")
     assert message in result.stderr.decode()
+
+
+def test_where_no_label_fits_well_people_and_programs_are_told(clipcli):
+    """Of a cup of coffee among cat and dog one is the best, and neither fits."""
+    line = (PHOTOS / "coffee.png", *LINE[1:])
+    shown = clipcli(*line, "--format", "human").stdout.decode()
+    assert "No label fits well: a cosine of" in shown.splitlines()[-1]
+    told = json.loads(clipcli(*line, "--jsonl").stdout)
+    assert told["doubt"] is True
+    assert told["answer"] is not None
+    assert clipcli(*line).stdout.decode().split("\t")[1] == told["answer"]
+
+
+@pytest.mark.parametrize("options", [("--min-similarity", "-0.9"), ("--min-probability", "0.9999")])
+def test_who_has_said_what_is_wanted_is_spared_the_remark(clipcli, options):
+    line = (PHOTOS / "coffee.png", *LINE[1:], *options)
+    assert "doubt" not in json.loads(clipcli(*line, "--jsonl").stdout)
+    assert "No label fits well" not in clipcli(*line, "--format", "human").stdout.decode()
+
+
+def test_a_label_that_fits_leaves_no_doubt(clipcli):
+    assert "doubt" not in record(clipcli)

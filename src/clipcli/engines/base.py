@@ -137,6 +137,8 @@ class ModelInfo:
         logit_bias: is added to them.
         activation: how logits become probabilities.
         short_context: whether token ids may end where the longest prompt does.
+        doubt_below: the cosine below which a best label fits no better than a strange word may;
+            None where nobody has measured it.
     """
 
     name: str
@@ -149,6 +151,7 @@ class ModelInfo:
     logit_bias: float
     activation: Activation
     short_context: bool
+    doubt_below: float | None = None
 
     @property
     def runs_on_cpu(self) -> bool:

@@ -16,6 +16,7 @@ from clipcli.arrays import Float32
 from clipcli.engines.base import EngineOptions, ModelInfo
 from clipcli.engines.hardware import available_cpus
 from clipcli.engines.runtime import onnxruntime
+from clipcli.engines.unrelated import doubt_below
 from clipcli.errors import ClipcliWarning, ModelError, one_line
 from clipcli.images.preprocessing import PreprocessConfig
 from clipcli.models.bundles import IMAGE_GRAPH, TEXT_GRAPH, TOKENIZER_FILE, Bundle
@@ -86,6 +87,7 @@ class OnnxEngine:
             logit_bias=manifest.logit_bias,
             activation=manifest.activation,
             short_context=manifest.short_context,
+            doubt_below=doubt_below(manifest.unrelated_cosines),
         )
 
     def tokenize(self, prompts: Sequence[str]) -> Tokens:

@@ -36,6 +36,8 @@ class Prediction:
         scores: best first; of equal labels the one named first comes first.
         answer: the best label, or None where its probability or its similarity is below the wanted
             minimum.
+        doubt: whether the best label fits no better than a strange word may, as far as the model
+            has been measured, and nobody has said what similarity is wanted.
     """
 
     index: int
@@ -43,6 +45,7 @@ class Prediction:
     # A tuple, so that a prediction can be a key or in a set, as its other fields can.
     scores: tuple[LabelScore, ...]
     answer: str | None
+    doubt: bool = False
 
     @property
     def best(self) -> LabelScore:

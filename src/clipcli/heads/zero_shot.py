@@ -40,6 +40,7 @@ class ZeroShotHead:
         logit_bias: is added to them.
         activation: `softmax` (which of these?) or `sigmoid` (each on its own).
         alike: groups of labels that are one text to the model.
+        doubt_below: the cosine below which no label fits well; None where it is not known.
     """
 
     labels: tuple[str, ...]
@@ -48,6 +49,7 @@ class ZeroShotHead:
     logit_bias: float
     activation: Activation
     alike: tuple[tuple[str, ...], ...] = ()
+    doubt_below: float | None = None
 
     def same_as(self, label: str) -> tuple[str, ...]:
         """A label and those that are the same text to the model."""
@@ -105,7 +107,11 @@ class ZeroShotHead:
             for label in order
         )
         answer = scores[0].label if options.is_known(scores[0]) else None
-        return Prediction(ref.index, ref.name, scores, answer)
+        doubt = answer is not None and options.min_similarity <= -1 and self._doubts(scores[0])
+        return Prediction(ref.index, ref.name, scores, answer, doubt)
+
+    def _doubts(self, best: LabelScore) -> bool:
+        return self.doubt_below is not None and best.similarity < self.doubt_below
 
 
 def build_head(engine: Engine, labels: LabelSet, cache: TextCache | None = None) -> ZeroShotHead:
@@ -138,7 +144,13 @@ def build_head(engine: Engine, labels: LabelSet, cache: TextCache | None = None)
     if info.activation == "softmax":
         _warn_of_alike(alike)
     return ZeroShotHead(
-        labels.names, embeddings, info.logit_scale, info.logit_bias, info.activation, alike
+        labels.names,
+        embeddings,
+        info.logit_scale,
+        info.logit_bias,
+        info.activation,
+        alike,
+        info.doubt_below,
     )
 
 

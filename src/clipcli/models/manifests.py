@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +59,8 @@ class Manifest:
         parity: figures of the check against torch.
         files: name -> what was written.
         hub_tokenizer: the fields of a `HubTokenizerConfig`, where the tokenizer is not CLIP's own.
+        unrelated_cosines: quantiles of the cosines of pictures and strange words; empty in bundles
+            of earlier versions.
     """
 
     format: int
@@ -79,6 +81,7 @@ class Manifest:
     parity: Mapping[str, float]
     files: Mapping[str, FileRecord]
     hub_tokenizer: Mapping[str, Any] | None = None
+    unrelated_cosines: Mapping[str, float] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """The manifest as it is written to disk."""
@@ -167,6 +170,7 @@ _CHECKS: Mapping[str, Callable[[Any], bool]] = {
     **dict.fromkeys(("embed_dim", "context_length"), _is_count),
     **dict.fromkeys(("logit_scale", "logit_bias"), _is_number),
     "preprocess": _is_pixels,
+    "unrelated_cosines": lambda value: _is_table(value) and all(map(_is_number, value.values())),
     "activation": lambda value: value in ("softmax", "sigmoid"),
     "files": _are_files,
 }

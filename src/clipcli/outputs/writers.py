@@ -114,6 +114,11 @@ class HumanWriter(_Writer):
             figures = f"{score.probability:7.4f}  cosine {score.similarity:5.2f}"
             lines.append(f"  {padded}  {self._bar(score.probability)} {figures}")
         lines.append(self._answer(result))
+        if result.doubt:
+            lines.append(
+                f"No label fits well: a cosine of {result.best.similarity:.2f} is what this model"
+                " gives to strange words, too"
+            )
         if self.options.verbose:
             lines += self._details(result)
         # One write for each image: nothing that goes to standard error can come in between.
@@ -268,4 +273,5 @@ def record(result: Result, options: OutputOptions) -> dict[str, Any]:
         for score in result.scores[: options.shown]
     ]
     scored = {"answer": result.answer, "predictions": predictions, "model": model}
-    return {**fields, "status": "ok", **scored}
+    doubt = {"doubt": True} if result.doubt else {}
+    return {**fields, "status": "ok", **scored, **doubt}

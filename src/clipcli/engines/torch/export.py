@@ -21,6 +21,7 @@ from clipcli.engines.onnx import OnnxEngine
 from clipcli.engines.parity import check_parity
 from clipcli.engines.runtime import onnxruntime
 from clipcli.engines.torch.openclip import OpenClipEngine
+from clipcli.engines.unrelated import unrelated_cosines
 from clipcli.errors import ModelError
 from clipcli.models.bundles import (
     IMAGE_GRAPH,
@@ -99,7 +100,7 @@ def _prepare(preparation: Preparation, folder: Path) -> None:
         preparation.tell("checking it against torch")
         prepared = OnnxEngine(Bundle(temporary, manifest), EngineOptions("cpu", image_count=1))
         parity = check_parity(prepared, reference, preparation.precision)
-        finished = replace(manifest, parity=parity)
+        finished = replace(manifest, parity=parity, unrelated_cosines=unrelated_cosines(prepared))
         (temporary / MANIFEST_FILE).write_text(finished.to_json(), encoding="utf-8")
         install(temporary, folder)
     finally:

@@ -131,6 +131,8 @@ class Report:
             failure = {"code": result.code.value, "message": printable(result.message)}
             return {**record, "failure": failure}
         answer = None if result.answer is None else self._labels[result.answer]
+        if result.doubt:
+            record["doubt"] = True
         return {**record, "answer": answer, "scores": [*map(self._score, result.scores)]}
 
     def _score(self, score: LabelScore) -> list[float]:
