@@ -16,7 +16,7 @@ from clipcli.explanation.options import ExplainOptions
 from clipcli.explanation.views import View
 from clipcli.heads.results import Prediction, ScoreOptions
 from clipcli.heads.zero_shot import ZeroShotHead
-from clipcli.images.decoding import plain, preprocess
+from clipcli.images.decoding import as_seen, preprocess
 from clipcli.images.sources import ImageRef
 from clipcli.runs.pipeline import unusable
 
@@ -98,10 +98,10 @@ def explain(
     else:
         maps = occlusion_maps(engine, pixels, rows, options.grid, options.batch_size)
     # The map is of what the model saw, which is upright unless the reference's transform is asked.
-    shown = image if options.images.reference else plain(image)
+    shown = image.convert("RGB") if options.images.reference else as_seen(image)
     return Explanation(
         prediction,
-        shown.convert("RGB"),
+        shown,
         View.of(shown.size, config),
         tuple(
             HeatMap(

@@ -13,6 +13,7 @@ from PIL import Image, UnidentifiedImageError
 
 from clipcli.arrays import Float32
 from clipcli.errors import FailureCode, InputError, one_line
+from clipcli.images.colours import colours_of, in_srgb
 from clipcli.images.formats import allowed_formats, damaged, explain_unreadable
 from clipcli.images.options import ImageOptions
 from clipcli.images.preprocessing import (
@@ -194,7 +195,8 @@ def lift_pillow_limit() -> None:
 def preprocess(image: Image.Image, config: PreprocessConfig, options: ImageOptions) -> Float32:
     """Turn an open image into the model's input.
 
-    On plain RGB, L and CMYK images the result equals open_clip 3.3's own transform bit for bit;
+    On plain RGB, L and CMYK images the result equals open_clip 3.3's own transform bit for bit,
+    unless a profile says that their colours are other ones than sRGB's;
     with `options.reference`, on images of every mode.
 
     Returns:
@@ -205,13 +207,20 @@ def preprocess(image: Image.Image, config: PreprocessConfig, options: ImageOptio
             damaged image only shows it now.
     """
     with _decoding():
+        colours = None if options.reference else colours_of(image)
         if not options.reference:
             image = plain(image)
-        return normalised(fit(image, config, options.max_pixels).convert("RGB"), config)
+        fitted = fit(image, config, options.max_pixels, colours)
+        return normalised(fitted.convert("RGB"), config)
+
+
+def as_seen(image: Image.Image) -> Image.Image:
+    """An open image as a viewer shows it: upright, opaque, in RGB and sRGB."""
+    return in_srgb(plain(image), colours_of(image)).convert("RGB")
 
 
 def plain(image: Image.Image) -> Image.Image:
-    """The image as a viewer shows it: upright, opaque, 8 bits a channel, ready to be resized.
+    """The image upright, opaque, 8 bits a channel: ready to be resized, in its own colours.
 
     Transparent pixels are laid on white, palette and 1-bit images become RGB and L, 16-bit and
     32-bit integer images are scaled. Other images stay in their own mode.

@@ -12,6 +12,7 @@ from PIL import Image
 
 from clipcli.arrays import Float32
 from clipcli.errors import FailureCode, InputError, ModelError
+from clipcli.images.colours import Colours, in_srgb
 from clipcli.images.formats import damaged
 
 ResizeMode = Literal["shortest", "longest", "squash"]
@@ -85,8 +86,16 @@ def _per_channel(value: float | Sequence[float]) -> tuple[float, float, float]:
     return red, green, blue
 
 
-def fit(image: Image.Image, config: PreprocessConfig, max_pixels: int) -> Image.Image:
+def fit(
+    image: Image.Image, config: PreprocessConfig, max_pixels: int, colours: Colours = None
+) -> Image.Image:
     """Resize and crop to the model's size, rounding as torchvision and open_clip do.
+
+    Args:
+        image: in any mode.
+        config: of the model.
+        max_pixels: of the resized image.
+        colours: from which it is converted to sRGB, resized; None leaves it as it is.
 
     Raises:
         InputError: resized, the image would have more than `max_pixels` pixels.
@@ -97,7 +106,8 @@ def fit(image: Image.Image, config: PreprocessConfig, max_pixels: int) -> Image.
     _check_resized(width, height, max_pixels)
     if (width, height) != image.size:
         image = image.resize((width, height), resampling(config))
-    return _centre(image, config)
+    # Before the border, whose colour is the model's.
+    return _centre(in_srgb(image, colours), config)
 
 
 def check_shape(size: tuple[int, int], config: PreprocessConfig, max_pixels: int) -> None:

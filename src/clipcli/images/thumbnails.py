@@ -6,6 +6,7 @@ import io
 
 from PIL import Image
 
+from clipcli.images.colours import colours_of, in_srgb
 from clipcli.images.decoding import plain
 from clipcli.images.formats import allowed_formats
 from clipcli.images.options import ImageOptions
@@ -23,7 +24,7 @@ _REDUCING_GAP = 2.0
 
 
 def thumbnail(data: bytes, options: ImageOptions) -> bytes | None:
-    """A small picture of an encoded image: its first frame, upright, on white.
+    """A small picture of an encoded image: its first frame, upright, on white, in sRGB.
 
     Args:
         data: the image, as it is in its file.
@@ -42,7 +43,7 @@ def thumbnail(data: bytes, options: ImageOptions) -> bytes | None:
             image.draft(None, (2 * SIDE, 2 * SIDE))
             small = plain(image)
             small.thumbnail((SIDE, SIDE), reducing_gap=_REDUCING_GAP)
-            return _jpeg(small.convert("RGB"))
+            return _jpeg(in_srgb(small, colours_of(image)).convert("RGB"))
     except Exception:  # noqa: BLE001  decoders raise far more than OSError; there is no picture then
         return None
 

@@ -204,7 +204,8 @@ class ReadingFlags:
         type=click.Choice(PREPROCESSINGS),
         default=PREPROCESSINGS[0],
         show_default=True,
-        help="plain: upright, on white, 16 bits scaled. reference: exactly open_clip's transform.",
+        help="plain: upright, on white, in sRGB, 16 bits scaled. reference: exactly open_clip's"
+        " transform.",
     )
 
     def image_options(self, *, fast_decode: bool = False) -> ImageOptions:
