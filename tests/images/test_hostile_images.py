@@ -111,11 +111,11 @@ BOMBS = {
     ),
     "PNG with a text that inflates": (
         png(40, 40, chunk(b"zTXt", b"a\0\0" + zeros(50_000_000)), chunk(b"IDAT", zeros(41 * 40))),
-        DAMAGED,
+        None,
     ),
     "PNG with a profile that inflates": (
         png(40, 40, chunk(b"iCCP", b"a\0\0" + zeros(50_000_000)), chunk(b"IDAT", zeros(41 * 40))),
-        DAMAGED,
+        None,
     ),
     "GIF of 65,535 x 65,535": (gif((65_535, 65_535), (1, 1)), TOO_LARGE),
     "GIF with such a frame": (gif((1, 1), (65_535, 65_535)), TOO_LARGE),

@@ -14,7 +14,15 @@ from PIL import Image, UnidentifiedImageError
 from clipcli.arrays import Float32
 from clipcli.errors import FailureCode, InputError, one_line
 from clipcli.images.colours import colours_of, in_srgb
-from clipcli.images.formats import allowed_formats, damaged, explain_unreadable
+from clipcli.images.containers.bare import bare
+from clipcli.images.formats import (
+    allowed_formats,
+    damaged,
+    explain_unreadable,
+    is_tiff,
+    refuse_raw,
+    unsupported,
+)
 from clipcli.images.options import ImageOptions
 from clipcli.images.preprocessing import (
     PreprocessConfig,
@@ -58,8 +66,8 @@ def decode(data: bytes, config: PreprocessConfig, options: ImageOptions) -> Floa
     Raises:
         InputError: as `open_image` and `preprocess` do.
     """
-    image = _identified(data, options, config)
-    with _decoding():
+    image, coding = identified(data, options, config)
+    with _decoding(coding):
         if options.fast_decode:
             image = _reduced(image, config)
         image.load()
@@ -80,8 +88,8 @@ def open_image(
         InputError: empty, not an image, a format that is off, too many pixels now or when it is
             resized for the model, or damaged.
     """
-    image = _identified(data, options, config)
-    with _decoding():
+    image, coding = identified(data, options, config)
+    with _decoding(coding):
         image.load()
     return image
 
@@ -96,31 +104,50 @@ def check_start(start: bytes, options: ImageOptions) -> None:
     Raises:
         InputError: not an image, or a format that is off.
     """
+    refuse_raw(start)
+    if is_tiff(start):
+        return  # which of them is a RAW photo may be said far behind
     with _decoding():
+        prefix = bare(start).data[:_PREFIX_BYTES]
         Image.preinit()
         for name in allowed_formats(start, options.extra_formats):
             if name not in Image.OPEN:
                 Image.init()  # all plug-ins, as Pillow does where it comes to this format
             _, accepts = Image.OPEN.get(name, (None, None))
-            if accepts is None or accepts(start[:_PREFIX_BYTES]):
+            if accepts is None or accepts(prefix):
                 return
         raise explain_unreadable(start, options.extra_formats)
 
 
-def _identified(data: bytes, options: ImageOptions, config: PreprocessConfig | None) -> Image.Image:
-    """An image whose header has been read and allowed, and nothing else."""
+def identified(
+    data: bytes, options: ImageOptions, config: PreprocessConfig | None = None
+) -> tuple[Image.Image, str]:
+    """An image whose header has been read and allowed, and nothing else.
+
+    Returns:
+        The image, and what is to be said if its pixels cannot be decoded: `Bare.coding`.
+
+    Raises:
+        InputError: empty, not an image, a format that is off or not supported, or too many pixels.
+    """
     if not data:
         raise InputError(FailureCode.EMPTY, "the file is empty")
+    refuse_raw(data)
     with _decoding():
+        found = bare(data)
+    with _decoding(found.unusual):
         try:
             formats = allowed_formats(data, options.extra_formats)
-            image = Image.open(io.BytesIO(data), formats=formats)
+            image = Image.open(io.BytesIO(found.data), formats=formats)
         except UnidentifiedImageError as error:
-            raise explain_unreadable(data, options.extra_formats) from error
+            reason = explain_unreadable(data, options.extra_formats)
+            is_known = reason.code is FailureCode.DAMAGED and found.unusual
+            raise unsupported(found.unusual) if is_known else reason from error
         _check_pixels(image.size, options.max_pixels)
         if config is not None:
             check_shape(image.size, config, options.max_pixels)
-    return image
+    image.info.update(found.info)
+    return image, found.coding
 
 
 def _reduced(image: Image.Image, config: PreprocessConfig) -> Image.Image:
@@ -160,8 +187,12 @@ def load_image(image: Image.Image) -> Image.Image:
 
 
 @contextmanager
-def _decoding() -> Iterator[None]:
-    """Make an InputError of whatever a decoder raises, which is far more than OSError."""
+def _decoding(unusual: str = "") -> Iterator[None]:
+    """Make an InputError of whatever a decoder raises, which is far more than OSError.
+
+    Args:
+        unusual: what the image is, where a decoder need not know it.
+    """
     try:
         yield
     except InputError:
@@ -173,7 +204,9 @@ def _decoding() -> Iterator[None]:
         message = "too large: it has more pixels than PIL.Image.MAX_IMAGE_PIXELS allows"
         raise InputError(FailureCode.TOO_MANY_PIXELS, message) from error
     except Exception as error:
-        raise damaged(one_line(error)) from error
+        reason = one_line(error)
+        is_cut = "truncated" in reason.lower()
+        raise unsupported(unusual) if unusual and not is_cut else damaged(reason) from error
 
 
 def _check_pixels(size: tuple[int, int], max_pixels: int) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 
 from clipcli.errors import FailureCode, InputError
+from clipcli.images.containers.tiff import is_raw
 
 # JPEG stands for MPO, too. Never EPS, PSD, FITS and the like: their decoders run programs, or
 # hardly anyone looks at them.
@@ -36,6 +37,18 @@ _OPTIONAL_SIGNATURES = (
     (_AVIF, "avif"),
     (re.compile(rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51"), "jpeg2000"),
 )
+# Other containers than TIFF's of what a sensor saw.
+_RAW_PHOTOS = (
+    (re.compile(rb"....ftypcrx ", re.DOTALL), "Canon CR3"),
+    (re.compile(rb"II....HEAPCCDR", re.DOTALL), "Canon CRW"),
+    (re.compile(rb"FUJIFILMCCD-RAW"), "Fujifilm RAF"),
+    (re.compile(rb"IIRO|IIRS|MMOR"), "Olympus ORF"),
+    (re.compile(rb"IIU\0"), "Panasonic RW2"),
+    (re.compile(rb"FOVb"), "Sigma X3F"),
+    (re.compile(rb"\0MRM"), "Minolta MRW"),
+    (re.compile(rb"IIII.{4}Raw|MMMM.{0,4}Raw", re.DOTALL), "Phase One IIQ"),
+)
+_TIFF = _OPTIONAL_SIGNATURES[0][0]
 # HTML may hold a drawing, so it is looked for first.
 _OTHER_FILES = (
     (re.compile(_MARKUP + rb"(!doctype\s+html|html|head|body)\b"), "an HTML page"),
@@ -51,7 +64,24 @@ _OTHER_IMAGES = (
     (re.compile(rb"%!PS|\xc5\xd0\xd3\xc6"), "a PostScript document"),
     (re.compile(rb"SIMPLE  = "), "a FITS image"),
     (re.compile(rb"\x00\x00\x01\x00.\x00", re.DOTALL), "a Windows icon"),
+    (re.compile(rb"\x00\x00\x02\x00.\x00", re.DOTALL), "a Windows cursor"),
     (re.compile(rb"P[1-6]\s+(#[^\n]*\n\s*)*\d+\s+\d+\s"), "a Netpbm image"),
+    (re.compile(rb"P7\nWIDTH|P[fF]\s+\d+\s+\d+\s"), "a Netpbm image"),
+    (re.compile(rb"....ftyp(avci|avcs|j2ki|j2is|jpeg|vvic)", re.DOTALL), "a HEIF image"),
+    (re.compile(rb"II\xbc"), "a JPEG XR image"),
+    (re.compile(rb"v/1\x01"), "an OpenEXR image"),
+    (re.compile(rb"#\?(RADIANCE|RGBE)\n"), "a Radiance HDR image"),
+    (re.compile(rb"qoif"), "a QOI image"),
+    (re.compile(rb"DDS "), "a DirectDraw surface"),
+    (re.compile(rb"gimp xcf"), "a GIMP document"),
+    (re.compile(rb"icns"), "an Apple icon"),
+    (re.compile(rb"AT&TFORM"), "a DjVu document"),
+    (re.compile(rb"\x8a[MJ]NG|\x8b[MJ]NG"), "an MNG or JNG image"),
+    (re.compile(rb".{128}DICM", re.DOTALL), "a DICOM image"),
+    (re.compile(rb"BPG\xfb"), "a BPG image"),
+    (re.compile(rb"FLIF"), "a FLIF image"),
+    (re.compile(rb"BA.{12}BM", re.DOTALL), "an OS/2 bitmap array"),
+    (re.compile(rb"\xd7\xcd\xc6\x9a|\x01\0\0\0.{36} EMF", re.DOTALL), "a Windows metafile"),
 )
 
 
@@ -76,6 +106,30 @@ def is_heif(data: bytes) -> bool:
     """Whether these bytes start as a HEIC or HEIF photo does (ISO/IEC 23008-12)."""
     # `mif1` is any image in such a container; one that says AVIF, too, is that.
     return data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS and not _AVIF.match(data)
+
+
+def is_tiff(data: bytes) -> bool:
+    """Whether these bytes start as a TIFF file does."""
+    return _TIFF.match(data) is not None
+
+
+def refuse_raw(data: bytes) -> None:
+    """Refuse a RAW photo, which is its sensor's numbers; its thumbnail is not the photo.
+
+    Raises:
+        InputError: it is one.
+    """
+    for signature, kind in _RAW_PHOTOS:
+        if signature.match(data[:64]):
+            raise unsupported(f"a RAW photo ({kind})")
+    if _TIFF.match(data) and is_raw(data):
+        raise unsupported("a RAW photo (DNG, NEF, ARW or another one in a TIFF file)")
+
+
+def unsupported(kind: str) -> InputError:
+    """The failure of an image that is in order and that nothing here decodes."""
+    message = f"{kind}: this format is not supported, convert it to PNG or JPEG"
+    return InputError(FailureCode.UNSUPPORTED_FORMAT, message)
 
 
 def damaged(reason: str) -> InputError:
@@ -116,13 +170,12 @@ def _unreadable_heif() -> InputError:
 
 
 def _unknown(start: bytes) -> InputError:
-    for signature, kind in _OTHER_FILES:
+    page, *files = _OTHER_FILES
+    for signature, kind in (page, *_OTHER_IMAGES, *files):
+        if signature.match(start) and (signature, kind) in _OTHER_IMAGES:
+            return unsupported(kind)
         if signature.match(start):
             return InputError(FailureCode.NOT_AN_IMAGE, f"not an image (it looks like {kind})")
-    for signature, kind in _OTHER_IMAGES:
-        if signature.match(start):
-            message = f"{kind}: this format is not supported, convert it to PNG or JPEG"
-            return InputError(FailureCode.UNSUPPORTED_FORMAT, message)
     kind = "it looks like text" if _is_text(start) else "unknown binary data"
     return InputError(FailureCode.NOT_AN_IMAGE, f"not an image ({kind})")
 

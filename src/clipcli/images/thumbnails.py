@@ -7,8 +7,7 @@ import io
 from PIL import Image
 
 from clipcli.images.colours import colours_of, in_srgb
-from clipcli.images.decoding import plain
-from clipcli.images.formats import allowed_formats
+from clipcli.images.decoding import identified, plain
 from clipcli.images.options import ImageOptions
 
 SIDE = 256
@@ -35,12 +34,11 @@ def thumbnail(data: bytes, options: ImageOptions) -> bytes | None:
         where the image cannot be decoded.
     """
     try:
-        formats = allowed_formats(data, options.extra_formats)
-        with Image.open(io.BytesIO(data), formats=formats) as image:
-            if image.width * image.height > options.max_pixels:
-                return None
+        image, _ = identified(data, options)
+        with image:
             # A photo's JPEG is decoded at a fraction of its size: 27 ms instead of 104.
             image.draft(None, (2 * SIDE, 2 * SIDE))
+            image.load()  # not later, where asking for its EXIF would swallow the failure
             small = plain(image)
             small.thumbnail((SIDE, SIDE), reducing_gap=_REDUCING_GAP)
             return _jpeg(in_srgb(small, colours_of(image)).convert("RGB"))
