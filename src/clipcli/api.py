@@ -2,29 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
+from math import isnan, nan
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from clipcli.engines.base import EngineOptions, Precision
 from clipcli.engines.choice import load_engine
-from clipcli.errors import UsageError
+from clipcli.errors import ModelError, UsageError
 from clipcli.heads.labels import LabelSet, collect_templates
 from clipcli.heads.results import Result, ScoreOptions
 from clipcli.heads.zero_shot import ZeroShotHead, build_head
-from clipcli.images.sources import ImageRef, Url, is_url, public_name
+from clipcli.images.given import given_images
 from clipcli.models.names import resolve_model
 from clipcli.models.specs import DEFAULT_MODEL, ModelRequest
 from clipcli.runs.options import PipelineOptions
 from clipcli.runs.pipeline import classify
 
 if TYPE_CHECKING:
+    from os import PathLike
+    from typing import IO, Protocol
+
+    from numpy.typing import NDArray
     from PIL.Image import Image
 
     from clipcli.engines.base import ModelInfo
 
-    ImageLike = str | Path | bytes | Image
+    class Array(Protocol):
+        """What NumPy can read: its arrays, torch's tensors."""
+
+        def __array__(self) -> NDArray[Any]: ...
+
+    ImageLike = str | PathLike[str] | bytes | IO[bytes] | Image | Array
 
 
 class Classifier:
@@ -61,11 +73,14 @@ class Classifier:
         precision: Precision = "fp32",
         engine: str = "auto",
     ) -> None:
-        request = model if isinstance(model, ModelRequest) else ModelRequest(model)
+        if not isinstance(model, ModelRequest):
+            model = ModelRequest(_text("the model", model))
         if checkpoint is not None:
-            request = replace(request, checkpoint=Path(checkpoint))
-        options = EngineOptions(device, precision, engine=engine)
-        self._engine = load_engine(resolve_model(request), options, offline=request.offline)
+            model = replace(model, checkpoint=Path(checkpoint))
+        with _in_python():
+            # A torch.device says its name as a text.
+            options = EngineOptions(str(device), precision, engine=engine)
+            self._engine = load_engine(resolve_model(model), options, offline=model.offline)
         self._heads: dict[LabelSet, ZeroShotHead] = {}
 
     @property
@@ -76,9 +91,9 @@ class Classifier:
     def classify(
         self,
         images: ImageLike | Iterable[ImageLike],
-        labels: Sequence[str],
+        labels: Iterable[str] | Mapping[str, str | Iterable[str]],
         *,
-        templates: Sequence[str] = (),
+        templates: str | Iterable[str] = (),
         min_probability: float = 0.0,
         min_similarity: float = -1.0,
         options: PipelineOptions | None = None,
@@ -86,9 +101,12 @@ class Classifier:
         """Score images against labels.
 
         Args:
-            images: one image or several, each a path, a URL, encoded bytes or a PIL image.
-                Paths are literal; folders and patterns are the command line's.
-            labels: texts to choose between, used as they are unless there are templates.
+            images: one image or several, each a path, a URL, encoded bytes, a binary file, a PIL
+                image, a NumPy array of uint8 (height, width[, channels]) or a torch tensor
+                (channels first or last; uint8, or floats in 0..1). Paths are literal; folders and
+                patterns are the command line's.
+            labels: texts to choose between, used as they are unless there are templates. Or a
+                dict: label -> the text, or the texts, that stand for it.
             templates: texts with `{}` for the label, or the names of built-in sets
                 (`openai7`, `openai80`).
             min_probability: below it a prediction's `answer` is None.
@@ -101,19 +119,30 @@ class Classifier:
 
         Raises:
             UsageError: empty or repeated labels, one label under softmax, a template
-                without `{}`, or something that is no image.
+                without `{}`, something that is no image or no text.
         """
-        # A text is a sequence of texts, too: its letters.
-        if isinstance(labels, str):
-            raise UsageError(f"labels are several texts: write [{labels!r}, ...]")
-        templates = [templates] if isinstance(templates, str) else templates
-        head = self._head(LabelSet(tuple(labels), collect_templates(templates)))
+        chosen = _label_set(labels, templates)
+        if len(chosen.names) == 1 and self.info.activation == "softmax":
+            (name,) = chosen.names
+            message = (
+                f"one label alone always has probability 1: write [{name!r}, 'something else']"
+            )
+            raise UsageError(message)
+        if not isinstance(options, PipelineOptions | None):
+            kind = type(options).__name__
+            raise UsageError(f"options are of type {kind}: give PipelineOptions(batch_size=8, ...)")
+        scores = ScoreOptions(
+            min_probability=_number("min_probability", min_probability),
+            min_similarity=_number("min_similarity", min_similarity),
+        )
         # The labels and what becomes of them are this call's: of the options only the reading
         # counts.
         options = options or PipelineOptions()
-        scores = ScoreOptions(min_probability=min_probability, min_similarity=min_similarity)
         options = replace(options, scores=scores, whole_blocks=True)
-        return list(classify(_refs(images), self._engine, head, options))
+        with _in_python():
+            head = self._head(chosen)
+            refs = given_images(images, options.images.max_bytes)
+            return list(classify(refs, self._engine, head, options))
 
     def _head(self, labels: LabelSet) -> ZeroShotHead:
         """The labels' head, encoded at their first use."""
@@ -124,27 +153,79 @@ class Classifier:
         return self._heads[labels]
 
 
-def _refs(images: ImageLike | Iterable[ImageLike]) -> Iterator[ImageRef]:
-    if isinstance(images, bytearray | memoryview):
-        # An image's bytes, and not an iterable of numbers.
-        images = bytes(images)
-    if isinstance(images, str | bytes) or not isinstance(images, Iterable):
-        images = [images]
-    for index, image in enumerate(images):
-        yield _ref(index, image)
+def _label_set(labels: Any, templates: Any) -> LabelSet:  # noqa: ANN401
+    """Labels and templates, of any type that may come, checked in Python's words."""
+    if isinstance(labels, Mapping):
+        texts = {_text("a label", name): _texts(name, several) for name, several in labels.items()}
+        names = tuple(texts)
+    else:
+        names = _several("labels", labels, "['a cat', 'a dog']")
+        texts = {name: (name,) for name in names}
+    if not names:
+        raise UsageError("no labels: give the texts to choose between, ['a cat', 'a dog']")
+    if len(texts) < len(names):
+        LabelSet(names)  # which says what is given twice
+    given = (templates,) if isinstance(templates, str) else templates
+    wanted = _several("templates", given, "['a photo of a {}']")
+    return LabelSet.of(texts, collect_templates(wanted))
 
 
-def _ref(index: int, image: ImageLike) -> ImageRef:
-    match image:
-        case str() if is_url(image):
-            return ImageRef(index, public_name(image), Url(image))
-        case str() | Path():
-            return ImageRef(index, str(image), Path(image))
-        case bytes():
-            return ImageRef(index, f"image {index}", image)
-        # Known by what it can do: importing Pillow's class here would cost every start.
-        case _ if hasattr(image, "getexif"):
-            return ImageRef(index, getattr(image, "filename", "") or f"image {index}", image)
-        case _:
-            kind = type(image).__name__
-            raise UsageError(f"image {index} is of type {kind}: give a path, URL, bytes, PIL image")
+def _texts(label: str, several: Any) -> tuple[str, ...]:  # noqa: ANN401
+    what = f"the texts of {label!r}"
+    texts = (several,) if isinstance(several, str) else _several(what, several, "['a cat', ...]")
+    if not texts:
+        raise UsageError(f"the label {label!r} has no texts: leave it out, or name one")
+    return texts
+
+
+def _several(what: str, values: Any, example: str) -> tuple[str, ...]:  # noqa: ANN401
+    # A text is a sequence of texts, too: its letters.
+    if isinstance(values, str):
+        raise UsageError(f"{what} are several texts: write [{values!r}, ...]")
+    if isinstance(values, bytes | bytearray | Mapping) or not isinstance(values, Iterable):
+        kind = type(values).__name__
+        raise UsageError(f"{what} are of type {kind}: give a list of texts, {example}")
+    return tuple(_text(f"one of {what}", value) for value in values)
+
+
+def _text(what: str, value: Any) -> str:  # noqa: ANN401
+    if isinstance(value, str):
+        return str(value)
+    raise UsageError(f"{what} is {value!r}, of type {type(value).__name__}: give a text")
+
+
+def _number(name: str, value: Any) -> float:  # noqa: ANN401
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = nan
+    if isnan(number) or isinstance(value, str):
+        raise UsageError(f"{name} is {value!r}: give a number")
+    return number
+
+
+# Options of the command line, with the values that messages name.
+_OPTION = re.compile(
+    r"--(?P<name>[a-z][a-z-]*[a-z])"
+    r"(?: (?P<value>auto|onnx|torch|fp32|fp16|bf16|int8|cpu|mps|cuda(?::\d+)?|main|tiny"
+    r"|\./FOLDER|FILE\.safetensors|N))?"
+)
+_SWITCHES = ("allow-pickle", "quick-gelu", "offline")
+
+
+@contextmanager
+def _in_python() -> Iterator[None]:
+    """Errors that name options of the command line name arguments."""
+    try:
+        yield
+    except (UsageError, ModelError) as error:
+        text = _OPTION.sub(_argument, str(error).replace("--[no-]", "--"))
+        raise type(error)(text) from error.__cause__
+
+
+def _argument(option: re.Match[str]) -> str:
+    name, value = option["name"].removeprefix("no-"), option["value"]
+    if name in _SWITCHES:
+        return f"{name.replace('-', '_')}={name == option['name']}"
+    argument = name.replace("-", "_")
+    return argument if value is None else f'{argument}="{value}"'

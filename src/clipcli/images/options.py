@@ -56,6 +56,9 @@ class ImageOptions:
         ):
             if not 1 <= limit <= most:
                 raise UsageError(f"an image's {what} are limited to 1 to {most:,}, not {limit:,}")
+        # A format alone is a text, not its letters.
+        if isinstance(self.extra_formats, str):
+            object.__setattr__(self, "extra_formats", (self.extra_formats,))
         for name in self.extra_formats:
             if name not in EXTRA_FORMATS:
                 known = ", ".join(EXTRA_FORMATS)

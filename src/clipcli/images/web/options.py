@@ -50,6 +50,9 @@ class FetchOptions:
     proxy: str | None = field(default=None, repr=False)  # it may hold a password
 
     def __post_init__(self) -> None:
+        # A host alone is a text, not its letters.
+        hosts = [self.allowed_hosts] if isinstance(self.allowed_hosts, str) else self.allowed_hosts
+        object.__setattr__(self, "allowed_hosts", frozenset(hosts))
         for what, number in (("in all", self.concurrency), ("from one host", self.per_host)):
             if number < 1:
                 raise UsageError(f"downloads at once {what} must be 1 or more, not {number}")
