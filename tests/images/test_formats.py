@@ -176,3 +176,46 @@ def test_an_avif_image_under_the_general_brand_is_not_taken_for_heic():
 
 def test_the_plug_in_is_left_alone_by_other_images():
     assert "HEIF" not in allowed_formats(encoded("PNG"), ())
+
+
+# One list of formats and endings
+
+
+@pytest.mark.parametrize("ending", sorted(formats._EVERY_ENDING))
+def test_whatever_folders_give_is_opened(ending, heic):
+    """Under each ending Pillow writes what it is for, and it opens."""
+    kinds = {".mpo": "MPO", ".dib": "DIB"}
+    (kind,) = (kind for kind, endings in formats._ENDINGS.items() if ending in endings)
+    if ending in (".j2k", ".j2c", ".jpc"):
+        data = encoded(kind, no_jp2=True)
+    else:
+        data = heic if kind == "HEIF" else encoded(kinds.get(ending, kind))
+    assert formats.has_image_ending(f"a{ending.upper()}")
+    assert open_image(data, EVERYTHING).size == (40, 30)
+
+
+def test_pillows_endings_of_the_formats_are_all_known():
+    """Save those of containers of something else: films of JPEG 2000, PNG's and AVIF's cousins."""
+    Image.init()
+    known = set(formats.USUAL_FORMATS) | set(EXTRA_FORMATS.values()) | {"MPO", "DIB"}
+    theirs = {ending for ending, kind in Image.registered_extensions().items() if kind in known}
+    assert theirs - formats._EVERY_ENDING - {".mj2", ".avifs"} == set()
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA"])
+def test_a_bitmap_without_its_files_header_is_the_same_picture(mode):
+    image = Image.linear_gradient("L").resize((40, 30)).convert(mode)
+    files = {}
+    for kind in ("BMP", "DIB"):
+        file = io.BytesIO()
+        image.save(file, kind)
+        files[kind] = file.getvalue()
+    found, expected = (open_image(data, ImageOptions()) for data in (files["DIB"], files["BMP"]))
+    assert (found.mode, found.tobytes()) == (expected.mode, expected.tobytes())
+    assert refusal(files["DIB"][:60])[0] is FailureCode.DAMAGED
+
+
+@pytest.mark.parametrize("start", [40, 12, 124])
+def test_numbers_that_look_like_a_bitmaps_start_are_no_image(start):
+    data = start.to_bytes(4, "little") + bytes(range(9, 200))
+    assert refusal(data)[0] is FailureCode.NOT_AN_IMAGE

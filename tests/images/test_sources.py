@@ -42,10 +42,16 @@ def make(root: Path, *names: str) -> None:
 
 
 def refs(
-    *arguments: str, names: bytes | None = None, recursive: bool = False, null: bool = False
+    *arguments: str,
+    names: bytes | None = None,
+    recursive: bool = False,
+    null: bool = False,
+    hidden: bool = False,
 ) -> list[ImageRef]:
     name_list = None if names is None else io.BytesIO(names)
-    return list(expand(arguments, name_list, io.BytesIO(), SourceOptions(recursive, null)))
+    return list(
+        expand(arguments, name_list, io.BytesIO(), SourceOptions(recursive, null, hidden=hidden))
+    )
 
 
 def shown(found: list[ImageRef]) -> list[str]:
@@ -90,6 +96,35 @@ def test_a_folder_gives_images_of_known_extensions_bytewise_sorted(folder):
     make(folder, "d/b.JPG", "d/B.png", "d/a/z.webp", "d/a.png", "d/notes.txt", "d/noext")
     assert shown(refs("d", recursive=True)) == ["d/B.png", "d/a.png", "d/a/z.webp", "d/b.JPG"]
     assert shown(refs("d/", recursive=True))[0] == "d/B.png"
+
+
+HIDDEN = ("d/._a.JPG", "d/.git/b.png", "d/.thumbnails/x/c.png", "d/e/.f.webp", "d/e/.g/h.gif")
+
+
+def test_hidden_files_and_folders_are_passed_over(folder):
+    make(folder, "d/a.png", "d/e/i.png", *HIDDEN)
+    assert shown(refs("d", recursive=True)) == ["d/a.png", "d/e/i.png"]
+    assert shown(refs("d/*/*", "d/*")) == ["d/e/i.png", "d/a.png", "d/e"]
+    assert sorted(shown(refs("d", recursive=True, hidden=True))) == sorted(
+        ["d/a.png", "d/e/i.png", *HIDDEN]
+    )
+    assert set(HIDDEN) <= set(shown(refs("d/**/*", hidden=True)))
+
+
+def test_hidden_ones_that_are_named_are_read(folder):
+    make(folder, *HIDDEN, ".h/a.png")
+    assert shown(refs("d/._a.JPG", "d/.git", recursive=True)) == ["d/._a.JPG", "d/.git/b.png"]
+    assert shown(refs(".h", "./.h/", recursive=True)) == [".h/a.png", "./.h/a.png"]
+    assert shown(refs("d/.t*/x", recursive=True)) == ["d/.thumbnails/x/c.png"]
+    assert shown(refs(names=b"d/._a.JPG\n")) == ["d/._a.JPG"]
+
+
+def test_a_folder_of_hidden_images_alone_names_the_way_to_them(folder):
+    make(folder, "d/._a.JPG")
+    (ref,) = refs("d", recursive=True)
+    assert isinstance(ref.source, InputError)
+    assert ref.source.code is FailureCode.NO_MATCH
+    assert "--hidden" in ref.source.message
 
 
 def test_links_to_folders_are_followed_only_when_named(folder):

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, TextIO
 
 from clipcli.disk.text import decode_text
 from clipcli.errors import ClipcliWarning, FailureCode, InputError, UsageError
+from clipcli.images.formats import has_image_ending
 from clipcli.images.sources import (
-    IMAGE_EXTENSIONS,
     ImageRef,
     SourceOptions,
     Url,
@@ -104,27 +104,18 @@ def _in_folder(folder: str) -> Iterator[tuple[ImageRef, str]]:
             yield ref, name.replace("_", " ")
     if empty:
         _warn(f"{folder}: class folders without images, left out: {', '.join(empty)}")
-    loose = sum(_is_image_name(name) for name in set(visible) - set(classes))
+    loose = sum(has_image_ending(name) for name in set(visible) - set(classes))
     if loose and len(classes) > len(empty):
         _warn(f"{folder}: images outside of class folders, left out: {loose}")
 
 
 def _class_images(folder: str) -> list[ImageRef]:
     refs = expand([folder], None, BytesIO(), SourceOptions(recursive=True))
-    return [ref for ref in refs if not _is_nothing(ref) and not _is_hidden(ref, folder)]
+    return [ref for ref in refs if not _is_nothing(ref)]
 
 
 def _is_nothing(ref: ImageRef) -> bool:
     return isinstance(ref.source, InputError) and ref.source.code is FailureCode.NO_MATCH
-
-
-def _is_hidden(ref: ImageRef, folder: str) -> bool:
-    """Whether it is a file or in a folder that editors and systems leave behind, by its dot."""
-    return any(part.startswith(".") for part in Path(ref.name).relative_to(folder).parts)
-
-
-def _is_image_name(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in IMAGE_EXTENSIONS
 
 
 def _in_file(file: str) -> Iterator[tuple[ImageRef, str]]:

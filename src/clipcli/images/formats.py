@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import os
 import re
 from codecs import getincrementaldecoder
 from collections.abc import Callable, Sequence
 from functools import cache
 
 from clipcli.errors import FailureCode, InputError
-from clipcli.images.containers.tiff import is_raw
 
 # JPEG stands for MPO, too. Never EPS, PSD, FITS and the like: their decoders run programs, or
 # hardly anyone looks at them.
 USUAL_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 EXTRA_FORMATS = {"tiff": "TIFF", "avif": "AVIF", "jpeg2000": "JPEG2000"}
+
+# Pillow's name -> how names of such files end; folders are searched for these.
+_ENDINGS = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".jfi", ".pjpeg", ".pjp", ".mpo"),
+    "PNG": (".png", ".apng"),
+    "WEBP": (".webp",),
+    "GIF": (".gif",),
+    "BMP": (".bmp", ".dib"),
+    "HEIF": (".heic", ".heif", ".hif"),
+    "TIFF": (".tif", ".tiff"),
+    "AVIF": (".avif",),
+    "JPEG2000": (".jp2", ".j2k", ".jpf", ".jpx", ".j2c", ".jpc"),
+}
+_EVERY_ENDING = frozenset(ending for endings in _ENDINGS.values() for ending in endings)
 
 START_BYTES = 2048
 """So many of a file's first bytes say what it is."""
@@ -31,6 +45,12 @@ _USUAL_SIGNATURES = (
     (re.compile(rb"GIF8[79]a"), "GIF"),
     (re.compile(rb"RIFF....WEBP", re.DOTALL), "WEBP"),
     (re.compile(rb"BM....\0\0\0\0", re.DOTALL), "BMP"),
+    (
+        re.compile(
+            rb"[\x28\x34\x38\x6c\x7c]\0\0\0.{8}\x01\0[\x01\x02\x04\x08\x10\x18\x20]\0", re.S
+        ),
+        "BMP",
+    ),
 )
 _OPTIONAL_SIGNATURES = (
     (re.compile(rb"(II|MM)(\*\0|\0\*|\+\0|\0\+)"), "tiff"),
@@ -85,6 +105,10 @@ _OTHER_IMAGES = (
 )
 
 
+def has_image_ending(name: str) -> bool:
+    """Whether a file's name ends as those of images do, of formats that need an option too."""
+    return os.path.splitext(name)[1].lower() in _EVERY_ENDING
+
 def accept_any(_start: bytes) -> None:
     """A check of first bytes that refuses none."""
 
@@ -122,7 +146,11 @@ def refuse_raw(data: bytes) -> None:
     for signature, kind in _RAW_PHOTOS:
         if signature.match(data[:64]):
             raise unsupported(f"a RAW photo ({kind})")
-    if _TIFF.match(data) and is_raw(data):
+    if not is_tiff(data):
+        return
+    from clipcli.images.containers.tiff import is_raw  # a start is spared it
+
+    if is_raw(data):
         raise unsupported("a RAW photo (DNG, NEF, ARW or another one in a TIFF file)")
 
 

@@ -6,24 +6,22 @@ import codecs
 import glob
 import os
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
+from stat import FILE_ATTRIBUTE_HIDDEN
 from typing import IO, TYPE_CHECKING
 
 from clipcli.disk.text import LONGEST_MARK, MARKS, marked_encoding
 from clipcli.errors import FailureCode, InputError, UsageError
+from clipcli.images.formats import has_image_ending
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 STDIN = "-"
-
-IMAGE_EXTENSIONS = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib"}
-    | {".heic", ".heif", ".avif", ".tif", ".tiff", ".jp2"}
-)
 
 _URL = re.compile(r"https?://", re.IGNORECASE)
 _OTHER_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
@@ -118,11 +116,13 @@ class SourceOptions:
         recursive: folders are searched for images instead of refused.
         null_separated: names in a list end with NUL instead of a newline.
         shard: the part of the images that is wanted; each keeps its index in the whole.
+        hidden: folders and patterns give hidden files and folders, too.
     """
 
     recursive: bool = False
     null_separated: bool = False
     shard: Shard = Shard()
+    hidden: bool = False
 
 
 def expand(
@@ -199,7 +199,8 @@ def is_pattern(argument: str) -> bool:
 
 def _pattern(pattern: str, options: SourceOptions) -> Iterator[tuple[str, Source]]:
     try:
-        names = sorted(glob.iglob(pattern, recursive=True), key=os.fsencode)
+        found = glob.iglob(pattern, recursive=True, include_hidden=options.hidden)
+        names = sorted(found, key=os.fsencode)
     except RecursionError:  # it goes into folders call by call
         message = "the folders below it are nested too deeply: name one of them, with -r"
         yield pattern, InputError(FailureCode.UNREADABLE, message)
@@ -220,24 +221,25 @@ def _literal(name: str, options: SourceOptions) -> Iterator[tuple[str, Source]]:
         message = "only http and https addresses are fetched"
         yield public_name(name), InputError(FailureCode.URL_REFUSED, message)
     elif options.recursive and "\0" not in name and os.path.isdir(name):
-        yield from _folder(name)
+        yield from _folder(name, hidden=options.hidden)
     else:
         # What is no file may be an address that is misspelt.
         is_file = "@" not in name or os.path.lexists(name)
         yield name if is_file else public_name(name), Path(name)
 
 
-def _folder(folder: str) -> Iterator[tuple[str, Source]]:
+def _folder(folder: str, *, hidden: bool) -> Iterator[tuple[str, Source]]:
     """The images below a folder, bytewise sorted; links to folders are not followed."""
     found = False
-    for name, source in _walk(folder):
+    for name, source in _walk(folder, hidden=hidden):
         found = True
         yield name, source
     if not found:
-        yield folder, InputError(FailureCode.NO_MATCH, "no images in this folder")
+        only = "" if hidden else "; hidden ones are passed over, --hidden reads them"
+        yield folder, InputError(FailureCode.NO_MATCH, f"no images in this folder{only}")
 
 
-def _walk(folder: str) -> Iterator[tuple[str, Source]]:
+def _walk(folder: str, *, hidden: bool) -> Iterator[tuple[str, Source]]:
     # What is still to come, the next one last. Not by recursion: folders may be nested deeper than
     # Python's calls may be.
     ahead: list[str | os.DirEntry[str]] = [folder]
@@ -248,14 +250,24 @@ def _walk(folder: str) -> Iterator[tuple[str, Source]]:
             try:
                 # scandir knows what is a folder without asking the file system again.
                 with os.scandir(path) as entries:
-                    found = sorted(entries, key=_path_order, reverse=True)
+                    seen = (entry for entry in entries if hidden or not _is_hidden(entry))
+                    found = sorted(seen, key=_path_order, reverse=True)
             except OSError as error:
                 message = f"cannot be listed ({error.strerror})"
                 yield path, InputError(FailureCode.UNREADABLE, message)
             else:
                 ahead += found
-        elif os.path.splitext(entry.name)[1].lower() in IMAGE_EXTENSIONS and _may_be_file(entry):
+        elif has_image_ending(entry.name) and _may_be_file(entry):
             yield entry.path, Path(entry.path)
+
+
+def _is_hidden(entry: os.DirEntry[str]) -> bool:
+    """Whether a file or folder is one that systems and programs leave behind (`._x`, `.git`)."""
+    if entry.name.startswith("."):
+        return True
+    if sys.platform != "win32":
+        return False
+    return bool(entry.stat(follow_symlinks=False).st_file_attributes & FILE_ATTRIBUTE_HIDDEN)
 
 
 def _path_order(entry: os.DirEntry[str]) -> bytes:

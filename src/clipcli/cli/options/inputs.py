@@ -50,6 +50,11 @@ class NamingFlags:
     recursive: bool = option(
         "-r", "--recursive", is_flag=True, help="Search folders, and folders in them, for images."
     )
+    hidden: bool = option(
+        "--hidden",
+        is_flag=True,
+        help="Folders and patterns give hidden files and folders (.name), too.",
+    )
     files_from: str | None = option(
         "--files-from",
         metavar="FILE",
@@ -107,7 +112,7 @@ class NamingFlags:
             UsageError: there is no such part.
         """
         shard = Shard() if self.shard is None else Shard.parse(self.shard)
-        return SourceOptions(self.recursive, self.null_separated, shard)
+        return SourceOptions(self.recursive, self.null_separated, shard, self.hidden)
 
     def refs(self, stack: ExitStack) -> Iterator[ImageRef]:
         """The images, to be pulled one by one; a list is closed with the stack.

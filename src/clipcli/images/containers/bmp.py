@@ -7,9 +7,10 @@ import struct
 from clipcli.images.containers.base import Bare
 
 _FILE_HEADER = 14
-# Sizes of headers: OS/2's first, OS/2's second in any length from 16 on, and Microsoft's.
+# Sizes of headers: OS/2's first, OS/2's second in any length from 16 on, Microsoft's.
 _CORE, _SHORTEST, _INFO, _OS2, _V5 = 12, 16, 40, 64, 124
-_MICROSOFTS = (_INFO, 52, 56, 108, _V5)
+DIB_HEADERS = (_INFO, 52, 56, 108, _V5)
+"""Sizes of Microsoft's headers, with which a bitmap without a file's header begins."""
 
 _COMPRESSIONS = {
     0: "no compression", 1: "RLE8", 2: "RLE4", 3: "bit fields", 4: "JPEG inside", 5: "PNG inside",
@@ -28,10 +29,19 @@ def bare_bmp(data: bytes) -> Bare:
     size = int.from_bytes(data[_FILE_HEADER : _FILE_HEADER + 4], "little")
     header = data[_FILE_HEADER : _FILE_HEADER + size]
     if len(header) < size or not (
-        size == _CORE or _SHORTEST <= size <= _OS2 or size in _MICROSOFTS
+        size == _CORE or _SHORTEST <= size <= _OS2 or size in DIB_HEADERS
     ):
         return Bare(data)
     return Bare(data, _profile(data, header), _unusual(header))
+
+
+def bare_dib(data: bytes) -> Bare:
+    """A bitmap without the header of its file, which is put before it."""
+    planes, bits = struct.unpack_from("<HH", data, 12)
+    if planes != 1 or bits not in _BITS:
+        return Bare(data)
+    # No size of the file, and no place of the pixels: they come behind what the header says.
+    return bare_bmp(b"BM" + bytes(_FILE_HEADER - 2) + data)
 
 
 def _unusual(header: bytes) -> str:
@@ -41,7 +51,7 @@ def _unusual(header: bytes) -> str:
     names = _COMPRESSIONS | (_OS2_COMPRESSIONS if size == _OS2 else {})
     if bits not in _BITS or compression not in names:
         return ""
-    if (bits, compression) in _USUAL and size in (_CORE, *_MICROSOFTS, _OS2):
+    if (bits, compression) in _USUAL and size in (_CORE, *DIB_HEADERS, _OS2):
         return ""
     return f"a BMP image of {bits} bits a pixel with {names[compression]}"
 
