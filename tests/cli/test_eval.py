@@ -63,13 +63,13 @@ def evaluated(capfd, monkeypatch, tmp_path):
 def decoded(monkeypatch) -> list[int]:
     """The size of each file that is decoded from now on."""
     sizes: list[int] = []
-    decode = lookahead.decode
+    decode = lookahead.decode_marked
 
     def counted(data: bytes, *rest: object) -> object:
         sizes.append(len(data))
         return decode(data, *rest)
 
-    monkeypatch.setattr(lookahead, "decode", counted)
+    monkeypatch.setattr(lookahead, "decode_marked", counted)
     return sizes
 
 

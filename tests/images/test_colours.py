@@ -287,9 +287,9 @@ def test_decoding_fast_and_in_another_process_is_the_same(orientation):
     assert np.abs(usual - fast).mean() < 1
     assert np.abs(usual - bare).mean() > 5
     with DecoderPool(config, DEFAULT, 120, workers=1, thumbnails=True) as pool:
-        pixels, jpeg = pool.decoded(data)
-    assert np.array_equal(pixels, usual)
-    assert jpeg == thumbnail(data, DEFAULT)
+        found = pool.decoded(data)
+    assert np.array_equal(found.pixels, usual)
+    assert found.thumbnail == thumbnail(data, DEFAULT)
 
 
 def test_thumbnails_are_in_srgb():

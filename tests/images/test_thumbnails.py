@@ -134,16 +134,16 @@ def test_a_thumbnail_from_another_process_is_the_same():
     photo = (PHOTOS / "rocket.jpg").read_bytes()
     with DecoderPool(CONFIG, OPTIONS, 120, workers=1, thumbnails=True) as pool:
         for _ in range(2):  # nothing is left in the pipe for the next image
-            pixels, jpeg = pool.decoded(photo)
-            assert np.array_equal(pixels, decode(photo, CONFIG, OPTIONS))
-            assert jpeg == thumbnail(photo, OPTIONS)
+            found = pool.decoded(photo)
+            assert np.array_equal(found.pixels, decode(photo, CONFIG, OPTIONS))
+            assert found.thumbnail == thumbnail(photo, OPTIONS)
         with pytest.raises(InputError, match="not an image"):
             pool.decoded(b"hello")
 
 
 def test_a_thumbnail_that_nobody_wants_is_not_made():
     with DecoderPool(CONFIG, OPTIONS, 120, workers=1) as pool:
-        assert pool.decoded((PHOTOS / "rocket.jpg").read_bytes())[1] == b""
+        assert pool.decoded((PHOTOS / "rocket.jpg").read_bytes()).thumbnail == b""
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from contextlib import AbstractContextManager
 
-import numpy as np
 import pytest
 from command import PATIENCE
 
@@ -21,14 +20,14 @@ from clipcli.images import decoding
 def say(text):
     raise InputError(FailureCode.DAMAGED, str(text))
 
-decode = decoding.decode
+decode = decoding.decode_marked
 
 def obey(data, config, options):
     if data.startswith(b"do:"):
         exec(data[3:], globals())
     return decode(data, config, options)
 
-decoding.decode = obey
+decoding.decode_marked = obey
 from clipcli.images.worker import serve
 serve()
 """
@@ -55,7 +54,7 @@ class _Unhurried(isolation._Worker):
 
     _hangs = False
 
-    def decoded(self, data: bytes) -> tuple[np.ndarray, bytes]:
+    def decoded(self, data: bytes) -> isolation.DecodedImage:
         self._hangs = data == HANG
         return super().decoded(data)
 

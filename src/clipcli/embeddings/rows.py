@@ -24,11 +24,13 @@ class Block:
         embeddings: unit rows of shape (n, embed_dim); a failure's row means nothing. None where
             nothing could be read.
         failures: why an image has no embedding, by its place in the block.
+        truncated: places of images whose file is cut short.
     """
 
     refs: Sequence[ImageRef]
     embeddings: Float32 | None
     failures: Mapping[int, InputError] = field(default_factory=dict)
+    truncated: frozenset[int] = frozenset()
 
 
 def unit_rows(rows: Float32) -> NDArray[np.bool_]:

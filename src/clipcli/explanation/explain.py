@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +18,7 @@ from clipcli.heads.results import Prediction, ScoreOptions
 from clipcli.heads.zero_shot import ZeroShotHead
 from clipcli.images.decoding import as_seen, preprocess
 from clipcli.images.sources import ImageRef
+from clipcli.images.truncation import TRUNCATED
 from clipcli.runs.pipeline import unusable
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def explain(
     """
     config = engine.info.preprocess
     pixels = preprocess(image, config, options.images)
-    prediction = _classified(ref, pixels, engine, head)
+    prediction = replace(_classified(ref, pixels, engine, head), truncated=TRUNCATED in image.info)
     # By name: the prediction is best first, the head in the user's order.
     labels = [score.label for score in prediction.scores[: options.top_k]]
     rows = directions(head)[[head.labels.index(label) for label in labels]]

@@ -38,6 +38,7 @@ class Prediction:
             minimum.
         doubt: whether the best label fits no better than a strange word may, as far as the model
             has been measured, and nobody has said what similarity is wanted.
+        truncated: whether the image's file is cut short, so that a part of it was grey.
     """
 
     index: int
@@ -46,6 +47,7 @@ class Prediction:
     scores: tuple[LabelScore, ...]
     answer: str | None
     doubt: bool = False
+    truncated: bool = False
 
     @property
     def best(self) -> LabelScore:

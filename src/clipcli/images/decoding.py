@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -32,6 +32,7 @@ from clipcli.images.preprocessing import (
     resampling,
     resized_size,
 )
+from clipcli.images.truncation import TRUNCATED, rescued
 
 # Fast decoding leaves an image's sides at least so many times what the resize makes of them. At
 # 224 pixels a 12-megapixel photo's values then move by 0.2 of 255 on average, and by 0.5 at 1,
@@ -66,16 +67,31 @@ def decode(data: bytes, config: PreprocessConfig, options: ImageOptions) -> Floa
     Raises:
         InputError: as `open_image` and `preprocess` do.
     """
-    image, coding = identified(data, options, config)
-    with _decoding(coding):
-        if options.fast_decode:
-            image = _reduced(image, config)
-        image.load()
-    return preprocess(image, config, options)
+    return decode_marked(data, config, options)[0]
+
+
+def decode_marked(
+    data: bytes, config: PreprocessConfig, options: ImageOptions
+) -> tuple[Float32, bool]:
+    """Do what `decode` does.
+
+    Returns:
+        The pixels, and whether some are missing, since the file is cut short.
+    """
+
+    def reduce(image: Image.Image) -> Image.Image:
+        return _reduced(image, config) if options.fast_decode else image
+
+    image = open_image(data, options, config, reduce=reduce)
+    return preprocess(image, config, options), TRUNCATED in image.info
 
 
 def open_image(
-    data: bytes, options: ImageOptions, config: PreprocessConfig | None = None
+    data: bytes,
+    options: ImageOptions,
+    config: PreprocessConfig | None = None,
+    *,
+    reduce: Callable[[Image.Image], Image.Image] = lambda image: image,
 ) -> Image.Image:
     """Decode the first frame of an image whose format is on the list.
 
@@ -83,14 +99,43 @@ def open_image(
         data: the image, as it is in its file.
         options: what is accepted.
         config: how the model that it is for wants its pixels, if it is for one.
+        reduce: has it decoded at a fraction of its size.
 
     Raises:
         InputError: empty, not an image, a format that is off, too many pixels now or when it is
             resized for the model, or damaged.
     """
-    image, coding = identified(data, options, config)
-    with _decoding(coding):
-        image.load()
+    try:
+        image, coding = identified(data, options, config)
+        with _decoding(coding):
+            image = reduce(image)
+            image.load()
+    except InputError as error:
+        if error.code is not FailureCode.DAMAGED:
+            raise
+        return _rescued(data, options, config, error)
+    return image
+
+
+def _rescued(
+    data: bytes, options: ImageOptions, config: PreprocessConfig | None, error: InputError
+) -> Image.Image:
+    """A damaged image whose pixels are all there or, where that is accepted, some of them.
+
+    Raises:
+        InputError: the given one, or another that names the way out.
+    """
+    is_webp = data.startswith(b"RIFF")
+    if not (is_webp or "truncated" in error.message):
+        raise error
+    try:
+        image = rescued(data, lambda rest: identified(rest, options, config)[0])
+    except Exception as reason:
+        raise error from reason
+    if image is None:
+        raise error
+    if TRUNCATED in image.info and not options.allow_truncated:
+        raise damaged("it is cut short: --allow-truncated takes what is there of it")
     return image
 
 

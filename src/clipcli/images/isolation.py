@@ -21,7 +21,14 @@ from clipcli.errors import ClipcliError, FailureCode, InputError
 from clipcli.images.options import ImageOptions
 from clipcli.images.preprocessing import PreprocessConfig
 from clipcli.images.thumbnails import MAX_BYTES
-from clipcli.images.worker import FAILURE, LENGTH_BYTES, MAX_FAILURE_BYTES, PIXELS, READY
+from clipcli.images.worker import (
+    FAILURE,
+    LENGTH_BYTES,
+    MAX_FAILURE_BYTES,
+    PIXELS,
+    READY,
+    SOME_PIXELS,
+)
 
 # The import path comes from the parent, who found this package on it; -I keeps the environment
 # and the current folder from adding to it.
@@ -34,6 +41,21 @@ _START_SECONDS = 60.0
 # may have to write its memory to a core file, and a hostile one must not hold its place for long.
 _NONSENSE_SECONDS = 1.0
 _END_SECONDS = 10.0
+
+
+@dataclass(frozen=True, eq=False)
+class DecodedImage:
+    """What a process has made of an image.
+
+    Attributes:
+        pixels: normalised, of shape (3, height, width).
+        thumbnail: a JPEG; empty where none is wanted or none can be made.
+        truncated: whether pixels are missing, since the file is cut short.
+    """
+
+    pixels: Float32
+    thumbnail: bytes
+    truncated: bool
 
 
 class DecoderPool:
@@ -87,13 +109,10 @@ class DecoderPool:
             InputError: as `images.decode` does, or the decoder hung or died.
             ClipcliError: no process can be started, or the pool is closed.
         """
-        return self.decoded(data)[0]
+        return self.decoded(data).pixels
 
-    def decoded(self, data: bytes) -> tuple[Float32, bytes]:
-        """An image's pixels as `pixels` gives them, and a thumbnail.
-
-        The thumbnail is a JPEG; empty where none is wanted or none can be made.
-        """
+    def decoded(self, data: bytes) -> DecodedImage:
+        """An image's pixels as `pixels` gives them, and what else is known of it."""
         worker = self._idle.get()
         try:
             # One that died while it was idle did not die of this image.
@@ -200,10 +219,10 @@ class _Worker:
         """Whether the process still runs."""
         return self._process.poll() is None
 
-    def decoded(self, data: bytes) -> tuple[Float32, bytes]:
+    def decoded(self, data: bytes) -> DecodedImage:
         """Have one image decoded; whoever fails to answer is ended."""
         self.images += 1
-        answer: tuple[Float32, bytes] | InputError | None = None
+        answer: DecodedImage | InputError | None = None
         try:
             # ValueError: nonsense for an answer, or pipes that `close` has closed.
             with self._limit(self._settings.seconds) as is_over, suppress(OSError, ValueError):
@@ -229,12 +248,13 @@ class _Worker:
         self._requests.write(data)
         self._requests.flush()
 
-    def _answer(self) -> tuple[Float32, bytes] | InputError:
+    def _answer(self) -> DecodedImage | InputError:
         kind = self._answers.read(1)
-        if kind == PIXELS:
+        if kind in (PIXELS, SOME_PIXELS):
             pixels = np.empty((3, *self._settings.config.size), np.float32)
             pixels.data.cast("B")[:] = self._answers.read(pixels.nbytes)
-            return pixels, self._part(MAX_BYTES) if self._settings.thumbnails else b""
+            jpeg = self._part(MAX_BYTES) if self._settings.thumbnails else b""
+            return DecodedImage(pixels, jpeg, kind == SOME_PIXELS)
         if kind == FAILURE:
             code, _, message = self._part(MAX_FAILURE_BYTES).decode().partition("\n")
             return InputError(FailureCode(code), message)

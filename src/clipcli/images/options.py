@@ -32,6 +32,7 @@ class ImageOptions:
             turning it upright, laying it on white and scaling 16-bit values.
         fast_decode: decode large JPEG photos at a half, a quarter or an eighth of their size;
             their pixels change a little.
+        allow_truncated: take what is there of a picture whose file is cut short; the rest is grey.
 
     Raises:
         UsageError: no such extra format, a limit that is out of range, or `fast_decode` together
@@ -43,6 +44,7 @@ class ImageOptions:
     extra_formats: Sequence[str] = ()
     reference: bool = False
     fast_decode: bool = False
+    allow_truncated: bool = False
 
     @property
     def preprocessing(self) -> str:

@@ -20,13 +20,13 @@ from math import ceil
 from PIL import Image
 
 from clipcli.errors import InputError
-from clipcli.images.decoding import decode, lift_pillow_limit
+from clipcli.images.decoding import decode_marked, lift_pillow_limit
 from clipcli.images.options import ImageOptions
 from clipcli.images.preprocessing import PreprocessConfig
 from clipcli.images.thumbnails import thumbnail
 
-READY, PIXELS, FAILURE = b"R", b"P", b"F"
-"""The kinds of answers."""
+READY, PIXELS, SOME_PIXELS, FAILURE = b"R", b"P", b"S", b"F"
+"""The kinds of answers; some pixels are those of a file that is cut short."""
 
 LENGTH_BYTES = 8
 MAX_FAILURE_BYTES = 10_000
@@ -56,7 +56,7 @@ def serve() -> None:
         data = requests.read(int.from_bytes(length))
         with _end_of_an_orphan(seconds):
             answer = _answer_to(data, config, options)
-            if thumbnails and answer.startswith(PIXELS):
+            if thumbnails and not answer.startswith(FAILURE):
                 answer += _thumbnail_of(data, options)
         answers.write(answer)
         answers.flush()
@@ -65,7 +65,8 @@ def serve() -> None:
 
 def _answer_to(data: bytes, config: PreprocessConfig, options: ImageOptions) -> bytes:
     try:
-        return PIXELS + decode(data, config, options).tobytes()
+        pixels, is_truncated = decode_marked(data, config, options)
+        return (SOME_PIXELS if is_truncated else PIXELS) + pixels.tobytes()
     except InputError as error:
         text = f"{error.code}\n{error.message[: MAX_FAILURE_BYTES // 8]}"
         encoded = text.encode(errors="backslashreplace")

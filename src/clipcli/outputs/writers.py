@@ -103,7 +103,8 @@ class HumanWriter(_Writer):
         # Told on standard error, where people look for it.
         if isinstance(result, Failure):
             return
-        head = ("" if self._first else "\n") + self._bold(printable(result.name)) + "\n"
+        cut = " (cut short)" if result.truncated else ""
+        head = ("" if self._first else "\n") + self._bold(printable(result.name)) + cut + "\n"
         self._first = False
         lines = []
         shown = result.scores[: self.options.shown]
@@ -273,5 +274,7 @@ def record(result: Result, options: OutputOptions) -> dict[str, Any]:
         for score in result.scores[: options.shown]
     ]
     scored = {"answer": result.answer, "predictions": predictions, "model": model}
-    doubt = {"doubt": True} if result.doubt else {}
-    return {**fields, "status": "ok", **scored, **doubt}
+    # Told of the few that they are true of.
+    marks = {"doubt": result.doubt, "truncated": result.truncated}
+    told = {name: True for name, is_so in marks.items() if is_so}
+    return {**fields, "status": "ok", **scored, **told}

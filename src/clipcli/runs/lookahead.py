@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from clipcli.arrays import Float32
 from clipcli.errors import InputError, settled
-from clipcli.images.decoding import check_start, decode, load_image, preprocess
+from clipcli.images.decoding import check_start, decode_marked, load_image, preprocess
 from clipcli.images.preprocessing import PreprocessConfig
 from clipcli.images.reading import read_bytes
 from clipcli.images.sources import ImageRef, Url
@@ -33,10 +33,17 @@ _LONGEST_WAIT_SECONDS = 0.2
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """One image ready for the engine, or what kept it from being so."""
+    """One image ready for the engine, or what kept it from being so.
+
+    Attributes:
+        ref: the image.
+        pixels: as the engine wants them.
+        truncated: whether some are missing, since the file is cut short.
+    """
 
     ref: ImageRef
     pixels: Float32 | InputError
+    truncated: bool = False
 
 
 class LookAhead:
@@ -120,14 +127,14 @@ class LookAhead:
 
     def _decoded(self, ref: ImageRef) -> Decoded:
         try:
-            return Decoded(ref, self._pixels(ref))
+            return Decoded(ref, *self._pixels(ref))
         except InputError as error:
             return Decoded(ref, settled(error))
 
-    def _pixels(self, ref: ImageRef) -> Float32:
+    def _pixels(self, ref: ImageRef) -> tuple[Float32, bool]:
         images = self._options.images
         if ref.open_image is not None:
-            return preprocess(load_image(ref.open_image), self._config, images)
+            return preprocess(load_image(ref.open_image), self._config, images), False
         is_fetched = isinstance(ref.source, Url)
         data = read_bytes(ref, images, self._fetch)
         with self._downloads.decoding if is_fetched else nullcontext():
@@ -137,20 +144,21 @@ class LookAhead:
         images = self._options.images
         return self._downloads.fetcher.fetch(address, lambda start: check_start(start, images))
 
-    def _decode(self, ref: ImageRef, data: bytes) -> Float32:
+    def _decode(self, ref: ImageRef, data: bytes) -> tuple[Float32, bool]:
         keep = self._options.thumbnails
         jpeg: bytes | None = None
         if self._isolated is not None:
-            pixels, jpeg = self._isolated.decoded(data)
+            found = self._isolated.decoded(data)
+            pixels, jpeg, truncated = found.pixels, found.thumbnail, found.truncated
         else:
-            pixels = decode(data, self._config, self._options.images)
+            pixels, truncated = decode_marked(data, self._config, self._options.images)
             if keep is not None:
                 from clipcli.images.thumbnails import thumbnail
 
                 jpeg = thumbnail(data, self._options.images)
         if keep is not None and jpeg:
             keep(ref.index, jpeg)
-        return pixels
+        return pixels, truncated
 
     @cached_property
     def _downloads(self) -> _Downloads:

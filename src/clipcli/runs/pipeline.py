@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -60,7 +61,7 @@ def score(block: Block, head: ZeroShotHead, options: ScoreOptions) -> Iterator[R
         if error is not None:
             yield Failure.of(ref, error)
         elif result is not None:
-            yield result
+            yield replace(result, truncated=True) if position in block.truncated else result
 
 
 def encode(
@@ -133,7 +134,8 @@ def _embed(images: Sequence[Decoded], engine: Engine, first: int, size: int) -> 
     for position, image in enumerate(images):
         if isinstance(image.pixels, InputError):
             failures[position] = image.pixels  # the first reason is the one to tell
-    return Block([image.ref for image in images], rows, failures)
+    truncated = frozenset(place for place, image in enumerate(images) if image.truncated)
+    return Block([image.ref for image in images], rows, failures, truncated)
 
 
 def unusable(rows: Float32) -> dict[int, InputError]:

@@ -213,6 +213,12 @@ class ReadingFlags:
         " transform.",
     )
 
+    allow_truncated: bool = option(
+        "--allow-truncated",
+        is_flag=True,
+        help="Take pictures whose file is cut short; what is missing is grey, the record says so.",
+    )
+
     def image_options(self, *, fast_decode: bool = False) -> ImageOptions:
         """What is accepted and how it is prepared, for the rooms that read images.
 
@@ -225,6 +231,7 @@ class ReadingFlags:
             extra_formats=self.extra_formats,
             reference=self.preprocess == "reference",
             fast_decode=fast_decode,
+            allow_truncated=self.allow_truncated,
         )
 
 

@@ -40,6 +40,7 @@ def run_settings(
         "precision": arguments.engine.precision,
         "preprocess": arguments.reading.preprocess,
         "fast_decode": arguments.decoding.fast_decode,
+        **({"allow_truncated": True} if arguments.reading.allow_truncated else {}),
         "batch_size": arguments.engine.batch_size,
         # A part's results and the whole's are not each other's beginning.
         "shard": shard or "1/1",

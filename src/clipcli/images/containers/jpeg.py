@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -26,6 +27,12 @@ _FRAMES = {
     0xDE: "hierarchical ",
 }
 _JPEG_LS = 0xF7
+
+END = b"\xff\xd9"
+# A marker within the data of scans: neither a byte 0xFF, nor a restart.
+_MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
+_PROGRESSIVE = (0xC2, 0xCA)
+_COEFFICIENTS = 64
 
 
 @dataclass
@@ -123,3 +130,50 @@ def _unusual_frame(marker: int, segment: bytes) -> str:
     elif not kind and height == 0:
         return "a JPEG image that tells its height behind its pixels"
     return f"{'an' if kind[:1] in 'a8' else 'a'} {kind}JPEG image" if kind else ""
+
+
+def without_torn_segment(data: bytes) -> bytes:
+    """A file that ends early, without the segment in which it may end."""
+    for _, start, end in _marked(data):
+        if end > len(data):
+            return data[: start - 2]
+    return data
+
+
+def scans_are_complete(data: bytes) -> bool:
+    """Whether a file has begun with each scan that its image needs, to the last bit of each number.
+
+    A progressive image is whole in little detail after its first scan (T.81, annex G).
+    """
+    is_progressive, wanted = False, set[tuple[int, int]]()
+    for marker, start, end in _marked(data):
+        body = data[start + 2 : end]
+        if marker in _FRAMES and len(body) > 5:
+            is_progressive = marker in _PROGRESSIVE
+            numbers = range(_COEFFICIENTS if is_progressive else 1)
+            components = [body[at] for at in range(6, min(len(body), 6 + 3 * body[5]), 3)]
+            wanted = {(component, number) for component in components for number in numbers}
+        elif marker == _SOS and body:
+            wanted -= set(_final(body, is_progressive=is_progressive))
+    return not wanted
+
+
+def _marked(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Marker, start and end of each segment up to the image's end, those between scans included."""
+    place = 2
+    while (match := _MARKER.search(data, place)) and match[1][0] != _EOI:
+        start = match.end()
+        place = start + max(2, int.from_bytes(data[start : start + 2]))
+        yield match[1][0], start, place
+
+
+def _final(scan: bytes, *, is_progressive: bool) -> Iterator[tuple[int, int]]:
+    """Components and numbers of their coefficients that nothing is to be added to any more."""
+    components = [scan[at] for at in range(1, min(len(scan), 1 + 2 * scan[0]), 2)]
+    first, last, precision = (*scan[1 + 2 * scan[0] :][:3], 0, 0, 0)[:3]
+    if not is_progressive:
+        yield from ((component, 0) for component in components)
+    elif precision & 15 == 0:  # the point transform: bits that are left for later
+        yield from (
+            (component, number) for component in components for number in range(first, last + 1)
+        )

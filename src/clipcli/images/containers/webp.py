@@ -46,3 +46,16 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 def _without_promises(header: bytes) -> bytes:
     return bytes((header[0] & _FLAGS,)) + header[1:] if header else header
+
+
+def missing_bytes(data: bytes) -> int:
+    """How many bytes a file lacks that its first frame says it has."""
+    end = _START
+    while end + 8 <= len(data):
+        kind = data[end : end + 4]
+        length = int.from_bytes(data[end + 4 : end + 8], "little")
+        end += 8 + length
+        if kind in _PIXELS:
+            break
+        end += length % 2
+    return max(0, end - len(data))
