@@ -9,6 +9,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -355,11 +356,6 @@ def test_16_bit_images_are_scaled(mode):
     assert np.asarray(plain(image)).tolist() == [[0, 0, 1, 127, 128, 254, 255, 255]]
 
 
-def test_integers_beyond_16_bits_are_clipped():
-    assert np.asarray(plain(Image.new("I", (1, 1), -5))).item() == 0
-    assert np.asarray(plain(Image.new("I", (1, 1), 70_000))).item() == 255
-
-
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "MPO"])
 def test_the_first_of_several_frames_is_taken(kind):
     frames = [Image.new("RGB", (9, 9), colour) for colour in ("red", "blue")]
@@ -595,7 +591,9 @@ def test_a_callers_image_is_not_changed(mode):
     image.info["exif"] = exif(short(6))
     image.load()  # a palette that was put on takes effect
     before = state()
-    preprocess(image, OPENAI, DEFAULT)
+    # Numbers of no evident range are refused.
+    with pytest.raises(InputError) if mode in ("I", "F") else nullcontext():
+        preprocess(image, OPENAI, DEFAULT)
     assert state() == before
 
 

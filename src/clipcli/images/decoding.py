@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from clipcli.arrays import Float32
 from clipcli.errors import FailureCode, InputError, one_line
 from clipcli.images.colours import colours_of, in_srgb
 from clipcli.images.containers.bare import bare
+from clipcli.images.depths import eight_bit, is_deep
 from clipcli.images.formats import (
     allowed_formats,
     damaged,
@@ -300,12 +300,15 @@ def as_seen(image: Image.Image) -> Image.Image:
 def plain(image: Image.Image) -> Image.Image:
     """The image upright, opaque, 8 bits a channel: ready to be resized, in its own colours.
 
-    Transparent pixels are laid on white, palette and 1-bit images become RGB and L, 16-bit and
-    32-bit integer images are scaled. Other images stay in their own mode.
+    Transparent pixels are laid on white, palette and 1-bit images become RGB and L, deeper numbers
+    are scaled (see `depths`). Other images stay in their own mode.
+
+    Raises:
+        InputError: numbers whose range is not evident.
     """
-    image = _upright(image)
-    if image.mode.startswith("I"):
-        return _eight_bit(image)
+    source, image = image, _upright(image)
+    if is_deep(image.mode):
+        return eight_bit(image, source)
     if image.has_transparency_data:
         return _on_white(image)
     if image.mode == "P":
@@ -337,12 +340,3 @@ def _upright_transpose(image: Image.Image) -> Image.Transpose | None:
     except Exception:  # noqa: BLE001  a corrupt EXIF block says nothing about the pixels
         return None
     return _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
-
-
-def _eight_bit(image: Image.Image) -> Image.Image:
-    """A 16-bit (or 32-bit, whose values are taken as 16-bit) grey image, scaled to 8 bits."""
-    table = ((np.arange(65536) + 128) // 257).tolist()  # value / 257, rounded
-    clear = image.info.get("transparency")
-    if isinstance(clear, int):
-        table[clear] = 255
-    return image.convert("I").point(table, "L")
