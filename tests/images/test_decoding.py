@@ -435,9 +435,12 @@ def test_a_gif_whose_frame_is_larger_than_its_screen_is_refused_undecoded(monkey
     assert failure(screen + frame).code is FailureCode.TOO_MANY_PIXELS
 
 
-def test_pillows_warning_of_many_pixels_made_an_error_is_told_as_what_it_is(monkeypatch):
+def test_pillows_own_limit_is_kept_where_it_refuses_and_not_where_it_warns(monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    assert failure(encoded(noise("L", (15, 10)), "PNG")).code is FailureCode.TOO_MANY_PIXELS
+    assert open_image(encoded(noise("L", (20, 10)), "PNG"), DEFAULT).size == (20, 10)
+    error = failure(encoded(noise("L", (67, 3)), "PNG"))
+    assert error.code is FailureCode.TOO_MANY_PIXELS
+    assert "MAX_IMAGE_PIXELS" in error.message
 
 
 def test_max_pixels_is_a_limit_that_may_be_reached():

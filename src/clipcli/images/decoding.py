@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
+import struct
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from PIL import Image, UnidentifiedImageError
@@ -14,6 +15,7 @@ from clipcli.arrays import Float32
 from clipcli.errors import FailureCode, InputError, one_line
 from clipcli.images.colours import colours_of, in_srgb
 from clipcli.images.containers.bare import bare
+from clipcli.images.containers.exif import ORIENTATION_TAG, orientation, orientation_alone
 from clipcli.images.depths import eight_bit, is_deep
 from clipcli.images.formats import (
     allowed_formats,
@@ -44,8 +46,7 @@ _LOADING = threading.Lock()
 # What Pillow knows a format by.
 _PREFIX_BYTES = 16
 
-# EXIF orientation (tag 0x0112, values as in the Exif 2.32 standard, table 4) -> what undoes it.
-_ORIENTATION_TAG = 0x0112
+# EXIF orientation (values as in the Exif 2.32 standard, table 4) -> what undoes it.
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -182,8 +183,7 @@ def identified(
         found = bare(data)
     with _decoding(found.unusual):
         try:
-            formats = allowed_formats(data, options.extra_formats)
-            image = Image.open(io.BytesIO(found.data), formats=formats)
+            image = _opened(found.data, allowed_formats(data, options.extra_formats))
         except UnidentifiedImageError as error:
             reason = explain_unreadable(data, options.extra_formats)
             is_known = reason.code is FailureCode.DAMAGED and found.unusual
@@ -192,7 +192,36 @@ def identified(
         if config is not None:
             check_shape(image.size, config, options.max_pixels)
     image.info.update(found.info)
+    # What else is in the block may be broken, and Pillow warn of it.
+    if isinstance(block := image.info.get("exif"), bytes):
+        image.info["exif"] = orientation_alone(block)
     return image, found.coding
+
+
+def _opened(data: bytes, formats: Sequence[str]) -> Image.Image:
+    """Do what `Image.open` does, without its warnings, which a program may have made errors.
+
+    Raises:
+        UnidentifiedImageError: none of the formats.
+        DecompressionBombError: more pixels than Pillow's own limit allows.
+    """
+    file = io.BytesIO(data)
+    Image.preinit()
+    for name in formats:
+        if name not in Image.OPEN:
+            Image.init()
+        factory, accept = Image.OPEN.get(name, (None, None))
+        if factory is None or (accept is not None and accept(data[:_PREFIX_BYTES]) is not True):
+            continue
+        file.seek(0)
+        with suppress(SyntaxError, IndexError, TypeError, struct.error):
+            image = factory(file, "")
+            # Beyond once the limit Pillow warns, beyond twice it refuses.
+            limit = Image.MAX_IMAGE_PIXELS
+            if limit is not None and image.width * image.height > 2 * limit:
+                raise Image.DecompressionBombError
+            return image
+    raise UnidentifiedImageError
 
 
 def _reduced(image: Image.Image, config: PreprocessConfig) -> Image.Image:
@@ -245,6 +274,7 @@ def _decoding(unusual: str = "") -> Iterator[None]:
     except MemoryError as error:
         message = "too large: there is not enough memory for its pixels"
         raise InputError(FailureCode.TOO_MANY_PIXELS, message) from error
+    # The warning: of a TIFF file's pixels, where a program has made it an error.
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         message = "too large: it has more pixels than PIL.Image.MAX_IMAGE_PIXELS allows"
         raise InputError(FailureCode.TOO_MANY_PIXELS, message) from error
@@ -289,6 +319,9 @@ def preprocess(image: Image.Image, config: PreprocessConfig, options: ImageOptio
         if not options.reference:
             image = plain(image)
         fitted = fit(image, config, options.max_pixels, colours)
+        if fitted.mode == "P":
+            # It does not change the colours; Pillow would warn of transparency in several steps.
+            fitted.info.pop("transparency", None)
         return normalised(fitted.convert("RGB"), config)
 
 
@@ -336,7 +369,8 @@ def _upright(image: Image.Image) -> Image.Image:
 def _upright_transpose(image: Image.Image) -> Image.Transpose | None:
     """What turns an image upright, by its EXIF orientation; None where nothing is to be done."""
     try:
-        orientation = image.getexif().get(_ORIENTATION_TAG)
-    except Exception:  # noqa: BLE001  a corrupt EXIF block says nothing about the pixels
-        return None
-    return _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
+        found = image.getexif().get(ORIENTATION_TAG)
+    except Exception:  # noqa: BLE001  corrupt somewhere, or a warning of that made an error
+        block = image.info.get("exif")
+        found = orientation(block) if isinstance(block, bytes) else None
+    return _UPRIGHT.get(found) if isinstance(found, int) else None

@@ -6,6 +6,7 @@ import re
 import struct
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,7 +70,7 @@ def bare_png(data: bytes) -> Bare:
         elif _is_wanted(chunk, colour_type) and not has_pixels:
             kept.append(chunk.written())
         else:
-            info |= _told(chunk)
+            info = _told(chunk) | info  # the first one counts
     end = b"IEND"
     kept.append(_Chunk(end, b"", zlib.crc32(end).to_bytes(4)).written())
     return Bare(b"".join(kept), info)
@@ -126,7 +127,11 @@ def _text(kind: bytes, body: bytes) -> dict[str, Any]:
     name, _, rest = body.partition(b"\0")
     if name == _EXIF_TEXT and kind != b"iTXt":
         text = inflated(rest[1:], _MAX_TEXT_BYTES) if kind == b"zTXt" else rest
-        return {name.decode(): text.decode("latin-1")} if text else {}
+        with suppress(ValueError):
+            # Behind a name and a length, a line each, hexadecimal digits.
+            digits = b"".join((text or b"").split(b"\n")[3:]).decode("latin-1")
+            return {"exif": bytes.fromhex(digits)}
+        return {}
     if name == _XMP_TEXT and kind == b"iTXt":
         is_packed, packed = rest[:1] == b"\1", rest[2:].split(b"\0", 2)
         text = inflated(packed[-1], _MAX_TEXT_BYTES) if is_packed else packed[-1]

@@ -58,6 +58,7 @@ class _Layout:
 @dataclass(frozen=True)
 class _Entry:
     place: int  # of the entry itself
+    kind: int
     value: bytes  # as far as it is there
 
 
@@ -76,6 +77,12 @@ def bare_tiff(data: bytes) -> Bare:
     unusual = _unusual(data, layout, directory)
     is_usual = _number(layout, directory, _COMPRESSION) in (0, *_USUAL_COMPRESSIONS)
     return Bare(written, info, unusual, "" if is_usual else unusual)
+
+
+def first_directory(data: bytes) -> tuple[_Layout, _Directory]:
+    """How a file's numbers are written, and the tags of its first directory."""
+    layout, place = _layout(data)
+    return layout, _directory(data, layout, place)
 
 
 def is_raw(data: bytes) -> bool:
@@ -136,7 +143,7 @@ def _directory(data: bytes, layout: _Layout, place: int) -> _Directory:
         at = entry + 4 + struct.calcsize(layout.wide)
         if length > struct.calcsize(layout.wide):
             at = layout.number(layout.wide, data, at)
-        directory.setdefault(tag, _Entry(entry, data[at : at + length]))
+        directory.setdefault(tag, _Entry(entry, kind, data[at : at + length]))
     return directory
 
 
