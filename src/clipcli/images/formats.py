@@ -109,6 +109,7 @@ def has_image_ending(name: str) -> bool:
     """Whether a file's name ends as those of images do, of formats that need an option too."""
     return os.path.splitext(name)[1].lower() in _EVERY_ENDING
 
+
 def accept_any(_start: bytes) -> None:
     """A check of first bytes that refuses none."""
 
