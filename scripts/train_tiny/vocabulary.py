@@ -1,102 +1,70 @@
-"""The names of everything the pictures show, and which of them are true of a class."""
+"""All words that training uses: what classes and pictures are called, captions, and words that users type."""
 
-import json
-import random
-from collections.abc import Sequence
+import csv
+import re
+from collections import defaultdict
 from dataclasses import dataclass
-from typing import Self
+from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
+from scripts.train_tiny import wordnet
+from scripts.train_tiny.caption_names import WORDS
+from scripts.train_tiny.pictures import table
 
-from scripts.train_tiny.concepts import ALSO_TRUE, CIFAR10, SYNONYMS, TINY_IMAGENET, Names
-from scripts.train_tiny.folders import DataFolder, WorkFolder
-from scripts.train_tiny.templates import PICTURE_TEMPLATES
-
-TINY_IMAGENET_COUNT = len(TINY_IMAGENET)
-BASE_COUNT = TINY_IMAGENET_COUNT + len(CIFAR10)
-OWN_NAME_SHARE = 0.65
-SYNONYM_SHARE = 0.15
-
-
-def base_classes(data: DataFolder) -> list[Names]:
-    """Return the names of the classes of Tiny ImageNet and CIFAR-10, in the order of labels."""
-    return [TINY_IMAGENET[wnid] for wnid in data.wnids()] + list(CIFAR10.values())
-
-
-def more_classes(work: WorkFolder) -> list[Names]:
-    """Return the names of the additional classes, in the order of labels."""
-    return [tuple(names) for names in json.loads(work.more_classes.read_text())]
+FOLDER = Path(__file__).parent
+LONGEST_WORD = 32
+"""Longer phrases are captions: no template is put around them."""
 
 
 @dataclass(frozen=True)
-class Vocabulary:
-    """The classes' names, and the concepts: all different names, in order of appearance.
+class Names:
+    """What a thing may be called: its own names, the plainest first, and broader ones, true as well."""
 
-    Attributes:
-        classes: Each class's names, its own first.
-        concepts: The column of each concept.
-        excluded: Shape (classes, concepts), bool: names that are or may be true of a class,
-            so that they do not count as wrong answers for its pictures.
-    """
+    own: tuple[str, ...]
+    broader: tuple[str, ...] = ()
 
-    classes: Sequence[Names]
-    concepts: dict[str, int]
-    excluded: NDArray[np.bool_]
-
-    @classmethod
-    def of(cls, classes: Sequence[Names]) -> Self:
-        """Build the vocabulary of these classes: Tiny ImageNet's first, then CIFAR-10's."""
-        concepts: dict[str, int] = {}
-        for names in classes:
-            for name in names:
-                concepts.setdefault(name, len(concepts))
-        excluded = np.zeros((len(classes), len(concepts)), bool)
-        for label in range(len(classes)):
-            columns = [concepts[name] for name in _true_names(classes, label)]
-            excluded[label, columns] = True
-        return cls(classes, concepts, excluded)
-
-    def draw_targets(self, labels: Sequence[int]) -> list[int]:
-        """Draw the concept each picture is to be recognised as.
-
-        Mostly its class's own name, else one of the broader ones.
-
-        Returns:
-            The concepts' columns, one a label.
-        """
-        return [self.concepts[_draw_name(self.classes[label])] for label in labels]
-
-    def draw_prompts(self) -> list[str]:
-        """Put every concept, now and then one of its synonyms, into one template drawn at random.
-
-        Returns:
-            The prompts, in the order of the concepts' columns.
-        """
-        template = random.choice(PICTURE_TEMPLATES)
-        return [template.format(_draw_synonym(concept)) for concept in self.concepts]
+    @property
+    def all(self) -> tuple[str, ...]:
+        return self.own + self.broader
 
 
-def _true_names(classes: Sequence[Names], label: int) -> set[str]:
-    own = classes[label]
-    true = {*own, *ALSO_TRUE.get(own[0], ())}
-    if label < TINY_IMAGENET_COUNT:
-        return true
-    # A CIFAR-10 cat may be a tabby cat; a Tiny ImageNet cougar is none of the other wild cats.
-    for names in (*classes[:TINY_IMAGENET_COUNT], *classes[BASE_COUNT:]):
-        if own[0] in names:
-            true.update(names[: names.index(own[0])])
-    return true
+def imagenet() -> list[Names]:
+    """Names of ImageNet's 1,000 classes, in their usual order."""
+    with (FOLDER / "imagenet.tsv").open(newline="", encoding="utf-8") as lines:
+        return [
+            Names(split(row["names"]), split(row["broader"])) for row in csv.DictReader(lines, delimiter="\t")
+        ]
 
 
-def _draw_name(names: Names) -> str:
-    if len(names) == 1 or random.random() < OWN_NAME_SHARE:
-        return names[0]
-    return random.choice(names[1:])
+def split(names: str) -> tuple[str, ...]:
+    return tuple(names.split("; ")) if names else ()
 
 
-def _draw_synonym(concept: str) -> str:
-    synonyms = SYNONYMS.get(concept)
-    if synonyms and random.random() < SYNONYM_SHARE:
-        return random.choice(synonyms)
-    return concept
+def user_words() -> list[str]:
+    """Words without pictures here that users type."""
+    return (FOLDER / "user_words.txt").read_text(encoding="utf-8").splitlines()
+
+
+def trained_concepts(classes: list[Names], shown: list[tuple[str, ...]]) -> list[str]:
+    """Every name of a class or of a picture to train on, each once."""
+    return sorted({name for names in [*(one.all for one in classes), *shown] for name in names})
+
+
+def concepts() -> list[str]:
+    """Every name of a class or of any picture, and the users' words, each once."""
+    named = [one.all for one in imagenet()] + [row.names for row in table()] + list(WORDS.values())
+    return sorted({*user_words(), *(name for names in named for name in names)})
+
+
+def captions(data: Path) -> dict[str, list[str]]:
+    """Captions of Flickr8k's pictures by file name, without their full stops."""
+    found = defaultdict(list)
+    for line in (data / "flickr" / "data" / "captions.txt").read_text(encoding="utf-8").splitlines()[1:]:
+        file, _, caption = line.partition(",")
+        found[file].append(re.sub(r"[ .\"]+$", "", caption).strip(' "'))
+    return dict(found)
+
+
+def phrases(data: Path, wordnet_folder: Path) -> list[str]:
+    """All phrases that the text tower learns from the teacher, each once."""
+    told = [caption for five in captions(data).values() for caption in five]
+    return list(dict.fromkeys(concepts() + wordnet.likely_words(wordnet_folder) + told))
