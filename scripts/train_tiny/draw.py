@@ -5,6 +5,7 @@ import io
 import random
 import textwrap
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib as mpl
@@ -29,6 +30,7 @@ class Desk:
         self.glosses = glosses
 
     def font(self, size: int, *, fixed: bool = False) -> ImageFont.FreeTypeFont:
+        """A font at random."""
         return ImageFont.truetype(self.draw.choice(self.fixed if fixed else self.fonts), size)
 
     def words(self, length: int) -> str:
@@ -39,15 +41,27 @@ class Desk:
         return text[:length].strip().capitalize()
 
     def colour(self, low: int = 0, high: int = 255) -> Colour:
+        """A colour, each part between the two."""
         red, green, blue = (self.draw.randint(low, high) for _ in range(3))
         return red, green, blue
 
     def sheet(self, *sizes: tuple[int, int], colour: Colour | None = None) -> Image.Image:
+        """An empty page of one of the sizes; paper, if no colour is given."""
         shade = self.draw.randint(228, 255)
-        return Image.new("RGB", self.draw.choice(sizes), colour or (shade, shade - 3, shade - self.draw.randint(3, 14)))
+        return Image.new(
+            "RGB",
+            self.draw.choice(sizes),
+            colour or (shade, shade - 3, shade - self.draw.randint(3, 14)),
+        )
 
 
-def write(page: Image.Image, font: ImageFont.FreeTypeFont, box: tuple[int, int, int, int], text: str, colour: Colour) -> int:
+def write(
+    page: Image.Image,
+    font: ImageFont.FreeTypeFont,
+    box: tuple[int, int, int, int],
+    text: str,
+    colour: Colour,
+) -> int:
     """Sets text in lines inside a box (left, top, right, bottom); returns where it ends."""
     pen, (left, top, right, bottom) = ImageDraw.Draw(page), box
     for line in textwrap.wrap(text, max(8, int((right - left) / (font.size * 0.52)))):
@@ -64,36 +78,76 @@ def document(desk: Desk) -> Image.Image:
     font, margin = desk.font(desk.draw.choice([12, 14, 16, 18, 22])), desk.draw.randint(20, 70)
     right, bottom, top = page.width - margin, page.height - margin, margin
     if desk.draw.random() < 0.6:
-        top = write(page, desk.font(font.size * 2), (margin, top, right, bottom), desk.words(34), DARK) + 14
+        top = (
+            write(
+                page, desk.font(font.size * 2), (margin, top, right, bottom), desk.words(34), DARK
+            )
+            + 14
+        )
     columns = desk.draw.choice([1, 1, 2])
     width = (right - margin) // columns
     for column in range(columns):
         left, at = margin + column * width, top
         while at < bottom - 2 * font.size:
-            at = write(page, font, (left, at, left + width - 16, bottom), desk.words(desk.draw.randint(150, 500)), DARK) + font.size
+            at = (
+                write(
+                    page,
+                    font,
+                    (left, at, left + width - 16, bottom),
+                    desk.words(desk.draw.randint(150, 500)),
+                    DARK,
+                )
+                + font.size
+            )
     return page
 
 
 def code(desk: Desk) -> Image.Image:
     """Lines of a program or a terminal, coloured, mostly on dark."""
     dark = desk.draw.random() < 0.7
-    page = desk.sheet((900, 600), (800, 500), (640, 640), colour=desk.colour(10, 45) if dark else (250, 250, 248))
+    page = desk.sheet(
+        (900, 600), (800, 500), (640, 640), colour=desk.colour(10, 45) if dark else (250, 250, 248)
+    )
     pen, font = ImageDraw.Draw(page), desk.font(desk.draw.choice([13, 15, 17, 20]), fixed=True)
     shades = [(220, 120, 120), (120, 220, 140), (120, 160, 240), (220, 200, 110), (200, 200, 200)]
-    starts = ["def ", "for i in ", "if ", "return ", "import ", "class ", "$ ls ", "git ", "const ", "function "]
+    starts = [
+        "def ",
+        "for i in ",
+        "if ",
+        "return ",
+        "import ",
+        "class ",
+        "$ ls ",
+        "git ",
+        "const ",
+        "function ",
+    ]
     for at in range(10, page.height - 20, int(font.size * 1.4)):
         if desk.draw.random() < 0.85:
             left = 12 + desk.draw.randint(0, 4) * font.size * 2
-            for text, gap in ((desk.draw.choice(starts), 0), (desk.words(desk.draw.randint(5, 40)), font.size * 5)):
+            for text, gap in (
+                (desk.draw.choice(starts), 0),
+                (desk.words(desk.draw.randint(5, 40)), font.size * 5),
+            ):
                 shade = desk.draw.choice(shades)
-                pen.text((left + gap, at), text, font=font, fill=shade if dark else tuple(one // 2 for one in shade))
+                pen.text(
+                    (left + gap, at),
+                    text,
+                    font=font,
+                    fill=shade if dark else tuple(one // 2 for one in shade),
+                )
     return page
 
 
 def web_page(desk: Desk) -> Image.Image:
     """A screen with a bar, perhaps a list at its side, paragraphs, cards and buttons."""
     light = desk.draw.random() < 0.7
-    page = desk.sheet((1000, 700), (800, 600), (1200, 700), colour=desk.colour(242, 255) if light else desk.colour(15, 40))
+    page = desk.sheet(
+        (1000, 700),
+        (800, 600),
+        (1200, 700),
+        colour=desk.colour(242, 255) if light else desk.colour(15, 40),
+    )
     pen, ink, accent = ImageDraw.Draw(page), DARK if light else LIGHT, desk.colour(20, 230)
     font, bar = desk.font(desk.draw.choice([12, 14, 16])), desk.draw.randint(35, 70)
     pen.rectangle((0, 0, page.width, bar), fill=accent)
@@ -104,48 +158,76 @@ def web_page(desk: Desk) -> Image.Image:
         left = 210
         for at in range(80, page.height, 30):
             pen.text((14, at), desk.words(16), font=font, fill=ink)
-    at = bar + 20
-    while at < page.height - 70:
-        at = desk.draw.choice([paragraph, cards, button, headline])(desk, page, left, at, ink, accent)
+    screen, top = Screen(desk, page, left, ink, accent), bar + 20
+    parts = [screen.paragraph, screen.cards, screen.button, screen.headline]
+    while top < page.height - 70:
+        top = desk.draw.choice(parts)(top)
     return page
 
 
-def paragraph(desk: Desk, page: Image.Image, left: int, at: int, ink: Colour, accent: Colour) -> int:
-    return write(page, desk.font(14), (left, at, page.width - 40, page.height - 20), desk.words(desk.draw.randint(80, 300)), ink) + 16
+@dataclass(frozen=True)
+class Screen:
+    """A web page that is being drawn: where its contents begin, and its colours."""
 
+    desk: Desk
+    page: Image.Image
+    left: int
+    ink: Colour
+    accent: Colour
 
-def cards(desk: Desk, page: Image.Image, left: int, at: int, ink: Colour, accent: Colour) -> int:
-    pen = ImageDraw.Draw(page)
-    for place in range(desk.draw.randint(2, 4)):
-        x = left + place * 190
-        pen.rounded_rectangle((x, at, x + 170, at + 110), 8, outline=accent, fill=desk.colour(90, 245))
-        pen.text((x + 10, at + 85), desk.words(16), font=desk.font(13), fill=ink)
-    return at + 130
+    @property
+    def pen(self) -> ImageDraw.ImageDraw:
+        """What draws on the page."""
+        return ImageDraw.Draw(self.page)
 
+    def paragraph(self, top: int) -> int:
+        """Some sentences; returns where they end, as all parts do."""
+        box = (self.left, top, self.page.width - 40, self.page.height - 20)
+        words = self.desk.words(self.desk.draw.randint(80, 300))
+        return write(self.page, self.desk.font(14), box, words, self.ink) + 16
 
-def button(desk: Desk, page: Image.Image, left: int, at: int, ink: Colour, accent: Colour) -> int:
-    pen = ImageDraw.Draw(page)
-    pen.rounded_rectangle((left, at, left + 130, at + 34), 6, fill=accent)
-    pen.text((left + 18, at + 8), desk.words(11), font=desk.font(14), fill=(255, 255, 255))
-    pen.rectangle((left + 150, at, min(page.width - 30, left + 500), at + 34), outline=(150, 150, 150))
-    return at + 50
+    def cards(self, top: int) -> int:
+        """Boxes side by side."""
+        for place in range(self.desk.draw.randint(2, 4)):
+            left = self.left + place * 190
+            box = (left, top, left + 170, top + 110)
+            self.pen.rounded_rectangle(box, 8, outline=self.accent, fill=self.desk.colour(90, 245))
+            self.caption((left + 10, top + 85), 16, 13, self.ink)
+        return top + 130
 
+    def button(self, top: int) -> int:
+        """A button and a field."""
+        left, bottom = self.left, top + 34
+        self.pen.rounded_rectangle((left, top, left + 130, bottom), 6, fill=self.accent)
+        self.caption((left + 18, top + 8), 11, 14, (255, 255, 255))
+        right = min(self.page.width - 30, left + 500)
+        self.pen.rectangle((left + 150, top, right, bottom), outline=(150, 150, 150))
+        return top + 50
 
-def headline(desk: Desk, page: Image.Image, left: int, at: int, ink: Colour, accent: Colour) -> int:
-    ImageDraw.Draw(page).text((left, at), desk.words(25), font=desk.font(26), fill=ink)
-    return at + 44
+    def headline(self, top: int) -> int:
+        """A line in large letters."""
+        self.caption((self.left, top), 25, 26, self.ink)
+        return top + 44
+
+    def caption(self, place: tuple[int, int], length: int, size: int, colour: Colour) -> None:
+        """A few words."""
+        self.pen.text(place, self.desk.words(length), font=self.desk.font(size), fill=colour)
 
 
 def chart(desk: Desk) -> Image.Image:
     """Bars, lines, points, a pie or a histogram."""
-    from matplotlib import pyplot  # noqa: PLC0415
+    from matplotlib import pyplot
 
     numbers = np.random.default_rng(desk.draw.randrange(10**9))
     figure, axes = pyplot.subplots(figsize=desk.draw.choice([(6, 4), (5, 5), (7, 4)]))
     count = desk.draw.randint(4, 12)
     kind = desk.draw.choice(["bar", "line", "scatter", "pie", "hist", "barh"])
     if kind == "bar":
-        axes.bar([desk.words(6) + str(place) for place in range(count)], numbers.random(count), color=numbers.random(3))
+        axes.bar(
+            [desk.words(6) + str(place) for place in range(count)],
+            numbers.random(count),
+            color=numbers.random(3),
+        )
     elif kind == "line":
         for _ in range(desk.draw.randint(1, 4)):
             axes.plot(numbers.normal(size=40).cumsum())
@@ -177,8 +259,15 @@ def receipt(desk: Desk) -> Image.Image:
     end = slip.height - 70
     pen.line((10, end, slip.width - 10, end), fill=DARK)
     pen.text((15, end + 8), "TOTAL", font=desk.font(18, fixed=True), fill=DARK)
-    pen.text((slip.width - 95, end + 8), f"{desk.draw.uniform(20, 300):7.2f}", font=desk.font(18, fixed=True), fill=DARK)
-    table = Image.new("RGB", (slip.width + desk.draw.randint(40, 260), slip.height + 60), desk.colour(40, 200))
+    pen.text(
+        (slip.width - 95, end + 8),
+        f"{desk.draw.uniform(20, 300):7.2f}",
+        font=desk.font(18, fixed=True),
+        fill=DARK,
+    )
+    table = Image.new(
+        "RGB", (slip.width + desk.draw.randint(40, 260), slip.height + 60), desk.colour(40, 200)
+    )
     table.paste(slip, ((table.width - slip.width) // 2, 30))
     return table
 
@@ -213,7 +302,12 @@ def slide(desk: Desk) -> Image.Image:
 def chat(desk: Desk) -> Image.Image:
     """Bubbles of a conversation, left and right, on a telephone's screen."""
     light = desk.draw.random() < 0.7
-    page = desk.sheet((400, 800), (380, 700), (420, 640), colour=desk.colour(225, 250) if light else desk.colour(10, 40))
+    page = desk.sheet(
+        (400, 800),
+        (380, 700),
+        (420, 640),
+        colour=desk.colour(225, 250) if light else desk.colour(10, 40),
+    )
     pen, mine, yours = ImageDraw.Draw(page), desk.colour(60, 200), desk.colour(215, 250)
     pen.rectangle((0, 0, page.width, 56), fill=mine)
     pen.text((60, 18), desk.words(14), font=desk.font(18), fill=(255, 255, 255))
@@ -221,8 +315,16 @@ def chat(desk: Desk) -> Image.Image:
     while at < page.height - 80:
         right, lines = desk.draw.random() < 0.5, desk.draw.randint(1, 4)
         left, deep = (110 if right else 14), 16 + lines * 20
-        pen.rounded_rectangle((left, at, left + page.width - 130, at + deep), 14, fill=mine if right else yours)
-        write(page, desk.font(14), (left + 12, at + 8, left + page.width - 140, at + deep), desk.words(lines * 32), LIGHT if right else DARK)
+        pen.rounded_rectangle(
+            (left, at, left + page.width - 130, at + deep), 14, fill=mine if right else yours
+        )
+        write(
+            page,
+            desk.font(14),
+            (left + 12, at + 8, left + page.width - 140, at + deep),
+            desk.words(lines * 32),
+            LIGHT if right else DARK,
+        )
         at += deep + desk.draw.randint(8, 26)
     return page
 
@@ -236,29 +338,44 @@ KINDS: dict[str, Callable[[Desk], Image.Image]] = {
 def photographed(desk: Desk, page: Image.Image) -> Image.Image:
     """The page, now and then lying askew, blurred or unevenly lit."""
     if desk.draw.random() < 0.35:
-        ground = Image.new("RGB", (int(page.width * 1.25), int(page.height * 1.2)), desk.colour(30, 190))
-        turned = page.convert("RGBA").rotate(desk.draw.uniform(-9, 9), expand=True, resample=Image.Resampling.BICUBIC)
-        ground.paste(turned, ((ground.width - turned.width) // 2, (ground.height - turned.height) // 2), turned)
+        ground = Image.new(
+            "RGB", (int(page.width * 1.25), int(page.height * 1.2)), desk.colour(30, 190)
+        )
+        turned = page.convert("RGBA").rotate(
+            desk.draw.uniform(-9, 9), expand=True, resample=Image.Resampling.BICUBIC
+        )
+        ground.paste(
+            turned,
+            ((ground.width - turned.width) // 2, (ground.height - turned.height) // 2),
+            turned,
+        )
         page = ground
     if desk.draw.random() < 0.4:
         page = page.filter(ImageFilter.GaussianBlur(desk.draw.uniform(0.3, 1.2)))
     if desk.draw.random() < 0.3:
-        light = np.linspace(desk.draw.uniform(0.6, 1), desk.draw.uniform(0.6, 1), page.width)[None, :, None]
+        light = np.linspace(desk.draw.uniform(0.6, 1), desk.draw.uniform(0.6, 1), page.width)[
+            None, :, None
+        ]
         page = Image.fromarray((np.asarray(page) * light).clip(0, 255).astype(np.uint8))
     return page
 
 
 def main() -> None:
+    """Runs the script."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--data", type=Path, required=True, metavar="FOLDER")
     options.add_argument("--wordnet", type=Path, required=True, metavar="FOLDER")
-    options.add_argument("--fonts", type=Path, required=True, metavar="FOLDER", help="folder of .ttf files")
+    options.add_argument(
+        "--fonts", type=Path, required=True, metavar="FOLDER", help="folder of .ttf files"
+    )
     options.add_argument("--part", choices=("train", "test"), required=True)
     options.add_argument("--count", type=int, default=60, help="pictures of each kind")
     options.add_argument("--seed", type=int, default=1)
     given = options.parse_args()
     mpl.use("Agg")
-    desk = Desk(given.seed, given.fonts, [synset.gloss for synset in nouns(given.wordnet).values()][::7])
+    desk = Desk(
+        given.seed, given.fonts, [synset.gloss for synset in nouns(given.wordnet).values()][::7]
+    )
     for kind, make in KINDS.items():
         folder = given.data / "drawn" / given.part / kind
         folder.mkdir(parents=True, exist_ok=True)

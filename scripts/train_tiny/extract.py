@@ -18,6 +18,7 @@ from scripts.train_tiny.views import VIEWS, views
 
 
 def main() -> None:
+    """Runs the script."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--data", type=Path, required=True)
     options.add_argument("--work", type=Path, required=True)
@@ -27,10 +28,16 @@ def main() -> None:
     session = open_session(given.wheels, given.work)
     rows = table()
     for name in given.sets or dict.fromkeys(row.set for row in rows):
-        extract(name, pictures(given.data, [row for row in rows if row.set == name]), given.work, session)
+        extract(
+            name,
+            pictures(given.data, [row for row in rows if row.set == name]),
+            given.work,
+            session,
+        )
 
 
 def open_session(wheels: Path, work: Path) -> onnxruntime.InferenceSession:
+    """The backbone in ONNX Runtime, exported where it is not yet."""
     file = work / "backbone.onnx"
     if not file.exists():
         backbone.export(wheels, file)
@@ -39,7 +46,9 @@ def open_session(wheels: Path, work: Path) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
 
 
-def extract(name: str, found: list[Picture], work: Path, session: onnxruntime.InferenceSession) -> None:
+def extract(
+    name: str, found: list[Picture], work: Path, session: onnxruntime.InferenceSession
+) -> None:
     """Writes `features/NAME.npz`: `sha256` (n,) and `features` (n, views, 1280), float16.
 
     What the file has already is not done again.
@@ -60,13 +69,16 @@ def extract(name: str, found: list[Picture], work: Path, session: onnxruntime.In
     print(f"{name}: {len(done)} pictures", flush=True)
 
 
-def reading(readers: ThreadPoolExecutor, todo: list[Picture]) -> Iterator[NDArray[np.float32] | None]:
+def reading(
+    readers: ThreadPoolExecutor, todo: list[Picture]
+) -> Iterator[NDArray[np.float32] | None]:
     """Pixels of the pictures in order, a hundred pictures ahead at most."""
     for first in range(0, len(todo), 100):
         yield from readers.map(read, todo[first : first + 100])
 
 
 def read(picture: Picture) -> NDArray[np.float32] | None:
+    """Pixels (views, 3, 240, 240); nothing for a file that is no picture."""
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(picture.file) as opened:
             return backbone.to_pixels(views(opened, int(picture.sha256[:8], 16)))
@@ -83,9 +95,14 @@ def load(file: Path) -> dict[str, NDArray[np.float16]]:
 
 
 def save(file: Path, done: dict[str, NDArray[np.float16]]) -> None:
+    """Writes features by SHA-256; the file is always whole."""
     file.parent.mkdir(parents=True, exist_ok=True)
     beside = file.with_suffix(".new.npz")
-    features = np.stack(list(done.values())) if done else np.zeros((0, len(VIEWS), backbone.FEATURES), np.float16)
+    features = (
+        np.stack(list(done.values()))
+        if done
+        else np.zeros((0, len(VIEWS), backbone.FEATURES), np.float16)
+    )
     np.savez(beside, sha256=np.array(list(done), dtype="U64"), features=features)
     os.replace(beside, file)
 

@@ -1,7 +1,6 @@
 """How good a model is on the pictures that are held out of training: accuracy and calibration."""
 
 import random
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,13 +18,6 @@ class TestSet:
     features: NDArray[np.float32]
     truth: list[str]
     labels: list[str]
-
-
-def similarities(test: TestSet, encode_features: Callable, encode_texts: Callable) -> NDArray[np.float64]:
-    """Cosines (n, labels)."""
-    images = encode_features(test.features)
-    texts = encode_texts([TEMPLATE.format(label) for label in test.labels])
-    return np.asarray(images, np.float64) @ np.asarray(texts, np.float64).T
 
 
 def draws(test: TestSet, cosines: NDArray[np.float64], repeats: int = 20) -> NDArray[np.float64]:
@@ -52,12 +44,21 @@ def all_labels(test: TestSet, cosines: NDArray[np.float64]) -> float:
     return float((cosines.argmax(axis=1) == right).mean())
 
 
+def probabilities(drawn: NDArray[np.float64], scale: float) -> NDArray[np.float64]:
+    """Softmax of each row, scaled."""
+    logits = scale * drawn
+    odds: NDArray[np.float64] = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return odds / odds.sum(axis=1, keepdims=True)
+
+
+def likelihood_loss(drawn: NDArray[np.float64], scale: float) -> float:
+    """Mean negative log likelihood of the right labels, which come first."""
+    return float(-np.log(probabilities(drawn, scale)[:, 0] + 1e-12).mean())
+
+
 def calibration_error(drawn: NDArray[np.float64], scale: float, bins: int = 10) -> float:
     """Expected calibration error (Guo et al. 2017) of the softmax over each row."""
-    logits = scale * drawn
-    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
-    probabilities = odds / odds.sum(axis=1, keepdims=True)
-    best, right = probabilities.max(axis=1), drawn.argmax(axis=1) == 0
+    best, right = probabilities(drawn, scale).max(axis=1), drawn.argmax(axis=1) == 0
     places = np.minimum((best * bins).astype(int), bins - 1)
     shares = [
         (places == place).mean() * abs(best[places == place].mean() - right[places == place].mean())

@@ -1,7 +1,5 @@
-"""The model that is trained: a linear projection of the backbone's features, and a small text tower."""
+"""What is trained: a linear projection of the backbone's features, and a small text tower."""
 
-import json
-from dataclasses import dataclass
 from pathlib import Path
 
 import open_clip
@@ -25,7 +23,13 @@ CONFIG = {
         "timm_proj_bias": True,
         "image_size": IMAGE_SIZE,
     },
-    "text_cfg": {"context_length": CONTEXT, "vocab_size": 49408, "width": WIDTH, "heads": 4, "layers": 2},
+    "text_cfg": {
+        "context_length": CONTEXT,
+        "vocab_size": 49408,
+        "width": WIDTH,
+        "heads": 4,
+        "layers": 2,
+    },
 }
 TOKENIZER = open_clip.SimpleTokenizer(context_length=CONTEXT)
 
@@ -35,7 +39,9 @@ class TinyClip(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        text = open_clip.model._build_text_tower(DIMENSIONS, open_clip.CLIPTextCfg(**CONFIG["text_cfg"]))
+        text = open_clip.model._build_text_tower(
+            DIMENSIONS, open_clip.CLIPTextCfg(**CONFIG["text_cfg"])
+        )
         self.text = text
         self.projection = nn.Linear(FEATURES, DIMENSIONS)
         self.logit_scale = nn.Parameter(torch.tensor(25.0).log())
@@ -79,9 +85,20 @@ def from_folder(folder: Path) -> TinyClip:
 
 def stored_names(model: TinyClip) -> dict[str, str]:
     """Name of each trained tensor in an open_clip model's state."""
-    ours = {"projection.weight": "visual.head.proj.weight", "projection.bias": "visual.head.proj.bias"}
+    ours = {
+        "projection.weight": "visual.head.proj.weight",
+        "projection.bias": "visual.head.proj.bias",
+    }
     return {
         name: ours.get(name, name.removeprefix("text."))
         for name in model.state_dict()
         if not name.endswith("attn_mask")
     }
+
+
+def encoded(model: TinyClip, words: list[str], template: str = "a photo of a {}.") -> Tensor:
+    """Embeddings (n, 256) of many words in a template, without gradients' memory."""
+    parts = [words[first : first + 512] for first in range(0, len(words), 512)]
+    return torch.cat(
+        [model.encode_texts([template.format(word) for word in part]) for part in parts]
+    )

