@@ -1,6 +1,5 @@
 """Draws documents and screens: no data set needed. Their words are WordNet's glosses."""
 
-import argparse
 import io
 import random
 import textwrap
@@ -12,6 +11,7 @@ import matplotlib as mpl
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
+from scripts.train_tiny.arguments import parser
 from scripts.train_tiny.wordnet import nouns
 
 Colour = tuple[int, int, int]
@@ -362,9 +362,7 @@ def photographed(desk: Desk, page: Image.Image) -> Image.Image:
 
 def main() -> None:
     """Runs the script."""
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--data", type=Path, required=True, metavar="FOLDER")
-    options.add_argument("--wordnet", type=Path, required=True, metavar="FOLDER")
+    options = parser(__doc__, "data", "wordnet")
     options.add_argument(
         "--fonts", type=Path, required=True, metavar="FOLDER", help="folder of .ttf files"
     )

@@ -1,6 +1,5 @@
 """Pictures -> features of the locked backbone, each view once: training then needs no pixels."""
 
-import argparse
 import os
 import warnings
 from collections.abc import Iterator
@@ -13,17 +12,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from scripts.train_tiny import backbone
+from scripts.train_tiny.arguments import parser
 from scripts.train_tiny.pictures import Picture, pictures, table
 from scripts.train_tiny.views import VIEWS, views
 
 
 def main() -> None:
     """Runs the script."""
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--data", type=Path, required=True)
-    options.add_argument("--work", type=Path, required=True)
-    options.add_argument("--wheels", type=Path, required=True)
-    options.add_argument("sets", nargs="*", help="only these sets")
+    options = parser(__doc__, "data", "work", "wheels")
+    options.add_argument("sets", nargs="*", metavar="SET", help="only these sets")
     given = options.parse_args()
     session = open_session(given.wheels, given.work)
     rows = table()

@@ -22,6 +22,7 @@ from scripts.train_tiny.pictures import Picture, Row, pictures, table
 UNSEEN = "caltech101-unseen"
 """The set that is measured only: Caltech-101's categories that were kept out."""
 CAPTIONED = "flickr8k"
+CLASSES = 1000
 MADE, SHOWN, JUDGED = 110, 120, 24
 """How many of each kind are in a batch."""
 NEAR = 0.72
@@ -179,7 +180,7 @@ class Material:
 
     def made(self, count: int) -> tuple[Tensor, Tensor, Tensor]:
         """Features made for classes drawn at random, targets, and what is excused."""
-        classes = torch.randint(1000, (count,), generator=self.generator)
+        classes = torch.randint(CLASSES, (count,), generator=self.generator)
         return self.make(classes), self.class_targets(classes), self.class_excuses[classes]
 
     def make(self, classes: Tensor, strength: float = 4.2, spread: float = 0.9) -> Tensor:
@@ -206,7 +207,7 @@ class Material:
 
     def shown(self, count: int) -> tuple[Tensor, Tensor, Tensor]:
         """Features of labelled pictures, targets, and what is excused."""
-        chosen = torch.multinomial(self.weights, count, generator=self.generator)
+        chosen = torch.multinomial(self.weights, count, True, generator=self.generator)
         groups = self.groups[chosen]
         names = [self.names[group] for group in groups]
         targets = [
@@ -218,7 +219,7 @@ class Material:
 
     def judged(self, count: int) -> tuple[Tensor, Tensor, Tensor]:
         """Features of pictures, names of what the classifier sees in them, and what is excused."""
-        chosen = torch.multinomial(self.weights, count, generator=self.generator)
+        chosen = torch.multinomial(self.weights, count, True, generator=self.generator)
         classes = torch.multinomial(
             self.opinion(self.features[chosen]), 1, generator=self.generator
         )[:, 0]

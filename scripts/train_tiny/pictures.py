@@ -66,9 +66,9 @@ def pictures(data: Path, rows: list[Row]) -> list[Picture]:
 
 def of_row(data: Path, row: Row) -> Iterator[Picture]:
     """Pictures of a row: `most` to train on at most, and as many to measure with."""
-    shas = sorted((sha256(file), file) for file in data.glob(row.pattern) if file.is_file())
+    files = {sha256(file): file for file in sorted(data.glob(row.pattern)) if file.is_file()}
     taken = {True: 0, False: 0}
-    for sha, file in shas:
+    for sha, file in sorted(files.items()):
         held_out = is_held_out(sha, row.part)
         if taken[held_out] < row.most:
             taken[held_out] += 1

@@ -1,6 +1,5 @@
 """Phrases -> embeddings (n, 384) of the teacher, the sentence encoder all-MiniLM-L6-v2."""
 
-import argparse
 import os
 from collections.abc import Callable
 from functools import partial
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from scripts.train_tiny.arguments import parser
 from scripts.train_tiny.vocabulary import phrases
 
 AT_ONCE = 2048
@@ -18,10 +18,7 @@ AT_ONCE = 2048
 
 def main() -> None:
     """Runs the script."""
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--data", type=Path, required=True)
-    options.add_argument("--work", type=Path, required=True)
-    options.add_argument("--wordnet", type=Path, required=True)
+    options = parser(__doc__, "data", "work", "wordnet")
     given = options.parse_args()
     embed(phrases(given.data, given.wordnet), given.work)
 
