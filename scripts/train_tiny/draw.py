@@ -75,30 +75,21 @@ def write(
 def document(desk: Desk) -> Image.Image:
     """A page of text, in one or two columns, mostly with a heading."""
     page = desk.sheet((600, 800), (700, 500), (800, 600), (620, 877))
-    font, margin = desk.font(desk.draw.choice([12, 14, 16, 18, 22])), desk.draw.randint(20, 70)
+    size, margin = desk.draw.choice([12, 14, 16, 18, 22]), desk.draw.randint(20, 70)
     right, bottom, top = page.width - margin, page.height - margin, margin
     if desk.draw.random() < 0.6:
-        top = (
-            write(
-                page, desk.font(font.size * 2), (margin, top, right, bottom), desk.words(34), DARK
-            )
-            + 14
-        )
-    columns = desk.draw.choice([1, 1, 2])
+        heading = (margin, top, right, bottom)
+        top = write(page, desk.font(size * 2), heading, desk.words(34), DARK) + 14
+    font, columns = desk.font(size), desk.draw.choice([1, 1, 2])
     width = (right - margin) // columns
-    for column in range(columns):
-        left, at = margin + column * width, top
-        while at < bottom - 2 * font.size:
-            at = (
-                write(
-                    page,
-                    font,
-                    (left, at, left + width - 16, bottom),
-                    desk.words(desk.draw.randint(150, 500)),
-                    DARK,
-                )
-                + font.size
+    for left in range(margin, margin + columns * width, width):
+        at = top
+        while at < bottom - 2 * size:
+            box, words = (
+                (left, at, left + width - 16, bottom),
+                desk.words(desk.draw.randint(150, 500)),
             )
+            at = write(page, font, box, words, DARK) + size
     return page
 
 

@@ -47,8 +47,9 @@ def all_labels(test: TestSet, cosines: NDArray[np.float64]) -> float:
 def probabilities(drawn: NDArray[np.float64], scale: float) -> NDArray[np.float64]:
     """Softmax of each row, scaled."""
     logits = scale * drawn
-    odds: NDArray[np.float64] = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return odds / odds.sum(axis=1, keepdims=True)
+    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+    shares: NDArray[np.float64] = odds / odds.sum(axis=1, keepdims=True)
+    return shares
 
 
 def likelihood_loss(drawn: NDArray[np.float64], scale: float) -> float:

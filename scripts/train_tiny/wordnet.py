@@ -61,7 +61,8 @@ def usage(folder: Path) -> Counter[str]:
 
 def likely_words(folder: Path) -> list[str]:
     """Nouns that a user may type: used in texts, or of visible things; the likeliest first."""
-    counts, scores = usage(folder), {}
+    counts = usage(folder)
+    scores: dict[str, int] = {}
     for synset in nouns(folder).values():
         for place, word in enumerate(synset.words):
             if is_typed(word) and not synset.is_instance:
