@@ -46,7 +46,7 @@ def figures_of(
     test: TestSet, cosines: NDArray[np.float64], ten: NDArray[np.float64], model: TinyClip
 ) -> list[str]:
     """Per cent among ten labels, per cent among all, and calibration error among ten."""
-    error = calibration_error(ten, float(model.logit_scale.exp()))
+    error = calibration_error(ten, model.logit_scale.exp().item())
     return [f"{100 * accuracy(ten):.1f}", f"{100 * all_labels(test, cosines):.1f}", f"{error:.3f}"]
 
 

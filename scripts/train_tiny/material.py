@@ -247,29 +247,23 @@ def excuses(true: Tensor, near: Tensor) -> Tensor:
 
 
 def test_sets(known: list[Known]) -> list[TestSet]:
-    """Held-out pictures, a test set for each set; Caltech-101's four share all its labels."""
-    with_class = {name for names in vocabulary.imagenet() for name in names.all}
+    """Held-out pictures, a test set for each set of several labels; Caltech-101's share all."""
+    with_class = {name.lower() for names in vocabulary.imagenet() for name in names.all}
     caltech = sorted({row.names[0] for row in table() if row.set.startswith("caltech101")})
     shown: dict[str, list[tuple[NDArray[np.float16], str]]] = {}
     for one in known:
         row = one.picture.row
         if one.picture.held_out and row.set != CAPTIONED:
-            ending = (
-                ("-imagenet" if row.names[0] in with_class else "-other")
-                if row.set.startswith("caltech101")
-                else ""
-            )
-            shown.setdefault(row.set + ending, []).append((one.views[0], row.names[0]))
+            name = row.set
+            if name.startswith("caltech101"):
+                name += "-imagenet" if row.names[0].lower() in with_class else "-other"
+            shown.setdefault(name, []).append((one.views[0], row.names[0]))
     tests = []
     for name, pairs in shown.items():
         truth = [label for _, label in pairs]
         labels = caltech if name.startswith("caltech101") else sorted(set(truth))
-        tests.append(
-            TestSet(
-                name,
-                np.stack([features for features, _ in pairs]).astype(np.float32),
-                truth,
-                labels,
-            )
-        )
+        if len(labels) == 1:
+            continue
+        features = np.stack([views for views, _ in pairs]).astype(np.float32)
+        tests.append(TestSet(name, features, truth, labels))
     return tests

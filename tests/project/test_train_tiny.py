@@ -391,14 +391,20 @@ def test_only_what_is_held_out_is_measured_and_caltechs_sets_share_their_labels(
     all_known = [
         known("stapler", material.UNSEEN, held_out=True),
         known("beagle", "pets", held_out=True),
+        known("Siamese", "pets", held_out=True),
         known("ragdoll", "pets", held_out=False),
+        known("raccoon", "raccoons", held_out=True),
     ]
     unseen, pets = material.test_sets(all_known)
     assert unseen.name == "caltech101-unseen-other"
     assert len(unseen.labels) == len(
         {row.names[0] for row in pictures.table() if "caltech" in row.set}
     )
-    assert (pets.name, pets.truth, pets.labels) == ("pets", ["beagle"], ["beagle"])
+    assert (pets.name, pets.truth, pets.labels) == (
+        "pets",
+        ["beagle", "Siamese"],
+        ["Siamese", "beagle"],
+    )
 
 
 def desk(tmp_path):
