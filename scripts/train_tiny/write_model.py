@@ -52,7 +52,7 @@ def write(model: TinyClip, trunk: dict[str, Tensor], folder: Path) -> None:
     }
     trained = model.state_dict()
     state |= {stored: trained[name] for name, stored in stored_names(model).items()}
-    open_clip.CLIP(**CONFIG).load_state_dict(state, strict=False)
+    open_clip.CLIP(**CONFIG).load_state_dict(state)
     folder.mkdir(parents=True, exist_ok=True)
     save_file(
         {name: stored(tensor) for name, tensor in state.items()},
