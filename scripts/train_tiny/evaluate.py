@@ -20,6 +20,8 @@ from scripts.train_tiny.measure import (
 from scripts.train_tiny.model import TinyClip, from_folder
 from scripts.train_tiny.pictures import table
 
+Measured = tuple[TestSet, NDArray[np.float64], NDArray[np.float64]]
+
 
 def main() -> None:
     """Runs the script."""
@@ -34,7 +36,7 @@ def main() -> None:
         figures = [
             figure
             for row, model in zip(rows, models, strict=True)
-            for figure in figures_of(*row, model)
+            for figure in figures_of(row, model)
         ]
         print(
             "\t".join([test.name, str(len(test.truth)), str(len(test.labels)), *figures]),
@@ -42,18 +44,15 @@ def main() -> None:
         )
 
 
-def figures_of(
-    test: TestSet, cosines: NDArray[np.float64], ten: NDArray[np.float64], model: TinyClip
-) -> list[str]:
+def figures_of(row: Measured, model: TinyClip) -> list[str]:
     """Per cent among ten labels, per cent among all, and calibration error among ten."""
+    test, cosines, ten = row
     error = calibration_error(ten, model.logit_scale.exp().item())
     return [f"{100 * accuracy(ten):.1f}", f"{100 * all_labels(test, cosines):.1f}", f"{error:.3f}"]
 
 
 @torch.no_grad()
-def measured(
-    model: TinyClip, tests: list[TestSet]
-) -> Iterator[tuple[TestSet, NDArray[np.float64], NDArray[np.float64]]]:
+def measured(model: TinyClip, tests: list[TestSet]) -> Iterator[Measured]:
     """Each test set, its pictures' cosines with all its labels, and those of draws of ten."""
     for test in tests:
         images = model.encode_features(torch.from_numpy(test.features))

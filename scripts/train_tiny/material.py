@@ -128,7 +128,9 @@ class Material:
         )
         self.directions = functional.normalize(self.weight - self.weight.mean(0), dim=1)
         self.mean = self.features.mean(0)
-        self.best = torch.cat([self.opinion(part).argmax(1) for part in self.features.split(4096)])
+        self.best = torch.cat(
+            [self.opinion(part).argmax(1) for part in torch.split(self.features, 4096)]
+        )
 
     def name(self, classes: list[vocabulary.Names], shown: Labelled) -> None:
         """Numbers the concepts, and notes which are true of what and exclude each other."""

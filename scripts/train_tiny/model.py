@@ -1,6 +1,7 @@
 """What is trained: a linear projection of the backbone's features, and a small text tower."""
 
 from pathlib import Path
+from typing import Any
 
 import open_clip
 import torch
@@ -13,7 +14,7 @@ from scripts.train_tiny.backbone import ARCHITECTURE, FEATURES, IMAGE_SIZE
 DIMENSIONS = 256
 WIDTH = 128
 CONTEXT = 77
-CONFIG = {
+CONFIG: dict[str, Any] = {
     "embed_dim": DIMENSIONS,
     "vision_cfg": {
         "timm_model_name": ARCHITECTURE,

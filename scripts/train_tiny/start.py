@@ -98,7 +98,7 @@ def learn_map(model: TinyClip, material: Material, steps: int = STEPS) -> Map:
         batch = material.batch()
         loss = matching_loss(model, batch, places(embeddings))
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
         schedule.step()
     return places
@@ -138,7 +138,7 @@ def learn_places(model: TinyClip, goals: Goals, checkpoints: Checkpoints) -> Non
     while (spent := checkpoints.spent()) < 1:
         texts, places = goals.draw()
         loss = moved(model.encode_texts(texts), places)
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizers.step(step, spent)
         step += 1
         if checkpoints.save_now(model):

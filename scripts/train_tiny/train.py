@@ -128,9 +128,8 @@ class Trainer:
         spoken = [self.material.concepts[int(at)] for at in names] + [
             self.kept.words[int(at)] for at in words
         ]
-        of_names, of_words = self.model.encode_texts(self.templates.around(spoken)).split(
-            [len(names), len(words)]
-        )
+        texts = self.model.encode_texts(self.templates.around(spoken))
+        of_names, of_words = texts[: len(names)], texts[len(names) :]
         images = self.model.encode_features(batch.features)
         loss = self.names_loss(batch, names, images @ of_names.T)
         loss = loss + KEPT_WORDS * moved(of_words, self.kept.places[words])
@@ -185,7 +184,7 @@ def train(trainer: Trainer, checkpoints: Checkpoints) -> None:
     step = 0
     while (spent := checkpoints.spent()) < 1:
         loss = trainer.losses()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizers.step(step, spent)
         step += 1
         if checkpoints.save_now(trainer.model):
