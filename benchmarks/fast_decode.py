@@ -4,7 +4,7 @@
 
 FOLDER holds JPEG photos; smaller ones are enlarged to 12 megapixels, with a camera's noise, since
 an enlarged photo alone would be smoother than any camera's. Labels are those of FOLDER's
-`labels.tsv` (`tiny_accuracy` says how), else CIFAR-100's. Models: `tiny` and, with `--work`, a
+`labels.tsv` (as `clipcli eval` reads it), else CIFAR-100's. Models: `tiny` and, with `--work`, a
 seeded random ViT-B/32 of full size. Both ways run in turn in one thread; times are medians.
 """
 
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks.text_matrix import prepared_model
-from benchmarks.tiny_accuracy import TEMPLATE, read_labels
+from benchmarks.tiny_accuracy import TEMPLATE, read_folder
 from clipcli.engines.base import Engine, EngineOptions
 from clipcli.engines.choice import load_engine
 from clipcli.heads.labels import LabelSet, collect_labels
@@ -117,7 +117,7 @@ def main() -> None:
         spec = prepared_model(options.work, "fp32")
         models.append(Comparison("ViT-B/32, random weights", load_engine(spec, engine)))
     has_labels = (options.folder / "labels.tsv").is_file()
-    names = sorted(set(read_labels(options.folder).values())) if has_labels else ()
+    names = read_folder(options.folder).classes if has_labels else ()
     labels = LabelSet(tuple(names or collect_labels((), ("cifar100",))), (TEMPLATE,))
 
     for data in large_photos(options.folder, options.photos):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
+from bundle_copies import MANIFEST
 from command import Command
 from fake_engine import FakeEngine
 from PIL import Image
@@ -32,6 +34,8 @@ CAT, COFFEE, ROCKET = "a photo of a cat", "a cup of coffee", "a rocket"
 FILES = {CAT: "chelsea.png", COFFEE: "coffee.png", ROCKET: "rocket.jpg"}
 TINY = ("--model", "tiny")
 LABELS = ("-l", CAT, "-l", COFFEE)
+# Pixels a side for each place of a convolutional tower's last map, as most have it.
+STRIDE = 32
 
 
 @pytest.fixture(scope="module")
@@ -202,13 +206,20 @@ def test_json_holds_the_maps_as_numbers(clipcli: Command, photos, method):
     assert record["answer"] == CAT
     assert record["method"] == method
     assert record["picture"] == {"width": 451, "height": 300}
-    # 451 x 300 is resized to 96 x 64, of which the middle 64 are seen.
-    assert record["view"] == {"left": 1 / 6, "top": 0, "right": 5 / 6, "bottom": 1}
+    # The short side is resized to the model's, the long one as far as whole pixels go; the middle
+    # of it is seen.
+    side = MANIFEST["preprocess"]["size"][0]
+    long = 451 * side // 300
+    left = round((long - side) / 2) / long
+    view = {"left": left, "top": 0, "right": left + side / long, "bottom": 1}
+    assert record["view"] == pytest.approx(view)
     assert [entry["label"] for entry in record["maps"]] == [
         entry["label"] for entry in record["predictions"]
     ]
     sides = {(len(entry["values"]), len(entry["values"][0])) for entry in record["maps"]}
-    assert sides == {(3, 3) if method == "occlusion" else (4, 4)}
+    # Gradients have a value for each place of the tower's last map, of which there are few.
+    cells = 3 if method == "occlusion" else math.ceil(side / STRIDE)
+    assert sides == {(cells, cells)}
 
 
 def test_an_image_is_fetched_and_a_failure_has_a_record(clipcli: Command, photos):

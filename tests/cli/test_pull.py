@@ -4,11 +4,13 @@ import os
 import re
 import shutil
 import socket
+from pathlib import Path
 
 import pytest
 from bundle_copies import TINY, copy_of_tiny, cut, prepare_copy
 
 from clipcli.disk.paths import bundles_folder
+from clipcli.models.bundles import open_bundle
 from clipcli.models.configurations import MANIFEST_FILE
 from clipcli.models.names import resolve_model
 from clipcli.models.specs import ModelRequest
@@ -36,8 +38,10 @@ def test_a_pull_says_one_line_and_the_next_run_needs_neither_torch_nor_network(
     pulled = clipcli("pull", spec.folder)
     folder = re.escape(os.fsencode(bundles_folder()))
     assert (pulled.returncode, pulled.stderr) == (0, b"")
-    pattern = rb".*/copy \(fp32\) is ready: 3\d MB in %b/copy-fp32-[0-9a-f]{12}\n" % folder
-    assert re.fullmatch(pattern, pulled.stdout)
+    pattern = rb".*/copy \(fp32\) is ready: (\d+) MB in (%b/copy-fp32-[0-9a-f]{12})\n" % folder
+    told = re.fullmatch(pattern, pulled.stdout)
+    assert told
+    assert int(told[1]) == round(open_bundle(Path(os.fsdecode(told[2]))).size / 1e6)
 
     for model in ([spec.folder, "--engine", "onnx"], [f"{spec.folder}/", "-v"]):
         run = clipcli(photo, *LABELS, "--model", *model, env={"HF_HUB_OFFLINE": "1"})
@@ -130,8 +134,9 @@ class TestModels:
     def test_lists_what_is_bundled_prepared_damaged_and_available(self, spec, clipcli, tmp_path):
         bundle = prepare_copy(spec)
         bundled, prepared, available = self.lines(clipcli)
-        assert re.fullmatch(r"bundled    tiny  fp32  3\d MB  .*/assets/tiny", bundled)
-        expected = rf"prepared   {spec.name}  fp32  3\d MB  {bundle.folder}"
+        megabytes = round(bundle.size / 1e6)
+        assert re.fullmatch(rf"bundled    tiny  fp32  {megabytes} MB  .*/assets/tiny", bundled)
+        expected = rf"prepared   {spec.name}  fp32  {megabytes} MB  {bundle.folder}"
         assert re.fullmatch(expected, prepared)
         assert available.startswith("available  ViT-B/32 and every other ARCHITECTURE:TAG")
         cut(bundle.folder / "text.onnx")

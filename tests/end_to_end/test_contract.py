@@ -25,6 +25,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from bundle_copies import MANIFEST
 from command import (
     PATIENCE,
     Command,
@@ -410,8 +411,8 @@ def test_verbose_on_a_terminal_shows_shapes_and_probabilities(gallery):
         r"cat\.png\n"
         r"  a photo of a cat  █+[▏▎▍▌▋▊▉]? *  0\.\d{4}  cosine  0\.\d\d\n"
         r"Best match: 'a photo of a cat' with probability (0\.\d{4})\n"
-        r"Image features shape: \(1, 128\)\n"
-        r"Text features shape: \(3, 128\)\n"
+        rf"Image features shape: \(1, {MANIFEST['embed_dim']}\)\n"
+        rf"Text features shape: \(3, {MANIFEST['embed_dim']}\)\n"
         r"Similarity probabilities: \[\[(0\.\d+) \S+ \S+\]\]\n"
     )
     found = re.fullmatch(pattern, shown)
