@@ -105,8 +105,8 @@ def test_it_is_the_same_model_as_torchs(fast, images):
     with pytest.warns(ClipcliWarning, match="only the first 77 tokens"):
         ours, theirs = encode_prompts(fast, prompts), encode_prompts(torch, prompts)
     assert replace(fast.info, engine="") == replace(torch.info, engine="")
-    assert_allclose(ours, theirs, rtol=0, atol=1e-4)
-    assert_allclose(fast.encode_images(images), torch.encode_images(images), rtol=0, atol=1e-4)
+    assert_allclose(ours, theirs, rtol=0, atol=1e-5)
+    assert_allclose(fast.encode_images(images), torch.encode_images(images), rtol=0, atol=1e-5)
 
 
 def test_answers_and_the_order_of_labels_are_torchs(fast, photos):
