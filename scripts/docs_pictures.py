@@ -72,13 +72,12 @@ def half(file: Path) -> Image.Image:
 
 
 def explanation(work: Path) -> None:
-    """A cat and a cup side by side, and where each label looks."""
+    """A cat and a rocket side by side, and where each label looks."""
     picture = Image.new("RGB", (SIDE, SIDE))
     picture.paste(half(PHOTOS / "chelsea.png"), (0, 0))
-    picture.paste(half(PHOTOS / "coffee.png"), (SIDE // 2, 0))
+    picture.paste(half(PHOTOS / "rocket.jpg"), (SIDE // 2, 0))
     picture.save(work / "both.png")
-    labels = ("-l", "a photo of a cat", "-l", "a cup of coffee")
-    clipcli("explain", work / "both.png", *labels, "-o", work / "maps")
+    clipcli("explain", work / "both.png", "-l", "cat", "-l", "rocket", "-o", work / "maps")
     with Image.open(work / "maps" / "explanation.png") as maps:
         maps.convert("RGB").save(DOCS / "explain.jpg", quality=92)
 
