@@ -60,7 +60,7 @@ def test_doubt_is_below_the_measured_cosine_and_only_where_nobody_asked(cosine, 
     assert result.doubt is doubt
 
 
-@pytest.mark.parametrize("value", [[], "x", {"0.985": "x"}, {"0.985": float("nan")}, None])
+@pytest.mark.parametrize("value", [[], "x", {"0.98": "x"}, {"0.98": float("nan")}, None])
 def test_a_manifest_with_other_cosines_is_refused(value):
     bundle = resolve_model(ModelRequest("tiny")).folder
     fields = Manifest.from_json((bundle / "manifest.json").read_text())
