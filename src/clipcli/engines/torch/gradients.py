@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from clipcli.engines.torch.towers import encode_image
 from clipcli.errors import UsageError
 
 # A coarser map names no place: at 64 pixels a ResNet's last map has two a side.
@@ -123,7 +124,7 @@ def _le_grad(model: Any, tower: _Transformer, pixels: Tensor, directions: Tensor
     attended: dict[int, _Attended] = {}
     tokens: dict[int, Tensor] = {}
     with _watched(tower, attended, tokens):
-        model.encode_image(pixels)
+        encode_image(model, pixels)
     if attended.keys() != tokens.keys() or len(tokens) != len(tower.blocks):
         raise _no_map()
     layers = []
@@ -219,7 +220,7 @@ def _grad_cam(model: Any, pixels: Tensor, directions: Tensor) -> Tensor:  # noqa
 
     hooks = [stage.register_forward_hook(keep) for stage in _stages(model.visual)]
     try:
-        scores = _scores(model.encode_image(pixels), directions)
+        scores = _scores(encode_image(model, pixels), directions)
     finally:
         for hook in hooks:
             hook.remove()

@@ -30,6 +30,8 @@ from clipcli.engines.torch.checkpoints import (
     difference,
     read_checkpoint,
 )
+from clipcli.engines.torch.precision import lower_precision
+from clipcli.engines.torch.towers import encode_image, encode_text
 from clipcli.errors import ModelError, UsageError, one_line
 from clipcli.images.preprocessing import PreprocessConfig
 from clipcli.models.configurations import CONFIG_FILE
@@ -62,8 +64,11 @@ class OpenClipEngine:
         check_precision(self._device.type, options.precision)
         self._dtype = _DTYPES[options.precision]
         _make_exact(options.threads)
-        self._model = _build(spec, options.precision, self._device)
+        self._model = _build(spec)
         _load_weights(self._model, weights)
+        if self._dtype != torch.float32:
+            lower_precision(self._model, self._dtype)
+        self._model.to(self._device)
         self.tokenizer = _tokenizer(spec)
         # Remembered with the file's stamp: half a second for 600 MB at every start otherwise.
         self.weights_sha256 = known_hash(weights)
@@ -81,12 +86,12 @@ class OpenClipEngine:
             UsageError: the device has too little memory for so many at once.
         """
         batch = torch.from_numpy(pixels).to(self._device, self._dtype)
-        return self._embed(self._model.encode_image, batch)
+        return self._embed(encode_image, batch)
 
     def encode_tokens(self, tokens: NDArray[np.int64]) -> Float32:
         """Embed token ids: (n, length) to (n, embed_dim), unit rows."""
         ids = torch.from_numpy(tokens).to(self._device)
-        return self._embed(lambda ids: _encode_text(self._model, ids), ids)
+        return self._embed(encode_text, ids)
 
     def gradient_maps(self, pixels: Float32, directions: Float32) -> Float32:
         """Where one image's scores come from: see `engines.base.Differentiable`."""
@@ -128,14 +133,23 @@ class OpenClipEngine:
         )
 
     def _embed(
-        self, encode: Callable[[torch.Tensor], torch.Tensor], batch: torch.Tensor
+        self, encode: Callable[[Any, torch.Tensor], torch.Tensor], batch: torch.Tensor
     ) -> Float32:
         try:
             with torch.inference_mode():
-                embeddings = torch.nn.functional.normalize(encode(batch).float(), dim=-1)
+                features = encode(self._model, batch)
+                embeddings = torch.nn.functional.normalize(features.float(), dim=-1)
         except torch.OutOfMemoryError as error:
             message = f"not enough memory on {self._device} for {len(batch)} at once"
             raise UsageError(f"{message}: use a smaller --batch-size") from error
+        except Exception as error:
+            raise ModelError(f"{self.info.name} cannot run: {one_line(error)}") from error
+        if embeddings.shape != (len(batch), self.info.embed_dim):
+            found, wanted = " x ".join(map(str, embeddings.shape[1:])), self.info.embed_dim
+            raise ModelError(
+                f"{self.info.name} cannot be used: its configuration makes a tower that gives"
+                f" {found} numbers where its embed_dim is {wanted}"
+            )
         array: Float32 = embeddings.cpu().numpy()
         return array
 
@@ -146,31 +160,12 @@ class _ImageTower(torch.nn.Module):
         self.model = model
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        return torch.nn.functional.normalize(self.model.encode_image(pixels), dim=-1)
+        return torch.nn.functional.normalize(encode_image(self.model, pixels), dim=-1)
 
 
 class _TextTower(_ImageTower):
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        return torch.nn.functional.normalize(_encode_text(self.model, tokens), dim=-1)
-
-
-def _encode_text(model: Any, tokens: torch.Tensor) -> torch.Tensor:  # noqa: ANN401
-    """Embed token ids that may be fewer than the context: (n, length) to (n, embed_dim).
-
-    open_clip adds its whole mask, and `CLIP` its whole table of positions; for a shorter text they
-    are lent their first rows.
-    """
-    length = tokens.shape[1]
-    tower, prefix = (model, "") if hasattr(model, "positional_embedding") else (model.text, "text.")
-    if not hasattr(tower, "positional_embedding") or length == tower.context_length:
-        features: torch.Tensor = model.encode_text(tokens)
-        return features
-    lent = {
-        f"{prefix}positional_embedding": tower.positional_embedding[:length],
-        f"{prefix}attn_mask": tower.attn_mask[:length, :length],
-    }
-    outputs: tuple[torch.Tensor, ...] = torch.func.functional_call(model, lent, (None, tokens))
-    return outputs[1]
+        return torch.nn.functional.normalize(encode_text(self.model, tokens), dim=-1)
 
 
 def _find_device(name: str) -> torch.device:
@@ -235,7 +230,7 @@ class _NoRandomWeights(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def _build(spec: ModelSpec, precision: str, device: torch.device) -> Any:  # noqa: ANN401
+def _build(spec: ModelSpec) -> Any:  # noqa: ANN401
     """The architecture without its weights. open_clip's models have no type of their own."""
     with tempfile.TemporaryDirectory(prefix="clipcli-") as folder, _quiet(), _NoRandomWeights():
         config = json.dumps({"model_cfg": dict(spec.config)})
@@ -245,15 +240,9 @@ def _build(spec: ModelSpec, precision: str, device: torch.device) -> Any:  # noq
                 f"local-dir:{folder}",
                 load_weights=False,
                 pretrained_text=False,
-                precision=precision,
-                device=device,
             )
         except Exception as error:
             raise ModelError(f"open_clip cannot build {spec.name}: {one_line(error)}") from error
-    # The towers' precision is not for the scale: rounded to bf16 it would be a percent off.
-    for scalar in (model.logit_scale, getattr(model, "logit_bias", None)):
-        if scalar is not None:
-            scalar.data = scalar.data.float()
     # open_clip gives models in training mode, in which dropout would make each answer another.
     return model.eval().requires_grad_(False)
 
