@@ -7,10 +7,11 @@ from copy import deepcopy
 
 import pytest
 import torch
-from checkpoint_files import Evil, load, save_torchscript
+from checkpoint_files import Evil, load, save_scripted, save_torchscript
 from click.testing import CliRunner
 from numpy.testing import assert_allclose
 from safetensors.torch import load_file
+from small_models import CLIP, write_model
 from transformers_models import pixels, random_model, to_transformers, translated, write_folder
 
 from clipcli.cli.commands.convert import convert
@@ -80,7 +81,52 @@ class TestTorchScript:
         assert "\n" not in str(caught.value)
 
 
+RESNET = {"image_size": 64, "layers": [1] * 4, "width": 16}
+
+
+@pytest.mark.filterwarnings("ignore")  # of the compiler, about open_clip's own code
+class TestScriptedModel:
+    """open_clip's own models as programs: constants are no weights."""
+
+    @pytest.fixture(
+        params=[{}, {"custom_text": True}, {"vision_cfg": RESNET}], ids=["CLIP", "custom", "RN"]
+    )
+    def scripted(self, request, tmp_path):
+        folder = tmp_path / "model"
+        model = write_model(folder, {**CLIP, **request.param})
+        save_scripted(model, tmp_path / "ViT-B-32.pt")
+        return folder, model, tmp_path / "ViT-B-32.pt"
+
+    def test_it_becomes_a_checkpoint_of_the_same_model(self, scripted, tmp_path):
+        folder, model, archive = scripted
+        _, hint = run(archive, tmp_path / "x.safetensors", "--trust")
+        assert load_file(tmp_path / "x.safetensors").keys() == model.state_dict().keys()
+        assert "quick-gelu" not in hint
+        load(ModelRequest(str(folder), tmp_path / "x.safetensors"))
+
+    def test_a_state_dict_with_its_constants_loads_as_well(self, scripted, tmp_path):
+        folder, _, archive = scripted
+        state = torch.jit.load(archive).state_dict()
+        assert any(name.endswith("attn_mask") for name in state)
+        torch.save(state, tmp_path / "x.pt")
+        load(ModelRequest(str(folder), tmp_path / "x.pt", allow_pickle=True))
+
+    def test_those_of_the_other_class_are_known_too(self, tmp_path):
+        model = write_model(tmp_path / "plain", CLIP)
+        write_model(tmp_path / "custom", {**CLIP, "custom_text": True})
+        torch.save({**model.state_dict(), "attn_mask": model.attn_mask}, tmp_path / "x.pt")
+        load(ModelRequest(str(tmp_path / "custom"), tmp_path / "x.pt", allow_pickle=True))
+
+
 class TestPickle:
+    def test_openais_own_state_dict_is_known_by_what_it_holds(self, tmp_path, model):
+        sizes = {"input_resolution": 32, "context_length": 16, "vocab_size": 49408}
+        state = {name: torch.tensor(value) for name, value in sizes.items()}
+        torch.save({**model.state_dict(), **state}, tmp_path / "x.pt")
+        _, hint = run(tmp_path / "x.pt", tmp_path / "x.safetensors")
+        assert hint.endswith(" --quick-gelu\n")
+        assert load_file(tmp_path / "x.safetensors").keys() == model.state_dict().keys()
+
     def test_its_tensors_are_taken_without_trust(self, tmp_path, model):
         state = model.state_dict()
         whole = torch.arange(6.0).reshape(2, 3)

@@ -37,8 +37,7 @@ def convert(console: Console, /, source: Path, target: Path, trust: bool, force:
     from clipcli.models.weights import is_torchscript
 
     _check(source, target, force=force)
-    is_program = is_torchscript(source)
-    if is_program and not trust:
+    if is_torchscript(source) and not trust:
         raise UsageError(
             f"{source} is a TorchScript archive, a program: to open it can run whatever its author"
             " put there, as you. If you know where it comes from and trust that, add --trust"
@@ -51,7 +50,7 @@ def convert(console: Console, /, source: Path, target: Path, trust: bool, force:
     converted = write(source, target)
     told = f"{target}: {converted.tensors} tensors, {converted.size / 1e6:,.1f} MB"
     click.echo(printable(told))
-    console.hint(f"use it with: {_next_command(source, target, is_program=is_program)}")
+    console.hint(f"use it with: {_next_command(source, target, is_openais=converted.is_openais)}")
 
 
 def _check(source: Path, target: Path, *, force: bool) -> None:
@@ -65,7 +64,7 @@ def _check(source: Path, target: Path, *, force: bool) -> None:
         raise UsageError(f"{target} exists already: --force replaces it")
 
 
-def _next_command(source: Path, target: Path, *, is_program: bool) -> str:
+def _next_command(source: Path, target: Path, *, is_openais: bool) -> str:
     """What classifies with the new file, as far as the old one's name tells."""
     words = ["clipcli", "IMAGE", "-l", "TEXT", "-l", "TEXT", "--model"]
     if SAFE_NAMES.get(source.name) == target.name and source.parent == target.parent:
@@ -74,5 +73,5 @@ def _next_command(source: Path, target: Path, *, is_program: bool) -> str:
     stem = source.stem.removesuffix("px")
     model = stem if stem in architectures() else "ARCHITECTURE"
     words += [model, "--checkpoint", str(target)]
-    # All that OpenAI published so was trained with it; of others only their makers know.
-    return shlex.join([*words, "--quick-gelu"] if is_program else words)
+    # Of others only their makers know.
+    return shlex.join([*words, "--quick-gelu"] if is_openais else words)

@@ -20,6 +20,9 @@ StateDict = Mapping[str, torch.Tensor]
 OPENAI_SETTINGS = frozenset({"input_resolution", "context_length", "vocab_size"})
 """OpenAI's own state dicts hold these beside the weights."""
 
+# The buffers that are weights; the others (masks, tables of positions) each model makes itself.
+_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+
 _SHOWN_DIFFERENCES = 5
 _PARALLEL_PREFIX = "module."
 _TRANSFORMERS_KEY = "vision_model.embeddings.class_embedding"
@@ -77,7 +80,10 @@ def read_state_dict(file: Path) -> dict[str, torch.Tensor]:
 
 
 def read_torchscript(file: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a TorchScript archive. Opening one can run what its author put there.
+    """The weights of a TorchScript archive. Opening one can run what its author put there.
+
+    A module that was scripted says of no buffer that it is not to be saved, so that its state dict
+    holds constants, too: they are left out.
 
     Raises:
         ModelError: it is damaged.
@@ -89,7 +95,12 @@ def read_torchscript(file: Path) -> dict[str, torch.Tensor]:
         state: dict[str, torch.Tensor] = module.state_dict()
     except Exception as error:
         raise ModelError(f"{file} is not a whole TorchScript archive ({_line(error)})") from error
-    return state
+    kept = {name for name, _ in module.named_parameters(remove_duplicate=False)} | OPENAI_SETTINGS
+    return {
+        name: value
+        for name, value in state.items()
+        if name in kept or name.rpartition(".")[2] in _STATISTICS
+    }
 
 
 def difference(wanted: StateDict, found: StateDict) -> str:

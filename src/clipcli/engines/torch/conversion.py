@@ -23,10 +23,13 @@ class Converted:
     Attributes:
         tensors: how many.
         size: of the file, in bytes.
+        is_openais: whether the source is one of OpenAI's own, which all were trained with
+            QuickGELU.
     """
 
     tensors: int
     size: int
+    is_openais: bool
 
 
 def convert(source: Path, target: Path) -> Converted:
@@ -43,15 +46,14 @@ def convert(source: Path, target: Path) -> Converted:
         ModelError: the source cannot be read, or the target not be written.
     """
     read = read_torchscript if is_torchscript(source) else read_state_dict
-    state = {
-        key: _plain(value) for key, value in read(source).items() if key not in OPENAI_SETTINGS
-    }
+    found = read(source)
+    state = {key: _plain(value) for key, value in found.items() if key not in OPENAI_SETTINGS}
     if not state:
         raise ModelError(f"{source} holds no tensors")
     try:
         with NewFile(target) as file:
             _write(state, file)
-        return Converted(len(state), target.stat().st_size)
+        return Converted(len(state), target.stat().st_size, found.keys() >= OPENAI_SETTINGS)
     except (OSError, safetensors.SafetensorError) as error:
         # Not the whole of it: that would name the file beside the target.
         reason = getattr(error, "strerror", None) or error

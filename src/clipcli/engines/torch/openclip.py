@@ -264,10 +264,14 @@ def _in_todays_layout(model: torch.nn.Module, state: StateDict) -> dict[str, tor
     if "positional_embedding" in state and not hasattr(model, "positional_embedding"):
         state = convert_to_custom_text_state_dict(dict(state))
     wanted = model.state_dict()
+    # Masks and tables of positions, which the model makes itself: older versions and scripted
+    # models save them, and `CLIP` has its text tower's under names of its own.
+    made = {name for name, _ in model.named_buffers()} - wanted.keys()
+    made |= {name.removeprefix("text.") for name in made} | OPENAI_SETTINGS
     state = {
         key: value
         for key, value in state.items()
-        if key not in OPENAI_SETTINGS and not key.endswith(".position_ids")
+        if key not in made and not key.endswith(".position_ids")
     }
     for key in ("logit_scale", "logit_bias"):  # a scalar, or one value in a row
         if key in state and key in wanted and state[key].numel() == 1:
