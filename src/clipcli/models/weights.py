@@ -15,7 +15,7 @@ from clipcli.models.hub.files import hub_file
 from clipcli.models.names import SAFE_NAMES
 from clipcli.models.specs import HubWeights, ModelSpec
 
-_PICKLES = (".pt", ".pth", ".bin")
+_PICKLES = (".pt", ".pth", ".bin", ".ckpt")
 
 
 def weights_file(spec: ModelSpec, *, offline: bool) -> Path:

@@ -1,11 +1,10 @@
-"""A weights file -> its tensors, by open_clip's names; what keeps them from fitting a model."""
+"""A weights file -> its tensors; what keeps them from fitting a model."""
 
 from __future__ import annotations
 
-import pickle
-import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import safetensors
 import torch
 from safetensors.torch import load_file
 
+from clipcli.engines.torch.pickles import first_line, foreign_error, read_pickle
 from clipcli.errors import ModelError
 
 StateDict = Mapping[str, torch.Tensor]
@@ -20,63 +20,66 @@ StateDict = Mapping[str, torch.Tensor]
 OPENAI_SETTINGS = frozenset({"input_resolution", "context_length", "vocab_size"})
 """OpenAI's own state dicts hold these beside the weights."""
 
+USUAL_TABLES = ((), ("state_dict",))
+"""Where open_clip looks for the weights: in the file's own table, or in a training script's."""
+
 # The buffers that are weights; the others (masks, tables of positions) each model makes itself.
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 _SHOWN_DIFFERENCES = 5
-_PARALLEL_PREFIX = "module."
-_TRANSFORMERS_KEY = "vision_model.embeddings.class_embedding"
-
-# Names in transformers' modeling_clip.py -> open_clip's, for what is the same in both.
-_ENDS = {
-    "vision_model.embeddings.class_embedding": "visual.class_embedding",
-    "vision_model.embeddings.patch_embedding.weight": "visual.conv1.weight",
-    "vision_model.embeddings.position_embedding.weight": "visual.positional_embedding",
-    "vision_model.pre_layrnorm": "visual.ln_pre",  # their spelling
-    "vision_model.post_layernorm": "visual.ln_post",
-    "vision_model.encoder.layers": "visual.transformer.resblocks",
-    "text_model.embeddings.token_embedding": "token_embedding",
-    "text_model.embeddings.position_embedding.weight": "positional_embedding",
-    "text_model.final_layer_norm": "ln_final",
-    "text_model.encoder.layers": "transformer.resblocks",
-}
-_PARTS = {
-    ".layer_norm1.": ".ln_1.",
-    ".layer_norm2.": ".ln_2.",
-    ".mlp.fc1.": ".mlp.c_fc.",
-    ".mlp.fc2.": ".mlp.c_proj.",
-    ".self_attn.out_proj.": ".attn.out_proj.",
-}
-_PROJECTIONS = {
-    "visual_projection.weight": "visual.proj",
-    "text_projection.weight": "text_projection",
-}
-_QUERY = re.compile(r"(.+)\.self_attn\.q_proj\.(weight|bias)")
+_DEEPEST_TABLE = 4
 
 
-def read_checkpoint(file: Path) -> dict[str, torch.Tensor]:
-    """Read a state dict as open_clip has it, also where transformers wrote it.
+@dataclass(frozen=True)
+class WeightSet:
+    """Tensors by their names, as a file holds them.
+
+    Attributes:
+        path: of the table that they are in, within the file's own; empty for that itself.
+        state: the tensors.
+    """
+
+    path: tuple[str, ...]
+    state: StateDict
+
+    @property
+    def name(self) -> str:
+        """The path, for people."""
+        return ".".join(self.path)
+
+
+def read_weight_sets(file: Path) -> list[WeightSet]:
+    """Every table of tensors in a file: safetensors by its suffix, else a pickle that runs nothing.
+
+    What training wrote beside the weights is passed over; its classes are not imported.
 
     Raises:
-        ModelError: the file is damaged, or holds something else.
+        ModelError: the file is damaged, or holds no tensors.
     """
-    state = read_state_dict(file)
-    return from_transformers(state) if _TRANSFORMERS_KEY in state else state
+    if file.suffix == ".safetensors":
+        return [WeightSet((), _read_safetensors(file))]
+    pickled = read_pickle(file)
+    if pickled.content == {}:
+        return [WeightSet((), {})]
+    found = list(_weight_sets(pickled.content, (), set()))
+    if not found and pickled.foreign:
+        raise foreign_error(file, pickled.foreign[0])
+    if not found:
+        raise ModelError(f"{file} holds no state dict, which is names with a plain tensor each")
+    return found
 
 
-def read_state_dict(file: Path) -> dict[str, torch.Tensor]:
-    """Read a state dict: safetensors by its suffix, else a pickle of tensors, which runs nothing.
-
-    open_clip's conventions are followed: a training checkpoint's `state_dict` is taken out, and
-    the prefix that parallel training gives each name is taken off.
-
-    Raises:
-        ModelError: the file is damaged, or holds something else.
-    """
-    state = _read_safetensors(file) if file.suffix == ".safetensors" else _read_pickle(file)
-    if state and all(key.startswith(_PARALLEL_PREFIX) for key in state):
-        state = {key.removeprefix(_PARALLEL_PREFIX): value for key, value in state.items()}
-    return state
+def _weight_sets(value: Any, path: tuple[str, ...], seen: set[int]) -> Iterator[WeightSet]:  # noqa: ANN401
+    # A table may hold itself, or be held a thousand times.
+    if not isinstance(value, dict) or id(value) in seen or len(path) > _DEEPEST_TABLE:
+        return
+    seen.add(id(value))
+    named = {key: part for key, part in value.items() if isinstance(key, str)}
+    state = {key: part for key, part in named.items() if _is_plain(part)}
+    if state:
+        yield WeightSet(path, state)
+    for key, part in named.items():
+        yield from _weight_sets(part, (*path, key), seen)
 
 
 def read_torchscript(file: Path) -> dict[str, torch.Tensor]:
@@ -94,7 +97,9 @@ def read_torchscript(file: Path) -> dict[str, torch.Tensor]:
             module = torch.jit.load(file, map_location="cpu")  # type: ignore[no-untyped-call]
         state: dict[str, torch.Tensor] = module.state_dict()
     except Exception as error:
-        raise ModelError(f"{file} is not a whole TorchScript archive ({_line(error)})") from error
+        raise ModelError(
+            f"{file} is not a whole TorchScript archive ({first_line(error)})"
+        ) from error
     kept = {name for name, _ in module.named_parameters(remove_duplicate=False)} | OPENAI_SETTINGS
     return {
         name: value
@@ -131,65 +136,11 @@ def difference(wanted: StateDict, found: StateDict) -> str:
     return "; ".join(f"{len(keys)} {kind} ({_some(keys)})" for kind, keys in kinds.items() if keys)
 
 
-def from_transformers(state: StateDict) -> dict[str, torch.Tensor]:
-    """Names and shapes of a `CLIPModel` of transformers as open_clip has them.
-
-    What is not known there keeps its name, so that the comparison with the model can name it.
-    """
-    rest = dict(state)
-    found = {ours: rest.pop(theirs).T for theirs, ours in _PROJECTIONS.items() if theirs in rest}
-    for query in [match for key in state if (match := _QUERY.fullmatch(key))]:
-        layer, kind = query.groups()
-        names = [f"{layer}.self_attn.{part}_proj.{kind}" for part in "qkv"]
-        if all(name in rest for name in names):
-            # open_clip has one product for the three.
-            fused = torch.cat([rest.pop(name) for name in names])
-            found[f"{_renamed(layer)}.attn.in_proj_{kind}"] = fused
-    return {**found, **{_renamed(key): value for key, value in rest.items()}}
-
-
-def _renamed(key: str) -> str:
-    for theirs, ours in _ENDS.items():
-        if key == theirs or key.startswith(f"{theirs}."):
-            key = ours + key.removeprefix(theirs)
-            break
-    for theirs, ours in _PARTS.items():
-        key = key.replace(theirs, ours)
-    return key
-
-
 def _read_safetensors(file: Path) -> dict[str, torch.Tensor]:
     try:
         return load_file(file)
     except (OSError, safetensors.SafetensorError) as error:
         raise ModelError(f"{file} is not a whole safetensors file ({error})") from error
-
-
-def _read_pickle(file: Path) -> dict[str, torch.Tensor]:
-    """A pickled state dict, by torch's own reader of tensors and nothing else."""
-    try:
-        # Opened here: where it fails, torch leaves a file open that it opened itself.
-        with file.open("rb") as content, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of forms that it then reads, or refuses
-            state = torch.load(content, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        name = re.search(r"GLOBAL (\S+)", str(error))
-        what = f"asks for {name[1]}" if name else "is something else"
-        reason = "a state dict holds tensors only: it is refused, and nothing of it was run"
-        raise ModelError(f"{file} {what}, and {reason}") from error
-    except Exception as error:
-        raise ModelError(f"{file} is not a whole state dict ({_line(error)})") from error
-    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
-        state = state["state_dict"]
-    if not _is_state_dict(state):
-        raise ModelError(f"{file} holds no state dict, which is names with a plain tensor each")
-    return dict(state)
-
-
-def _is_state_dict(value: Any) -> bool:  # noqa: ANN401
-    return isinstance(value, dict) and all(
-        isinstance(key, str) and _is_plain(tensor) for key, tensor in value.items()
-    )
 
 
 def _is_plain(value: Any) -> bool:  # noqa: ANN401
@@ -212,8 +163,3 @@ def _shape(tensor: torch.Tensor) -> str:
 
 def _dtype(tensor: torch.Tensor) -> str:
     return str(tensor.dtype).removeprefix("torch.")
-
-
-def _line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

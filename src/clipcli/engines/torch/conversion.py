@@ -11,7 +11,13 @@ import torch
 from safetensors.torch import save_file
 
 from clipcli.disk.atomic import NewFile
-from clipcli.engines.torch.checkpoints import OPENAI_SETTINGS, read_state_dict, read_torchscript
+from clipcli.engines.torch.checkpoints import (
+    OPENAI_SETTINGS,
+    USUAL_TABLES,
+    StateDict,
+    read_torchscript,
+    read_weight_sets,
+)
 from clipcli.errors import ModelError
 from clipcli.models.weights import is_torchscript
 
@@ -45,8 +51,7 @@ def convert(source: Path, target: Path) -> Converted:
     Raises:
         ModelError: the source cannot be read, or the target not be written.
     """
-    read = read_torchscript if is_torchscript(source) else read_state_dict
-    found = read(source)
+    found = read_torchscript(source) if is_torchscript(source) else _weights(source)
     state = {key: _plain(value) for key, value in found.items() if key not in OPENAI_SETTINGS}
     if not state:
         raise ModelError(f"{source} holds no tensors")
@@ -58,6 +63,21 @@ def convert(source: Path, target: Path) -> Converted:
         # Not the whole of it: that would name the file beside the target.
         reason = getattr(error, "strerror", None) or error
         raise ModelError(f"{target} cannot be written ({reason})") from error
+
+
+def _weights(source: Path) -> StateDict:
+    """The weights among all that training may have left in a pickle: the largest table, or none.
+
+    Which model they are for is not known here: an average beside them might be meant as well.
+    """
+    tables = read_weight_sets(source)
+    usual = [table for table in tables if table.path in USUAL_TABLES]
+    most = max(len(table.state) for table in tables)
+    large = [table for table in usual or tables if 2 * len(table.state) >= most]
+    if len(large) != 1:
+        names = ", ".join(table.name for table in large)
+        raise ModelError(f"{source} holds more than one set of weights ({names}): save one alone")
+    return large[0].state
 
 
 def _write(state: Mapping[str, torch.Tensor], file: Path) -> None:

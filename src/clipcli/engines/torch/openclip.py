@@ -17,19 +17,13 @@ import numpy as np
 import open_clip
 import torch
 from numpy.typing import NDArray
-from open_clip.model import convert_to_custom_text_state_dict
 from torch.overrides import TorchFunctionMode
 
 from clipcli.arrays import Float32
 from clipcli.disk.hashes import known_hash
 from clipcli.engines.base import EngineOptions, ModelInfo, Precision, check_precision, fingerprint
 from clipcli.engines.hardware import available_cpus
-from clipcli.engines.torch.checkpoints import (
-    OPENAI_SETTINGS,
-    StateDict,
-    difference,
-    read_checkpoint,
-)
+from clipcli.engines.torch.fitting import load_weights
 from clipcli.engines.torch.precision import lower_precision
 from clipcli.engines.torch.towers import encode_image, encode_text
 from clipcli.errors import ModelError, UsageError, one_line
@@ -65,7 +59,7 @@ class OpenClipEngine:
         self._dtype = _DTYPES[options.precision]
         _make_exact(options.threads)
         self._model = _build(spec)
-        _load_weights(self._model, weights)
+        load_weights(self._model, weights, spec)
         if self._dtype != torch.float32:
             lower_precision(self._model, self._dtype)
         self._model.to(self._device)
@@ -245,38 +239,6 @@ def _build(spec: ModelSpec) -> Any:  # noqa: ANN401
             raise ModelError(f"open_clip cannot build {spec.name}: {one_line(error)}") from error
     # open_clip gives models in training mode, in which dropout would make each answer another.
     return model.eval().requires_grad_(False)
-
-
-def _load_weights(model: torch.nn.Module, file: Path) -> None:
-    """Copy a checkpoint into the model, every tensor of its own name and shape.
-
-    open_clip's own loader would resize positional embeddings and invent a missing bias.
-    """
-    state = _in_todays_layout(model, read_checkpoint(file))
-    fault = difference(model.state_dict(), state)
-    if fault:
-        raise ModelError(f"{file} does not fit this architecture: {fault}")
-    model.load_state_dict(state)
-
-
-def _in_todays_layout(model: torch.nn.Module, state: StateDict) -> dict[str, torch.Tensor]:
-    """Names and shapes that OpenAI and older versions of open_clip wrote, as this one has them."""
-    if "positional_embedding" in state and not hasattr(model, "positional_embedding"):
-        state = convert_to_custom_text_state_dict(dict(state))
-    wanted = model.state_dict()
-    # Masks and tables of positions, which the model makes itself: older versions and scripted
-    # models save them, and `CLIP` has its text tower's under names of its own.
-    made = {name for name, _ in model.named_buffers()} - wanted.keys()
-    made |= {name.removeprefix("text.") for name in made} | OPENAI_SETTINGS
-    state = {
-        key: value
-        for key, value in state.items()
-        if key not in made and not key.endswith(".position_ids")
-    }
-    for key in ("logit_scale", "logit_bias"):  # a scalar, or one value in a row
-        if key in state and key in wanted and state[key].numel() == 1:
-            state[key] = state[key].reshape(wanted[key].shape)
-    return state
 
 
 def _identity(spec: ModelSpec, tokenizer: Tokenizer) -> dict[str, Any]:
