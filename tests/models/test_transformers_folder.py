@@ -9,6 +9,8 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 from safetensors.torch import save_file
+from tokenizer_files import save as save_tokenizer
+from tokenizer_files import siglip as siglip_tokenizer
 from transformers_models import (
     CONFIG,
     PIXELS,
@@ -21,6 +23,8 @@ from transformers_models import (
 
 from clipcli.engines.base import EngineOptions
 from clipcli.engines.choice import load_engine
+from clipcli.engines.onnx import OnnxEngine
+from clipcli.engines.torch.export import Preparation, prepare
 from clipcli.errors import ModelError
 from clipcli.models import transformers_folder
 from clipcli.models.hub.cache import MissingFileError
@@ -100,7 +104,17 @@ class TestConfiguration:
     @pytest.mark.parametrize(
         ("change", "message"),
         [
-            ({"model_type": "siglip"}, "model_type is 'siglip', .* only 'clip'"),
+            (
+                {"model_type": "blip"},
+                "model_type is 'blip', .* only 'clip', 'siglip', .* are read$",
+            ),
+            ({"model_type": "chinese_clip"}, "are read; .* same use: xlm-roberta-base-ViT-B-32:"),
+            ({"model_type": "siglip_vision_model"}, "same use: ViT-B-16-SigLIP:webli"),
+            ({"model_type": ["clip"]}, r"model_type is \['clip'\]"),
+            (
+                {"model_type": "metaclip_2", **tower("text_config", eos_token_id=[2])},
+                "not with one",
+            ),
             ({"model_type": None}, "model_type is None"),
             ({"projection_dim": None}, "unusable projection_dim: None"),
             ({"text_config": [1]}, "text_config is not a table"),
@@ -264,6 +278,15 @@ class TestHub:
         assert (spec.name, spec.folder) == ("hf-hub:org/name", None)
         assert fetch_model(spec, offline=True) == repository / "model.safetensors"
 
+    @pytest.mark.parametrize("kind", ["siglip", "metaclip_2"])
+    def test_another_kinds_tokenizer_is_the_repositorys_own(self, repository, kind):
+        config = siglip_config(kind) if kind == "siglip" else {**CONFIG, "model_type": kind}
+        save_tokenizer(write_folder(repository, config), *siglip_tokenizer())
+        save_file({"a": torch.zeros(1)}, repository / "model.safetensors")
+        spec = self.resolve()
+        assert (spec.hub_tokenizer, spec.vocabulary) == ("org/name", None)
+        assert fetch_model(spec, offline=True) == repository / "model.safetensors"
+
     def test_open_clips_files_win_over_those_of_transformers(self, repository):
         write_folder(repository, open_clip_config={"model_cfg": {**translated(), "embed_dim": 3}})
         spec = self.resolve()
@@ -334,3 +357,173 @@ class TestAgainstTransformers:
         found = resolve_model(ModelRequest(str(folder))).preprocess
         assert (found["mean"], found["interpolation"]) == ([0.1, 0.2, 0.3], "bicubic")
         assert found["resize_mode"] == "shortest"
+
+
+SIGLIP = {
+    "vision_config": {
+        "hidden_size": 32,
+        "intermediate_size": 100,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "patch_size": 8,
+    },
+    "text_config": {
+        "hidden_size": 24,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 3,
+        "max_position_embeddings": 16,
+        "projection_size": 32,
+        "vocab_size": 600,
+    },
+}
+KINDS = {
+    "siglip": {"vision_config": {"image_size": 32}},
+    "siglip2": {"vision_config": {"num_patches": 16}},
+}
+CLASSES = {"siglip": "Siglip", "siglip2": "Siglip2", "metaclip_2": "MetaClip2"}
+
+
+def siglip_config(kind, **change):
+    """A small SigLIP's `config.json`: siglip_config("siglip2", vision_config={...})."""
+    parts = {
+        name: {**SIGLIP[name], **KINDS[kind].get(name, {}), **change.get(name, {})}
+        for name in SIGLIP
+    }
+    return {"model_type": kind, **parts}
+
+
+class TestSiglip:
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ({"vision_config": {"vision_use_head": False}}, "not pooled"),
+            (
+                {"vision_config": {"hidden_act": "relu"}},
+                "hidden_act is 'relu': for SigLIP there is",
+            ),
+            ({"vision_config": {"num_channels": 1}}, "images have 1 channels"),
+            ({"vision_config": {"num_attention_heads": 3}}, "no multiple of its 3 heads"),
+            ({"text_config": {"projection_size": 24}}, "texts have 24 numbers, and its images 32"),
+            ({"text_config": {"vocab_size": "600"}}, "unusable vocab_size: '600'"),
+        ],
+    )
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_what_open_clip_cannot_build_is_refused(self, tmp_path, kind, change, message):
+        folder = write_folder(tmp_path, siglip_config(kind, **change))
+        with pytest.raises(ModelError, match=f"config.json cannot be used: .*{message}"):
+            resolve_model(ModelRequest(str(folder)))
+
+    def test_patches_that_are_no_square_are_refused(self, tmp_path):
+        config = siglip_config("siglip2", vision_config={"num_patches": 17})
+        with pytest.raises(ModelError, match="17 patches are no square"):
+            resolve_model(ModelRequest(str(write_folder(tmp_path, config))))
+
+    @pytest.mark.parametrize(
+        ("kind", "interpolation"), [("siglip", "bicubic"), ("siglip2", "bilinear")]
+    )
+    @pytest.mark.parametrize("file", ["none", "empty", "full"])
+    def test_pixels_are_as_transformers_has_them(self, tmp_path, kind, interpolation, file):
+        own = {"image_mean": [0.1, 0.2, 0.3], "resample": 3, "size": {"height": 32, "width": 32}}
+        files = {
+            "none": {},
+            "empty": {"preprocessor_config": {}},
+            "full": {"preprocessor_config": own},
+        }
+        folder = write_folder(tmp_path, siglip_config(kind), **files[file])
+        spec = resolve_model(ModelRequest(str(folder)))
+        expected = {
+            "mean": own["image_mean"] if file == "full" else [0.5] * 3,
+            "std": [0.5] * 3,
+            "interpolation": "bicubic" if file == "full" else interpolation,
+            "resize_mode": "squash",
+        }
+        assert spec.preprocess == expected
+        assert spec.activation == "sigmoid"
+
+
+@pytest.mark.skipif(not find_spec("transformers"), reason="transformers is not installed")
+@pytest.mark.filterwarnings("ignore")  # its own
+class TestOtherKindsAgainstTransformers:
+    @pytest.fixture(scope="class", params=["siglip", "siglip2", "siglip, gelu", "metaclip_2"])
+    def theirs(self, request, tmp_path_factory):
+        """transformers' own model, saved by itself; its kind, its folder, and what it was."""
+        import transformers
+
+        kind, _, act = request.param.partition(", ")
+        if kind == "metaclip_2":
+            text = {**CONFIG["text_config"], "vocab_size": 600, "eos_token_id": 1}
+            config = {"vision_config": CONFIG["vision_config"], "text_config": text}
+            config["projection_dim"] = 16
+        else:
+            acts = {"hidden_act": act, "layer_norm_eps": 1e-3} if act else {}
+            config = siglip_config(kind, vision_config=acts, text_config=acts)
+            config.pop("model_type")
+            for name, part in KINDS[kind].items():
+                config[name] |= part
+        made = getattr(transformers, f"{CLASSES[kind]}Config")(**config)
+        torch.manual_seed(0)
+        model = getattr(transformers, f"{CLASSES[kind]}Model")(made).eval()
+        for name, parameter in model.requires_grad_(False).named_parameters():
+            if not name.startswith("logit"):
+                parameter.normal_(std=0.3)
+        folder = tmp_path_factory.mktemp("theirs")
+        model.save_pretrained(folder)
+        save_tokenizer(folder, *siglip_tokenizer())
+        return kind, folder, model
+
+    def image_features(self, kind, model, images):
+        pixels = torch.from_numpy(images)
+        if kind != "siglip2":
+            return model.get_image_features(pixels)
+        from transformers.models.siglip2.image_processing_siglip2 import convert_image_to_patches
+
+        patches = torch.stack([convert_image_to_patches(image, 8) for image in pixels])
+        shapes = torch.tensor([[4, 4]] * len(patches))
+        return model.get_image_features(patches, torch.ones(patches.shape[:2]), shapes)
+
+    @pytest.mark.parametrize("engine", ["torch", "onnx"])
+    def test_embeddings_are_its_own(self, theirs, engine, tmp_path):
+        kind, folder, model = theirs
+        spec = resolve_model(ModelRequest(str(folder)))
+        if engine == "onnx":
+            preparation = Preparation(spec, spec.weights, "fp32", lambda _: None)
+            engine = OnnxEngine(prepare(preparation, tmp_path / "prepared"), EngineOptions("cpu"))
+        else:
+            engine = load_engine(spec, EngineOptions("cpu", engine="torch"))
+        tokens = engine.tokenize(["a photo of a cat", "two dogs", "word " * 40]).ids
+
+        def unit(features):
+            features = getattr(features, "pooler_output", features)
+            return torch.nn.functional.normalize(features, dim=-1).numpy()
+
+        images = unit(self.image_features(kind, model, pixels()))
+        texts = unit(model.get_text_features(torch.from_numpy(tokens)))
+        assert_allclose(engine.encode_images(pixels()), images, rtol=0, atol=1e-5)
+        assert_allclose(engine.encode_tokens(tokens), texts, rtol=0, atol=1e-5)
+        assert np.abs(texts[0] - texts[1]).max() > 1e-3 < np.abs(images[0] - images[1]).max()
+        assert engine.info.logit_scale == pytest.approx(math.exp(float(model.logit_scale)))
+        bias = getattr(model, "logit_bias", torch.zeros(1))
+        assert engine.info.logit_bias == pytest.approx(float(bias))
+        assert engine.info.activation == ("softmax" if kind == "metaclip_2" else "sigmoid")
+
+    def test_tokens_are_its_own(self, theirs):
+        import transformers
+
+        _, folder, _ = theirs
+        engine = load_engine(resolve_model(ModelRequest(str(folder))), EngineOptions("cpu"))
+        prompts = ["a photo of a cat.", "two dogs", "a photo of a " * 10]
+        tokenizer = transformers.PreTrainedTokenizerFast.from_pretrained(folder)
+        expected = tokenizer(prompts, padding="max_length", truncation=True, max_length=16)
+        assert engine.tokenize(prompts).ids.tolist() == expected["input_ids"]
+
+    def test_half_precision_is_near(self, theirs):
+        _, folder, _ = theirs
+        spec = resolve_model(ModelRequest(str(folder)))
+        found = [
+            load_engine(spec, EngineOptions("cpu", precision, engine="torch")).encode_images(
+                pixels()
+            )
+            for precision in ("fp32", "bf16")
+        ]
+        assert (found[0] * found[1]).sum(1).min() > 0.998

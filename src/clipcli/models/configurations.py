@@ -53,7 +53,7 @@ def read_transformers(file: Path, preprocessor: Path | None) -> Configuration:
     Args:
         file: the `config.json`.
         preprocessor: `preprocessor_config.json` or `processor_config.json`, where there is one;
-            without it images are prepared as for OpenAI's models, as transformers does.
+            without it images are prepared as transformers does for models of the kind.
 
     Raises:
         ModelError: one of them is not what its name says, or asks for what open_clip has not.
@@ -61,15 +61,16 @@ def read_transformers(file: Path, preprocessor: Path | None) -> Configuration:
     # Not at the top: most models are not transformers', and a start is spared three milliseconds.
     from clipcli.models import transformers_folder
 
+    content = _read_json(file)
     try:
-        model = transformers_folder.model_config(_read_json(file))
+        model = transformers_folder.model_config(content)
     except ValueError as error:
         raise ModelError(f"{file} cannot be used: {error}") from error
     if preprocessor is None:
-        return Configuration(model, {})
+        return Configuration(model, transformers_folder.usual_pixels(content["model_type"]))
     try:
-        size = model["vision_cfg"]["image_size"]
-        pixels = transformers_folder.preprocess_config(_read_json(preprocessor), size)
+        size, kind = model["vision_cfg"]["image_size"], content["model_type"]
+        pixels = transformers_folder.preprocess_config(_read_json(preprocessor), size, kind)
     except ValueError as error:
         raise ModelError(f"{preprocessor} cannot be used: {error}") from error
     # What both formats can say wrongly is judged once.

@@ -238,6 +238,13 @@ def _transformers_spec(
 ) -> ModelSpec:
     """A model as transformers writes it, wherever its other files are found."""
     found = read_transformers(config, find(*PREPROCESSOR_FILES))
+    text = found.model["text_cfg"]
+    if "hf_tokenizer_name" in text:
+        repository = weights.repository if isinstance(weights, HubWeights) else None
+        # In a folder it is found beside the weights, whatever its name.
+        own = {"hf_tokenizer_name": repository or text["hf_tokenizer_name"]}
+        model = {**found.model, "text_cfg": {**text, **own}}
+        return ModelSpec(name, model, found.preprocess, weights)
     vocabulary = find(*VOCABULARY_FILES)
     return ModelSpec(name, found.model, found.preprocess, weights, vocabulary=vocabulary)
 

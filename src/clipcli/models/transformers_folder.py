@@ -1,12 +1,22 @@
-"""What the transformers library writes of a CLIP model, in open_clip's terms."""
+"""What the transformers library writes of CLIP, MetaCLIP 2 and SigLIP, in open_clip's terms."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from clipcli.models.siglip_folder import siglip_config
+from clipcli.models.specs import DEFAULT_MODEL
 from clipcli.models.tokenizers.clip import VOCABULARY_SIZE
+from clipcli.models.transformers_fields import (
+    OWN_TOKENIZER,
+    check_channels,
+    heads,
+    positive,
+    read_tower,
+    transformer,
+)
 
 # Where a config.json leaves a field out, transformers takes these (its configuration_clip.py).
 _SHARED_DEFAULTS = {"num_hidden_layers": 12, "hidden_act": "quick_gelu", "layer_norm_eps": 1e-5}
@@ -28,7 +38,6 @@ _TEXT_DEFAULTS = {
     "max_position_embeddings": 77,
     "eos_token_id": 49407,
 }
-_USUAL_EPSILON = 1e-5  # of torch's own LayerNorm, and so of open_clip's
 
 _END_ID = 49407
 # Older configurations name 2 as the end of text; transformers then looks for the highest id, which
@@ -39,44 +48,106 @@ _LEGACY_END_ID = 2
 _RESAMPLING = {2: "bilinear", 3: "bicubic"}
 
 
+# What reads other kinds that are asked for; open_clip has no twin of the rest.
+_TWINS = {
+    "chinese_clip": "xlm-roberta-base-ViT-B-32:laion5b_s13b_b90k",
+    "altclip": "xlm-roberta-large-ViT-H-14:frozen_laion5b_s13b_b90k",
+    "clip_vision_model": DEFAULT_MODEL,
+    "clip_text_model": DEFAULT_MODEL,
+    "siglip_vision_model": "ViT-B-16-SigLIP:webli",
+    "siglip_text_model": "ViT-B-16-SigLIP:webli",
+    "siglip2_vision_model": "ViT-B-16-SigLIP2-256:webli",
+}
+
+
 def model_config(content: Any) -> dict[str, Any]:  # noqa: ANN401
     """Translate a `config.json` into open_clip's `model_cfg`.
 
+    One field is not open_clip's: `timm_model_sizes` of a `vision_cfg`, what is other than in timm's
+    model of that name.
+
     Raises:
-        ValueError: it is of another kind of model, or of a CLIP that open_clip cannot build.
+        ValueError: it is of another kind of model, or of one that open_clip cannot build.
     """
     kind = content.get("model_type") if isinstance(content, dict) else None
-    if kind != "clip":
-        raise ValueError(f"its model_type is {kind!r}, and of transformers' only 'clip' is read")
-    vision = _tower(content, "vision_config", _VISION_DEFAULTS)
-    text = _tower(content, "text_config", _TEXT_DEFAULTS)
-    if vision["num_channels"] != 3:
-        raise ValueError(f"its images have {vision['num_channels']!r} channels, not 3")
-    _check_tokens(text)
+    read = _READERS.get(kind) if isinstance(kind, str) else None
+    if read is None:
+        *kinds, last = (repr(known) for known in _READERS)
+        twin = _TWINS.get(kind) if isinstance(kind, str) else None
+        hint = f"; open_clip has a model for the same use: {twin}" if twin else ""
+        raise ValueError(
+            f"its model_type is {kind!r}, and of transformers' only {', '.join(kinds)} and {last}"
+            f" are read{hint}"
+        )
+    return read(content)
+
+
+def _clip(content: Mapping[str, Any]) -> dict[str, Any]:
+    config = _clip_towers(content)
+    _check_tokens(read_tower(content, "text_config", _TEXT_DEFAULTS))
+    return config
+
+
+def _metaclip_2(content: Mapping[str, Any]) -> dict[str, Any]:
+    """CLIP with a vocabulary of its own, pooled where its end-of-text token is."""
+    config = _clip_towers(content)
+    text = read_tower(content, "text_config", _TEXT_DEFAULTS)
+    vocabulary, end = positive(text, "vocab_size"), text["eos_token_id"]
+    if type(end) is not int:
+        raise ValueError(f"its texts end with token {end!r}, and not with one alone")
+    own = {"vocab_size": vocabulary, "pool_type": "eos", "eos_id": end, **OWN_TOKENIZER}
+    return {**config, "text_cfg": {**config["text_cfg"], **own}}
+
+
+def _clip_towers(content: Mapping[str, Any]) -> dict[str, Any]:
+    vision = read_tower(content, "vision_config", _VISION_DEFAULTS)
+    text = read_tower(content, "text_config", _TEXT_DEFAULTS)
+    check_channels(vision)
     return {
-        "embed_dim": _positive(content, "projection_dim", 512),
+        "embed_dim": positive(content, "projection_dim", 512),
         "quick_gelu": _quick_gelu(vision["hidden_act"], text["hidden_act"]),
         "vision_cfg": {
-            **_transformer(vision),
-            "head_width": _positive(vision, "hidden_size") // _heads(vision),
-            "image_size": _positive(vision, "image_size"),
-            "patch_size": _positive(vision, "patch_size"),
+            **transformer(vision),
+            "head_width": positive(vision, "hidden_size") // heads(vision),
+            "image_size": positive(vision, "image_size"),
+            "patch_size": positive(vision, "patch_size"),
         },
         "text_cfg": {
-            **_transformer(text),
-            "heads": _heads(text),
-            "context_length": _positive(text, "max_position_embeddings"),
+            **transformer(text),
+            "heads": heads(text),
+            "context_length": positive(text, "max_position_embeddings"),
             "vocab_size": VOCABULARY_SIZE,
         },
     }
 
 
-def preprocess_config(content: Any, image_size: int) -> dict[str, Any]:  # noqa: ANN401
+_READERS: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
+    "clip": _clip,
+    "siglip": siglip_config,
+    "siglip2": siglip_config,
+    "metaclip_2": _metaclip_2,
+}
+
+# What images are prepared like where the file leaves it out, or is missing.
+_CLIP_PIXELS = {"resample": 3, "do_center_crop": True}
+_SIGLIP_PIXELS = {"do_center_crop": False, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+_PIXELS: Mapping[str, Mapping[str, Any]] = {
+    "siglip": {**_SIGLIP_PIXELS, "resample": 3},
+    "siglip2": {**_SIGLIP_PIXELS, "resample": 2},
+}
+
+
+def preprocess_config(
+    content: Any,  # noqa: ANN401
+    image_size: int,
+    kind: str = "clip",
+) -> dict[str, Any]:
     """Translate a `preprocessor_config.json` into open_clip's `preprocess_cfg`.
 
     Args:
         content: of the file; in a `processor_config.json` it is one part of several.
         image_size: of the model's input, a side in pixels.
+        kind: the model's `model_type`.
 
     Raises:
         ValueError: it prepares images in a way that open_clip has no words for.
@@ -88,13 +159,16 @@ def preprocess_config(content: Any, image_size: int) -> dict[str, Any]:  # noqa:
         raise ValueError("its image_processor is not a table of settings")
     # A null stands for transformers' own choice, too.
     content = {name: value for name, value in content.items() if value is not None}
+    square = {"height": image_size, "width": image_size}
+    usual = {"size": square} if kind in _PIXELS else {"size": {"shortest_edge": image_size}}
+    content = {**usual, **_PIXELS.get(kind, _CLIP_PIXELS), **content}
     for step in ("do_resize", "do_rescale"):
         if not content.get(step, True):
             raise ValueError(f"it switches {step} off, which clipcli always does")
     factor = content.get("rescale_factor", 1 / 255)
     if not isinstance(factor, float) or not math.isclose(factor, 1 / 255, rel_tol=1e-6):
         raise ValueError(f"its rescale_factor is {factor!r}, not 1/255")
-    resample = content.get("resample", 3)
+    resample = content["resample"]
     if resample not in tuple(_RESAMPLING):
         raise ValueError(f"its resample is {resample!r}: clipcli has 2 (bilinear) and 3 (bicubic)")
     pixels = {
@@ -107,44 +181,10 @@ def preprocess_config(content: Any, image_size: int) -> dict[str, Any]:  # noqa:
     return {**pixels, **{name: value for name, value in means.items() if value is not None}}
 
 
-def _tower(content: Mapping[str, Any], name: str, defaults: Mapping[str, Any]) -> dict[str, Any]:
-    # Where both are given, transformers takes the one with the longer name, and nothing else.
-    fields = content.get(f"{name}_dict")
-    fields = content.get(name) if fields is None else fields
-    if not isinstance(fields, dict | None):
-        raise ValueError(f"its {name} is not a table of settings")
-    return {**defaults, **(fields or {})}
-
-
-def _transformer(tower: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields that open_clip's two towers share."""
-    width = _positive(tower, "hidden_size")
-    inner = _positive(tower, "intermediate_size")
-    ratio = inner / width
-    if int(width * ratio) != inner:  # as open_clip multiplies: a rounding must not cost a row
-        ratio = math.nextafter(ratio, math.inf)
-    epsilon = tower["layer_norm_eps"]
-    usual = epsilon == _USUAL_EPSILON
-    return {
-        "layers": _positive(tower, "num_hidden_layers"),
-        "width": width,
-        "mlp_ratio": ratio,
-        **({} if usual else {"norm_kwargs": {"eps": epsilon}}),
-    }
-
-
-def _heads(tower: Mapping[str, Any]) -> int:
-    width, heads = _positive(tower, "hidden_size"), _positive(tower, "num_attention_heads")
-    if width % heads:
-        raise ValueError(f"its width {width} is no multiple of its {heads} heads")
-    return heads
-
-
-def _positive(fields: Mapping[str, Any], name: str, default: int | None = None) -> int:
-    value = fields.get(name, default)
-    if type(value) is not int or value < 1:
-        raise ValueError(f"it has an unusable {name}: {value!r}")
-    return value
+def usual_pixels(kind: str) -> dict[str, Any]:
+    """open_clip's `preprocess_cfg` of a kind of model that comes without a file of it."""
+    # A side as good as any: it is brought to size in the usual way.
+    return preprocess_config({}, 1, kind) if kind in _PIXELS else {}
 
 
 def _quick_gelu(vision: object, text: object) -> bool:
@@ -165,13 +205,13 @@ def _check_tokens(text: Mapping[str, Any]) -> None:
 
 def _resize_mode(content: Mapping[str, Any], image_size: int) -> str:
     """Which side is brought to size, if the outcome is the square that the model takes."""
-    size = content.get("size", {"shortest_edge": image_size})
+    size = content["size"]
     if isinstance(size, int):  # as the first versions wrote it
         size = {"shortest_edge": size}
     crop = content.get("crop_size", image_size)
     crop = {"height": crop, "width": crop} if isinstance(crop, int) else crop
     square = {"height": image_size, "width": image_size}
-    crops = content.get("do_center_crop", True)
+    crops = content["do_center_crop"]
     if size == square and (crop == square or not crops):
         return "squash"
     if size == {"shortest_edge": image_size} and crop == square and crops:

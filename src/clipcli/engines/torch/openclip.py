@@ -25,6 +25,7 @@ from clipcli.engines.base import EngineOptions, ModelInfo, Precision, check_prec
 from clipcli.engines.hardware import available_cpus
 from clipcli.engines.torch.fitting import load_weights
 from clipcli.engines.torch.precision import lower_precision
+from clipcli.engines.torch.timm_sizes import with_named_sizes
 from clipcli.engines.torch.towers import encode_image, encode_text
 from clipcli.errors import ModelError, UsageError, one_line
 from clipcli.images.preprocessing import PreprocessConfig
@@ -227,7 +228,7 @@ class _NoRandomWeights(TorchFunctionMode):
 def _build(spec: ModelSpec) -> Any:  # noqa: ANN401
     """The architecture without its weights. open_clip's models have no type of their own."""
     with tempfile.TemporaryDirectory(prefix="clipcli-") as folder, _quiet(), _NoRandomWeights():
-        config = json.dumps({"model_cfg": dict(spec.config)})
+        config = json.dumps({"model_cfg": with_named_sizes(spec.config)})
         Path(folder, CONFIG_FILE).write_text(config, encoding="utf-8")
         try:
             model = open_clip.create_model(

@@ -99,7 +99,9 @@ def _pair(size: Any) -> tuple[int, int]:  # noqa: ANN401
 def _way_out(spec: ModelSpec, config: dict[str, Any], file: Path) -> str:
     """A name of open_clip's, where it has these sizes, and the configuration to be pasted."""
     vision = config["vision_cfg"]
-    if name := vision.get("timm_model_name"):
+    if "timm_model_sizes" in vision:
+        vision["timm_model_sizes"]["img_size"] = vision["image_size"]
+    elif name := vision.get("timm_model_name"):
         # timm's models are of the size that their names say.
         vision["timm_model_name"] = re.sub(r"\d+$", str(vision["image_size"]), name)
         if not timm.is_model(vision["timm_model_name"]):

@@ -143,9 +143,17 @@ def read_config(text_cfg: Mapping[str, Any], folder: Path) -> HubTokenizerConfig
     return HubTokenizerConfig(
         context_length=text_cfg.get("context_length", 77),
         pad_id=_special_id(tokenizer, settings, "pad_token"),
-        clean=options.get("clean", "whitespace"),
+        clean=options.get("clean") or _own_cleaning(settings),
         strip_id=_special_id(tokenizer, settings, "sep_token") if strip else None,
     )
+
+
+def _own_cleaning(settings: Mapping[str, Any]) -> CleanMode:
+    """What transformers' own class does to a text beside what is in the `tokenizer.json`."""
+    name = str(settings.get("tokenizer_class", ""))
+    if name.startswith("Siglip2"):
+        return "lower"
+    return "canonicalize" if name.startswith("Siglip") else "whitespace"
 
 
 def names_special_tokens(folder: Path) -> bool:
