@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,8 +18,9 @@ from clipcli.heads.labels import LabelSet, collect_templates
 from clipcli.heads.results import Result, ScoreOptions
 from clipcli.heads.zero_shot import ZeroShotHead, build_head
 from clipcli.images.given import given_images
-from clipcli.models.names import resolve_model
+from clipcli.models.names import names_a_folder, resolve_model
 from clipcli.models.specs import DEFAULT_MODEL, ModelRequest
+from clipcli.process import ProcessLock
 from clipcli.runs.options import PipelineOptions
 from clipcli.runs.pipeline import classify
 
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image
 
-    from clipcli.engines.base import ModelInfo
+    from clipcli.engines.base import Engine, ModelInfo
 
     class Array(Protocol):
         """What NumPy can read: its arrays, torch's tensors."""
@@ -50,6 +52,9 @@ class Classifier:
         device: `auto`, `cpu`, `mps`, `cuda` or `cuda:N`.
         precision: `fp32`, `fp16`, `bf16`, or `int8` for a model that was prepared so.
         engine: `onnx` (a prepared model on the CPU), `torch`, or `auto`.
+
+    It may be used by several threads at once. A copy of it is itself. Pickled, it is what was asked
+    for, and the model is opened anew where it is unpickled and first used.
 
     Raises:
         ModelError: the model cannot be had.
@@ -80,8 +85,50 @@ class Classifier:
         with _in_python():
             # A torch.device says its name as a text.
             options = EngineOptions(str(device), precision, engine=engine)
-            self._engine = load_engine(resolve_model(model), options, offline=model.offline)
+        self.__setstate__({"request": model, "options": options, "info": None})
+        # Opened now, and not at the first image: a program should know at once.
+        _ = self._engine
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What was asked for, and which model that was; whoever unpickles it opens it anew."""
+        info = self._opened.info if self._opened else self._known
+        return {"request": _from_anywhere(self._request), "options": self._options, "info": info}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Be what was asked for; the model is opened when it is first needed."""
+        self._request: ModelRequest = state["request"]
+        self._options: EngineOptions = state["options"]
+        self._known: ModelInfo | None = state["info"]
+        self._opened: Engine | None = None
+        self._opening = ProcessLock()
         self._heads: dict[LabelSet, ZeroShotHead] = {}
+
+    def __copy__(self) -> Classifier:
+        """Itself: there is nothing in it to be changed."""
+        return self
+
+    def __deepcopy__(self, _memo: object) -> Classifier:
+        """Itself, as in `__copy__`."""
+        return self
+
+    @property
+    def _engine(self) -> Engine:
+        with self._opening, _in_python():
+            if self._opened is None:
+                self._opened = self._open()
+            return self._opened
+
+    def _open(self) -> Engine:
+        spec, known = resolve_model(self._request), self._known
+        if known is not None:
+            spec = replace(spec, name=known.name)
+        engine = load_engine(spec, self._options, offline=self._request.offline)
+        if known is not None and known.fingerprint != engine.info.fingerprint:
+            raise ModelError(
+                f"{known.name} is not what it was when its Classifier was pickled: its weights or"
+                " its configuration have changed since; make a new Classifier"
+            )
+        return engine
 
     @property
     def info(self) -> ModelInfo:
@@ -151,6 +198,16 @@ class Classifier:
         if labels not in self._heads:
             self._heads[labels] = build_head(self._engine, labels)
         return self._heads[labels]
+
+
+def _from_anywhere(request: ModelRequest) -> ModelRequest:
+    """A request that means the same in another working folder."""
+    name, checkpoint = request.name, request.checkpoint
+    return replace(
+        request,
+        name=os.path.abspath(name) if names_a_folder(name) else name,
+        checkpoint=checkpoint and checkpoint.absolute(),
+    )
 
 
 def _label_set(labels: Any, templates: Any) -> LabelSet:  # noqa: ANN401

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from small_models import CLIP, SIGMOID, TEXT, VISION, write_model
 
 from clipcli.engines.base import EngineOptions, fingerprint
-from clipcli.engines.choice import choose_engine, load_engine
+from clipcli.engines.choice import FEW_IMAGES, choose_engine, load_engine
 from clipcli.engines.torch import openclip
 from clipcli.errors import ModelError, UsageError
 from clipcli.heads.labels import LabelSet
@@ -112,16 +112,19 @@ class TestModel:
         assert not any(module.training for module in model.modules())
         assert not any(parameter.requires_grad for parameter in model.parameters())
 
-    def test_threads_are_as_asked_for_or_as_many_as_there_are(self, clip, monkeypatch):
-        before = torch.get_num_threads()
-        try:
-            load(clip, threads=1)
-            assert torch.get_num_threads() == 1
-            monkeypatch.setattr(openclip, "available_cpus", lambda: 3)
-            load(clip)
-            assert torch.get_num_threads() == 3
-        finally:
-            torch.set_num_threads(before)
+    @pytest.mark.parametrize(("asked", "expected"), [(1, 1), (None, 3)])
+    def test_threads_are_as_asked_for_or_as_many_as_there_are(
+        self, clip, monkeypatch, asked, expected
+    ):
+        monkeypatch.setattr(openclip, "available_cpus", lambda: 3)
+        engine, before, seen = load(clip, threads=asked), torch.get_num_threads(), []
+        hook = engine._model.visual.register_forward_hook(
+            lambda *_: seen.append(torch.get_num_threads())
+        )
+        engine.encode_images(images(1))
+        hook.remove()
+        assert seen == [expected]
+        assert torch.get_num_threads() == before
 
     def test_too_little_memory_asks_for_a_smaller_batch(self, clip, monkeypatch):
         engine = load(clip)
@@ -363,9 +366,9 @@ class TestChoice:
             ({}, False, None, "torch, worth preparing"),
             ({}, False, "int8", "torch, worth preparing"),
             ({}, True, "fp32", "torch"),
-            ({"image_count": 32}, True, "fp32", "onnx"),
-            ({"image_count": 33}, True, "fp32", "torch"),
-            ({"image_count": 33}, False, "fp32", "onnx"),
+            ({"image_count": FEW_IMAGES}, True, "fp32", "onnx"),
+            ({"image_count": FEW_IMAGES + 1}, True, "fp32", "torch"),
+            ({"image_count": FEW_IMAGES + 1}, False, "fp32", "onnx"),
             ({"image_count": 1}, True, None, "torch, worth preparing"),
             ({"device": "cpu"}, True, "fp32", "onnx"),
             ({"device": "cpu"}, True, None, "torch, worth preparing"),

@@ -9,7 +9,12 @@ from pathlib import Path
 
 from clipcli.disk.paths import bundles_folder, text_cache_file
 from clipcli.doctor.findings import Check, Fact, Outcome, reason
-from clipcli.engines.hardware import available_cpus, available_memory, cuda_available
+from clipcli.engines.hardware import (
+    available_cpus,
+    available_memory,
+    cuda_available,
+    cuda_trouble,
+)
 from clipcli.images.formats import EXTRA_FORMATS, USUAL_FORMATS
 from clipcli.models.hub.cache import cache_root
 from clipcli.runs.provenance import library_versions, provenance
@@ -36,11 +41,12 @@ def versions() -> list[Fact]:
 
 def device() -> list[Fact]:
     """What there is to compute with."""
-    processors, memory, cuda = available_cpus(), available_memory(), cuda_available()
+    processors, memory = available_cpus(), available_memory()
+    cuda, trouble = cuda_available(), cuda_trouble()
     return [
         Fact("processors", f"{processors} for this process", processors),
         Fact("memory", "unknown" if memory is None else _size(memory), memory),
-        Fact("cuda", "yes" if cuda else "no", cuda),
+        Fact("cuda", "yes" if cuda else f"no{trouble and f': {trouble}'}", cuda),
     ]
 
 

@@ -12,7 +12,7 @@ from clipcli.doctor.findings import Check, Outcome, attempt
 from clipcli.doctor.known_answers import CHECK_PHOTOS, KnownAnswer, disagreements, known_answers
 from clipcli.engines.base import EngineOptions
 from clipcli.engines.choice import load_engine
-from clipcli.engines.hardware import cuda_available
+from clipcli.engines.hardware import cuda_available, cuda_trouble
 from clipcli.errors import ModelError
 from clipcli.models.names import BUNDLED_MODEL, resolve_model
 from clipcli.models.specs import ModelRequest
@@ -84,9 +84,8 @@ def _load(backend: str, loaded: dict[str, Engine]) -> list[Check]:
     if find_spec(library) is None:
         return [Check(backend, Outcome.NOT_RUN, f"the package {library} is not installed")]
     if device == "cuda" and not cuda_available():
-        return [
-            Check(backend, Outcome.NOT_RUN, "there is no CUDA device, or torch is built without")
-        ]
+        why = cuda_trouble() or "there is no CUDA device, or torch is built without"
+        return [Check(backend, Outcome.NOT_RUN, why)]
 
     spec = resolve_model(ModelRequest(BUNDLED_MODEL))
     loaded[backend] = load_engine(spec, EngineOptions(device, engine=engine), offline=True)

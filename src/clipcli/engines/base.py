@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args, runtime_checkable
 
 from clipcli.engines.hardware import available_cpus
-from clipcli.errors import UsageError
+from clipcli.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -159,8 +159,16 @@ class ModelInfo:
         return " on cpu" in self.engine
 
 
+class UnusableDeviceError(ModelError):
+    """There is a GPU, and it cannot run the model: too old, too new, too small, or broken."""
+
+
+class TooLittleMemoryError(UsageError):
+    """So many images or prompts do not fit a device at once; fewer may."""
+
+
 class Engine(Protocol):
-    """A loaded model. Its methods may be called from one thread at a time."""
+    """A loaded model. Its methods may be called from several threads."""
 
     @property
     def info(self) -> ModelInfo:
@@ -172,13 +180,20 @@ class Engine(Protocol):
         ...
 
     def encode_images(self, pixels: Float32) -> Float32:
-        """Embed preprocessed pixels: (n, 3, height, width) to (n, embed_dim), unit rows."""
+        """Embed preprocessed pixels: (n, 3, height, width) to (n, embed_dim), unit rows.
+
+        Raises:
+            TooLittleMemoryError: so many at once do not fit.
+        """
         ...
 
     def encode_tokens(self, tokens: NDArray[np.int64]) -> Float32:
         """Embed token ids: (n, length) to (n, embed_dim), unit rows.
 
         The length is the model's context, or less where `info.short_context` is true.
+
+        Raises:
+            TooLittleMemoryError: so many at once do not fit.
         """
         ...
 

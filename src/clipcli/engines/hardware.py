@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import sys
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,29 +15,67 @@ from clipcli.engines.cgroups import cpu_quota, memory_limit
 
 _DRIVERS = ("nvcuda.dll",) if sys.platform == "win32" else ("libcuda.so.1",)
 # Its line is `cuda: Optional[str] = '13.0'`, or without the annotation in older builds.
-_CUDA_BUILD = re.compile(r"^cuda\s*(:[^=]+)?=\s*['\"]", re.MULTILINE)
+_CUDA_BUILD = re.compile(r"^cuda\s*(:[^=]+)?=\s*['\"](\d+)([\d.]*)", re.MULTILINE)
+# cuInit's: no device is there (or visible), and a library that only stands in for the driver.
+_NO_DEVICE = frozenset({100, 34})
+
+
+@dataclass(frozen=True)
+class _Driver:
+    """What a CUDA driver says of itself.
+
+    Attributes:
+        error: why it does not start; 0 where it does.
+        devices: that this process may see; the driver honours CUDA_VISIBLE_DEVICES itself.
+        version: of CUDA that it serves, as in 13020 for 13.2; 0 where it does not say.
+    """
+
+    error: int
+    devices: int = 0
+    version: int = 0
 
 
 @cache
 def cuda_available() -> bool:
-    """Whether there is a CUDA build of torch, a driver, and a device that it may see."""
-    return _is_cuda_build() and _driver_devices() > 0
+    """Whether there is a CUDA build of torch, a driver new enough, and a device it may see."""
+    driver = _driver() if _cuda_build() else None
+    return driver is not None and driver.devices > 0 and not cuda_trouble()
 
 
-def _is_cuda_build() -> bool:
-    """Whether torch's own version file names a CUDA version; a CPU build says None there."""
+def cuda_trouble() -> str:
+    """What keeps a driver from serving this torch, in words; empty where there is no such thing."""
+    build = _cuda_build()
+    driver = _driver() if build else None
+    if build is None or driver is None or driver.error in _NO_DEVICE:
+        return ""
+    if driver.error:
+        return f"the NVIDIA driver does not start (CUDA error {driver.error})"
+    # Any driver serves its own major version (CUDA Compatibility, "Minor Version Compatibility").
+    major, rest = build
+    served, minor = divmod(driver.version, 1000)
+    if driver.version == 0 or served >= major:
+        return ""
+    return (
+        f"the NVIDIA driver is too old: it serves CUDA {served}.{minor // 10}, and this torch is"
+        f" built for {major}{rest}; update it, or install a torch for CUDA {served}"
+    )
+
+
+def _cuda_build() -> tuple[int, str] | None:
+    """The CUDA version in torch's own version file, `(13, ".0")`; a CPU build says None there."""
     spec = find_spec("torch")
     if spec is None or spec.origin is None:
-        return False
+        return None
     try:
         text = Path(spec.origin).with_name("version.py").read_text(encoding="utf-8")
     except OSError:
-        return False
-    return _CUDA_BUILD.search(text) is not None
+        return None
+    match = _CUDA_BUILD.search(text)
+    return None if match is None else (int(match[2]), match[3])
 
 
-def _driver_devices() -> int:
-    """Devices that the driver shows this process; it honours CUDA_VISIBLE_DEVICES itself."""
+def _driver() -> _Driver | None:
+    """Ask the CUDA driver, if there is one."""
     import ctypes  # some milliseconds, for those who ask
 
     for name in _DRIVERS:
@@ -43,11 +83,15 @@ def _driver_devices() -> int:
             driver = ctypes.CDLL(name)
         except OSError:
             continue
-        count = ctypes.c_int(0)
-        # 0 is CUDA_SUCCESS; without a usable device cuInit itself fails.
-        if driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0:
-            return count.value
-    return 0
+        error = driver.cuInit(0)  # 0 is CUDA_SUCCESS
+        if error:
+            return _Driver(error)
+        count, version = ctypes.c_int(0), ctypes.c_int(0)
+        counted = driver.cuDeviceGetCount(ctypes.byref(count)) == 0
+        with suppress(AttributeError):  # a stand-in that does not have all of it
+            driver.cuDriverGetVersion(ctypes.byref(version))
+        return _Driver(0, count.value if counted else 0, version.value)
+    return None
 
 
 def available_cpus() -> int:

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import ctypes
 import platform
+import re
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import TYPE_CHECKING
+from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clipcli.arrays import Float32
-from clipcli.engines.base import EngineOptions, ModelInfo
+from clipcli.engines.base import EngineOptions, ModelInfo, TooLittleMemoryError
 from clipcli.engines.hardware import available_cpus
 from clipcli.engines.runtime import onnxruntime
 from clipcli.engines.unrelated import doubt_below
 from clipcli.errors import ClipcliWarning, ModelError, one_line
 from clipcli.images.preprocessing import PreprocessConfig
 from clipcli.models.bundles import IMAGE_GRAPH, TEXT_GRAPH, TOKENIZER_FILE, Bundle
+from clipcli.process import ProcessLock, after_fork
 
 if TYPE_CHECKING:
     from clipcli.models.manifests import Manifest
@@ -30,6 +34,8 @@ if TYPE_CHECKING:
 
 _PROVIDERS = ["CPUExecutionProvider"]
 _HANDFUL = 8
+_ENGINES: WeakSet[OnnxEngine] = WeakSet()
+_OUT_OF_MEMORY = re.compile("bad_?alloc|allocate memory", re.IGNORECASE)
 
 
 def load(
@@ -42,6 +48,12 @@ def load(
     """Load a prepared model; everything is in its bundle, so that nothing is ever downloaded."""
     assert bundle is not None
     return OnnxEngine(bundle, options)
+
+
+@after_fork
+def _begin_again() -> None:
+    for engine in _ENGINES:
+        engine._begin()
 
 
 def is_native(manifest: Manifest) -> bool:
@@ -72,6 +84,8 @@ class OnnxEngine:
             )
             warnings.warn(message, ClipcliWarning, stacklevel=2)
         self._threads = options.threads or available_cpus()
+        self._begin()
+        _ENGINES.add(self)
         # Rearranging the weights for speed (prepacking) pays for itself after some images.
         self._many = options.image_count is None or options.image_count > _HANDFUL
         self.info = ModelInfo(
@@ -113,9 +127,15 @@ class OnnxEngine:
         return self._run(self._text_session, tokens)
 
     def _run(self, session: onnxruntime.InferenceSession, batch: NDArray[np.generic]) -> Float32:
-        (embeddings,) = session.run(None, {session.get_inputs()[0].name: batch})
-        result: Float32 = embeddings
-        return result
+        try:
+            result: Float32 = session.run(None, {session.get_inputs()[0].name: batch})[0]
+            return result
+        except Exception as error:
+            # Its errors have a class of their own for each code, and this has none.
+            if not _OUT_OF_MEMORY.search(str(error)):
+                raise
+        fewer = "use a smaller --batch-size" if len(batch) > 1 else "use a smaller model"
+        raise TooLittleMemoryError(f"not enough memory for {len(batch)} at once: {fewer}")
 
     @cached_property
     def _tokenizer(self) -> ClipTokenizer | HubTokenizer:
@@ -129,15 +149,32 @@ class OnnxEngine:
 
         return ClipTokenizer(TokenizerConfig(manifest.context_length, manifest.clean), file)
 
-    @cached_property
+    @property
     def _image_session(self) -> onnxruntime.InferenceSession:
         # Several int8 images at once, a thread each, are faster than one on all threads.
         alone = self._many and self._bundle.manifest.precision != "fp32"
-        return self._open(IMAGE_GRAPH, threads=1 if alone else self._threads)
+        return self._session(IMAGE_GRAPH, threads=1 if alone else self._threads)
 
-    @cached_property
+    @property
     def _text_session(self) -> onnxruntime.InferenceSession:
-        return self._open(TEXT_GRAPH, threads=self._threads)
+        return self._session(TEXT_GRAPH, threads=self._threads)
+
+    def _session(self, graph: str, threads: int) -> onnxruntime.InferenceSession:
+        with self._opening:
+            if graph not in self._sessions:
+                self._sessions[graph] = self._open(graph, threads)
+            return self._sessions[graph]
+
+    def _begin(self) -> None:
+        """Have no session yet, or (in a forked process) none any more.
+
+        The threads of one that was opened before a fork are the parent's. It is left alone for
+        ever: at its end it would wait for theirs.
+        """
+        for session in getattr(self, "_sessions", {}).values():
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(session))
+        self._sessions: dict[str, onnxruntime.InferenceSession] = {}
+        self._opening = ProcessLock()
 
     def _open(self, graph: str, threads: int) -> onnxruntime.InferenceSession:
         settings = onnxruntime.SessionOptions()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clipcli.arrays import Float32
+from clipcli.engines.base import TooLittleMemoryError
 from clipcli.errors import ClipcliWarning, UsageError
 from clipcli.printable import printable, shortened
 
@@ -49,15 +50,23 @@ def encode_truncating(engine: Engine, prompts: Sequence[str]) -> tuple[Float32, 
         UsageError: a text cannot be tokenised.
     """
     tokens = tokenize(engine, prompts)
-    # Sorted, so that a long prompt makes few short ones wait.
-    order = np.argsort(tokens.lengths, kind="stable")
     embeddings = np.empty((len(prompts), engine.info.embed_dim), np.float32)
-    for start in range(0, len(order), _PROMPTS_AT_ONCE):
-        batch = order[start : start + _PROMPTS_AT_ONCE]
+    # Sorted, so that a long prompt makes few short ones wait.
+    left, at_once = np.argsort(tokens.lengths, kind="stable"), _PROMPTS_AT_ONCE
+    while left.size:
+        batch = left[:at_once]
         ids = tokens.ids[batch]
         if engine.info.short_context:
             ids = ids[:, : tokens.lengths[batch].max()]
-        embeddings[batch] = engine.encode_tokens(np.ascontiguousarray(ids))
+        try:
+            embeddings[batch] = engine.encode_tokens(np.ascontiguousarray(ids))
+        except TooLittleMemoryError:
+            # Nobody who gives labels knows of batches. Those to come are of longer prompts still.
+            if len(batch) == 1:
+                raise
+            at_once = len(batch) // 2
+            continue
+        left = left[at_once:]
     return embeddings, [prompts[position] for position in tokens.truncated]
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 
-# Its wheel otherwise writes a device's id and this process's path into the user's home folder at
-# the import, to be sent to its makers.
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+from clipcli.process import unchanged
 
-import onnxruntime as onnxruntime  # noqa: PLC0414  after the line above; for others to import
+with unchanged():
+    # Its wheel otherwise writes a device's id and this process's path into the user's home folder
+    # at the import, to be sent to its makers.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+    import onnxruntime as onnxruntime  # noqa: PLC0414  after the line above; for others to import
 
 __all__ = ["onnxruntime"]

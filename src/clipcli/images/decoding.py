@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import struct
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -35,13 +34,14 @@ from clipcli.images.preprocessing import (
     resized_size,
 )
 from clipcli.images.truncation import TRUNCATED, rescued
+from clipcli.process import ProcessLock
 
 # Fast decoding leaves an image's sides at least so many times what the resize makes of them. At
 # 224 pixels a 12-megapixel photo's values then move by 0.2 of 255 on average, and by 0.5 at 1,
 # which saves little more: decoding a quarter takes 27 ms, an eighth 21, the whole 104.
 _FAST_DECODE_MARGIN = 2
 
-_LOADING = threading.Lock()
+_LOADING = ProcessLock()
 
 # What Pillow knows a format by.
 _PREFIX_BYTES = 16

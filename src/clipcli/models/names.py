@@ -86,7 +86,7 @@ def _resolve_name(request: ModelRequest) -> ModelSpec:
     # Before folders: a script's model must not change because a folder of its name appears.
     elif architecture in catalogue.architectures():
         return _architecture_spec(architecture, tag, request)
-    elif _names_a_folder(name):
+    elif names_a_folder(name):
         spec = _folder_spec(name, Path(os.path.realpath(os.path.expanduser(name))))
     else:
         raise _unknown_architecture(name, architecture, tag)
@@ -95,7 +95,8 @@ def _resolve_name(request: ModelRequest) -> ModelSpec:
     return spec
 
 
-def _names_a_folder(name: str) -> bool:
+def names_a_folder(name: str) -> bool:
+    """Whether a model's name is a folder's, where it is none of open_clip's."""
     return name.startswith((".", "/", "~")) or os.path.isdir(name)
 
 

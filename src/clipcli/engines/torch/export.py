@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import platform
 import shutil
 import warnings
@@ -21,6 +20,7 @@ from clipcli.engines.onnx import OnnxEngine
 from clipcli.engines.parity import check_parity
 from clipcli.engines.runtime import onnxruntime
 from clipcli.engines.torch.openclip import OpenClipEngine
+from clipcli.engines.torch.switches import silence
 from clipcli.engines.unrelated import unrelated_cosines
 from clipcli.errors import ModelError
 from clipcli.models.bundles import (
@@ -40,6 +40,7 @@ from clipcli.models.manifests import FORMAT, Manifest, record_file
 from clipcli.models.specs import ModelSpec
 from clipcli.models.tokenizers.clip import ClipTokenizer, write_tokenizer_file
 from clipcli.models.tokenizers.hub import HubTokenizer
+from clipcli.process import unchanged
 from clipcli.version import __version__
 
 _INLINE_BYTES = 1024  # smaller tensors stay in the graph's own file
@@ -226,17 +227,14 @@ def _last_product(raw: Path) -> list[str]:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """The exporters speak of their own inner workings."""
-    before = logging.root.manager.disable
-    logging.disable(logging.ERROR)
     fast_path = torch.backends.mha.get_fastpath_enabled()
     # The fast path is one operation that ONNX does not have.
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with warnings.catch_warnings():
+        with silence(), unchanged():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logging.disable(before)
         torch.backends.mha.set_fastpath_enabled(fast_path)
 
 

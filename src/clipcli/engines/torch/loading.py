@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from clipcli.errors import ModelError
+from clipcli.models.hub.offline import client_offline
 from clipcli.models.weights import fetch_model
+from clipcli.process import unchanged
 
 if TYPE_CHECKING:
     from clipcli.engines.base import Engine, EngineOptions
     from clipcli.models.bundles import Bundle
     from clipcli.models.specs import ModelSpec
+
+# Of cuBLAS and cuDNN, and of oneDNN by its two names -> the value that rounds nothing.
+_ROUNDING = {
+    "NVIDIA_TF32_OVERRIDE": "0",
+    "ONEDNN_DEFAULT_FPMATH_MODE": "STRICT",
+    "DNNL_DEFAULT_FPMATH_MODE": "STRICT",
+}
 
 
 def load(
@@ -34,11 +44,18 @@ def load(
         reason = "its text tower is one of the package transformers"
         raise ModelError(f"{spec.name} cannot run: {reason} (pip install transformers)")
     weights = fetch_model(spec, offline=offline)
-    if offline:
-        # transformers, which open_clip calls for some text towers, asks the hub by itself; its
-        # client reads this once, at its import.
-        os.environ["HF_HUB_OFFLINE"] = "1"
+    with unchanged(), client_offline() if offline else nullcontext():
+        _leave_fp32_exact()
+        from clipcli.engines.torch.openclip import OpenClipEngine
 
-    from clipcli.engines.torch.openclip import OpenClipEngine
+        return OpenClipEngine(spec, weights, options)
 
-    return OpenClipEngine(spec, weights, options)
+
+def _leave_fp32_exact() -> None:
+    """Take out of the environment what the libraries that compute would round fp32 for.
+
+    They read it once, at their start, and heed it more than what a program says.
+    """
+    for name, exact in _ROUNDING.items():
+        if os.environ.get(name, exact) != exact:
+            del os.environ[name]

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,13 +20,28 @@ from torch.overrides import TorchFunctionMode
 
 from clipcli.arrays import Float32
 from clipcli.disk.hashes import known_hash
-from clipcli.engines.base import EngineOptions, ModelInfo, Precision, check_precision, fingerprint
+from clipcli.engines.base import (
+    EngineOptions,
+    ModelInfo,
+    Precision,
+    TooLittleMemoryError,
+    check_precision,
+    fingerprint,
+)
 from clipcli.engines.hardware import available_cpus
+from clipcli.engines.torch.devices import (
+    faults_told,
+    find_device,
+    first_line,
+    is_device_fault,
+    lacks_memory,
+)
 from clipcli.engines.torch.fitting import load_weights
 from clipcli.engines.torch.precision import lower_precision
+from clipcli.engines.torch.switches import borrowed, silence
 from clipcli.engines.torch.timm_sizes import with_named_sizes
 from clipcli.engines.torch.towers import encode_image, encode_text
-from clipcli.errors import ModelError, UsageError, one_line
+from clipcli.errors import ClipcliError, ModelError, UsageError, one_line
 from clipcli.images.preprocessing import PreprocessConfig
 from clipcli.models.configurations import CONFIG_FILE
 from clipcli.models.hub.cache import MissingFileError
@@ -35,6 +49,7 @@ from clipcli.models.specs import ModelSpec
 from clipcli.models.tokenizers.clip import ClipTokenizer, TokenizerConfig, Tokens, check_vocabulary
 from clipcli.models.tokenizers.hub import TOKENIZER_FILE, HubTokenizer, read_config
 from clipcli.models.weights import tokenizer_folder
+from clipcli.process import forks
 
 _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -55,16 +70,18 @@ class OpenClipEngine:
     """
 
     def __init__(self, spec: ModelSpec, weights: Path, options: EngineOptions) -> None:
-        self._device = _find_device(options.device)
-        check_precision(self._device.type, options.precision)
         self._dtype = _DTYPES[options.precision]
-        _make_exact(options.threads)
-        self._model = _build(spec)
-        load_weights(self._model, weights, spec)
-        if self._dtype != torch.float32:
-            lower_precision(self._model, self._dtype)
-        self._model.to(self._device)
-        self.tokenizer = _tokenizer(spec)
+        self._device = find_device(options.device, self._dtype)
+        check_precision(self._device.type, options.precision)
+        self._threads = options.threads or available_cpus()
+        self._forks = forks()
+        with self._borrowed(), faults_told(self._device):
+            self._model = _build(spec)
+            load_weights(self._model, weights, spec)
+            if self._dtype != torch.float32:
+                lower_precision(self._model, self._dtype)
+            self._model.to(self._device)
+            self.tokenizer = _tokenizer(spec)
         # Remembered with the file's stamp: half a second for 600 MB at every start otherwise.
         self.weights_sha256 = known_hash(weights)
         self.identity = _identity(spec, self.tokenizer)
@@ -78,24 +95,41 @@ class OpenClipEngine:
         """Embed preprocessed pixels: (n, 3, height, width) to (n, embed_dim), unit rows.
 
         Raises:
-            UsageError: the device has too little memory for so many at once.
+            TooLittleMemoryError: the device has too little memory for so many at once.
         """
-        batch = torch.from_numpy(pixels).to(self._device, self._dtype)
-        return self._embed(encode_image, batch)
+
+        @torch.inference_mode()
+        def encode() -> torch.Tensor:
+            batch = torch.from_numpy(pixels).to(self._device, self._dtype)
+            return self._embedded(encode_image(self._model, batch))
+
+        fewer = "use a smaller --batch-size" if len(pixels) > 1 else self._way_out
+        return self._computed(encode, f"{len(pixels)} at once: {fewer}")
 
     def encode_tokens(self, tokens: NDArray[np.int64]) -> Float32:
-        """Embed token ids: (n, length) to (n, embed_dim), unit rows."""
-        ids = torch.from_numpy(tokens).to(self._device)
-        return self._embed(encode_text, ids)
+        """Embed token ids: (n, length) to (n, embed_dim), unit rows.
+
+        Raises:
+            TooLittleMemoryError: the device has too little memory for so many at once.
+        """
+
+        @torch.inference_mode()
+        def encode() -> torch.Tensor:
+            ids = torch.from_numpy(tokens).to(self._device)
+            return self._embedded(encode_text(self._model, ids))
+
+        return self._computed(encode, f"{len(tokens)} prompt(s): {self._way_out}")
 
     def gradient_maps(self, pixels: Float32, directions: Float32) -> Float32:
         """Where one image's scores come from: see `engines.base.Differentiable`."""
         from clipcli.engines.torch.gradients import gradient_maps
 
-        image = torch.from_numpy(pixels[None]).to(self._device, self._dtype)
-        rows = torch.from_numpy(directions).to(self._device)
-        maps: Float32 = gradient_maps(self._model, image, rows).cpu().numpy()
-        return maps
+        def follow() -> torch.Tensor:
+            image = torch.from_numpy(pixels[None]).to(self._device, self._dtype)
+            rows = torch.from_numpy(directions).to(self._device)
+            return gradient_maps(self._model, image, rows)
+
+        return self._computed(follow, f"gradients: use --method occlusion, or {self._way_out}")
 
     def image_tower(self) -> torch.nn.Module:
         """Pixels to unit embeddings, as one module to be exported."""
@@ -104,6 +138,18 @@ class OpenClipEngine:
     def text_tower(self) -> torch.nn.Module:
         """Token ids to unit embeddings, as one module to be exported."""
         return _TextTower(self._model)
+
+    @property
+    def _way_out(self) -> str:
+        return "use a smaller model" if self._device.type == "cpu" else "use --device cpu"
+
+    def _borrowed(self) -> AbstractContextManager[None]:
+        if self._device.type != "cpu" and self._forks != forks():
+            raise UsageError(
+                f"{self._device} cannot be used after a fork: start worker processes by 'spawn'"
+                " (multiprocessing.get_context('spawn')), or make the Classifier in each of them"
+            )
+        return borrowed(self._device, self._threads)
 
     def _describe(self, spec: ModelSpec, precision: Precision) -> ModelInfo:
         preprocess = PreprocessConfig.from_open_clip(spec.preprocess, self._model.visual.image_size)
@@ -127,26 +173,30 @@ class OpenClipEngine:
             short_context=spec.short_context,
         )
 
-    def _embed(
-        self, encode: Callable[[Any, torch.Tensor], torch.Tensor], batch: torch.Tensor
-    ) -> Float32:
-        try:
-            with torch.inference_mode():
-                features = encode(self._model, batch)
-                embeddings = torch.nn.functional.normalize(features.float(), dim=-1)
-        except torch.OutOfMemoryError as error:
-            message = f"not enough memory on {self._device} for {len(batch)} at once"
-            raise UsageError(f"{message}: use a smaller --batch-size") from error
-        except Exception as error:
-            raise ModelError(f"{self.info.name} cannot run: {one_line(error)}") from error
-        if embeddings.shape != (len(batch), self.info.embed_dim):
+    def _embedded(self, features: torch.Tensor) -> torch.Tensor:
+        embeddings = torch.nn.functional.normalize(features.float(), dim=-1)
+        if embeddings.shape[1:] != (self.info.embed_dim,):
             found, wanted = " x ".join(map(str, embeddings.shape[1:])), self.info.embed_dim
             raise ModelError(
                 f"{self.info.name} cannot be used: its configuration makes a tower that gives"
                 f" {found} numbers where its embed_dim is {wanted}"
             )
-        array: Float32 = embeddings.cpu().numpy()
-        return array
+        return embeddings
+
+    def _computed(self, compute: Callable[[], torch.Tensor], purpose: str) -> Float32:
+        """What is computed on the device; where its memory is too small, for what."""
+        try:
+            with self._borrowed():
+                array: Float32 = compute().cpu().numpy()
+                return array
+        except ClipcliError:
+            raise
+        except Exception as error:
+            if not lacks_memory(error):
+                message = f"{self.info.name} cannot run: {first_line(error)}"
+                raise ModelError(message) from error
+        # Not before the error is forgotten, whose frames hold all that has found room.
+        raise TooLittleMemoryError(f"not enough memory on {self._device} for {purpose}")
 
 
 class _ImageTower(torch.nn.Module):
@@ -161,39 +211,6 @@ class _ImageTower(torch.nn.Module):
 class _TextTower(_ImageTower):
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         return torch.nn.functional.normalize(encode_text(self.model, tokens), dim=-1)
-
-
-def _find_device(name: str) -> torch.device:
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    device = torch.device(name)
-    if device.type == "cuda":
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if (device.index or 0) >= count:
-            found = f"{count} CUDA device(s)" if count else "no CUDA device"
-            raise UsageError(f"--device {name}: torch {torch.__version__} finds {found} here")
-    elif device.type == "mps" and not torch.backends.mps.is_available():
-        raise UsageError("--device mps: torch finds no Apple GPU here")
-    return device
-
-
-def _make_exact(threads: int | None) -> None:
-    torch.set_num_threads(threads or available_cpus())
-    # cuDNN would round the patch embedding's inputs to 10 bits of mantissa.
-    torch.backends.cudnn.allow_tf32 = False
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """open_clip warns through the root logger of what is done on purpose here."""
-    before = logging.root.manager.disable
-    logging.disable(logging.ERROR)
-    try:
-        yield
-    finally:
-        logging.disable(before)
 
 
 class _NoRandomWeights(TorchFunctionMode):
@@ -227,7 +244,14 @@ class _NoRandomWeights(TorchFunctionMode):
 
 def _build(spec: ModelSpec) -> Any:  # noqa: ANN401
     """The architecture without its weights. open_clip's models have no type of their own."""
-    with tempfile.TemporaryDirectory(prefix="clipcli-") as folder, _quiet(), _NoRandomWeights():
+    with (
+        tempfile.TemporaryDirectory(prefix="clipcli-") as folder,
+        silence(),
+        # Not where the host program wants its new tensors, nor out of its random numbers.
+        torch.device("cpu"),
+        torch.random.fork_rng(devices=[]),
+        _NoRandomWeights(),
+    ):
         config = json.dumps({"model_cfg": with_named_sizes(spec.config)})
         Path(folder, CONFIG_FILE).write_text(config, encoding="utf-8")
         try:
@@ -237,6 +261,8 @@ def _build(spec: ModelSpec) -> Any:  # noqa: ANN401
                 pretrained_text=False,
             )
         except Exception as error:
+            if is_device_fault(error):
+                raise
             raise ModelError(f"open_clip cannot build {spec.name}: {one_line(error)}") from error
     # open_clip gives models in training mode, in which dropout would make each answer another.
     return model.eval().requires_grad_(False)

@@ -22,6 +22,7 @@ from requests import adapters
 from clipcli.errors import FailureCode, InputError
 from clipcli.images.web.addresses import is_public, names_private_host
 from clipcli.images.web.proxies import proxy_authorization, public_proxy
+from clipcli.process import ProcessLock
 
 if TYPE_CHECKING:
     from clipcli.images.web.options import FetchOptions
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 _Found = tuple[Any, Any, int, str, tuple[Any, ...]]
 _HEADERS = {"User-Agent": "clipcli", "Accept": "image/*", "Accept-Encoding": "identity"}
 _MOST_INTERIM = 10
-_AUTHORITIES_LOCK = threading.Lock()
+_AUTHORITIES_LOCK = ProcessLock()
 
 
 @dataclass

@@ -35,6 +35,7 @@ from clipcli.models.hub.cache import (
 )
 from clipcli.models.hub.errors import WrongBytesError, is_busy, pause_after, reason
 from clipcli.models.hub.pins import COMMIT, SHA256, Pins, pin, read_pins
+from clipcli.process import Shared
 
 if TYPE_CHECKING:
     from huggingface_hub import HfFileMetadata
@@ -87,16 +88,28 @@ def current_commit(wanted: HubFile) -> str:
 @contextmanager
 def _errors_explained(wanted: HubFile) -> Iterator[None]:
     """Turn whatever goes wrong into the one error that says so."""
-    # The client logs what it then raises, signed addresses included.
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     try:
-        yield
+        with _quiet_client():
+            yield
     except ModelError:
         raise
     # The hub's client lets errors of its HTTP library and of the file system through.
     except Exception as error:
         kind = MissingFileError if isinstance(error, RemoteEntryNotFoundError) else ModelError
         raise wanted.unavailable(reason(error, wanted), kind) from error
+
+
+@Shared
+@contextmanager
+def _quiet_client() -> Iterator[None]:
+    """The client logs what it then raises, signed addresses included."""
+    logger = logging.getLogger("huggingface_hub")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 @contextmanager
@@ -238,6 +251,7 @@ def _discard(file: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+@Shared
 @contextmanager
 def _impatient_client() -> Iterator[None]:
     """Leave all waiting to `_persist`.
