@@ -18,7 +18,7 @@ from small_models import CLIP, SIGMOID, TEXT, VISION, write_model
 from clipcli.engines.base import EngineOptions, fingerprint
 from clipcli.engines.choice import FEW_IMAGES, choose_engine, load_engine
 from clipcli.engines.torch import openclip
-from clipcli.errors import ModelError, UsageError
+from clipcli.errors import ClipcliWarning, ModelError, UsageError
 from clipcli.heads.labels import LabelSet
 from clipcli.heads.zero_shot import build_head
 from clipcli.images.preprocessing import PreprocessConfig
@@ -386,6 +386,17 @@ class TestChoice:
         found = "torch" if choice.bundle is None else "onnx"
         assert found + ", worth preparing" * choice.worth_preparing == expected
         assert choice.reason
+
+    @pytest.mark.parametrize("prepared", ["fp32", None])
+    def test_a_driver_that_does_not_do_is_told_in_a_line(self, here, monkeypatch, prepared):
+        monkeypatch.setattr("clipcli.engines.hardware.cuda_trouble", lambda: "too old a driver")
+        spec = here(cuda=False, prepared=prepared)
+        with pytest.warns(ClipcliWarning, match="^the GPU is not used: too old a driver$") as told:
+            choice = choose_engine(spec, EngineOptions())
+        assert len(told) == 1
+        assert choice.name == ("onnx" if prepared else "torch")
+        choose_engine(spec, EngineOptions(image_count=1))  # for which nobody would have asked it
+        choose_engine(spec, EngineOptions("cpu"))
 
     @pytest.mark.parametrize(
         ("options", "precision"), [({"engine": "onnx"}, "fp32"), ({"precision": "int8"}, "int8")]

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import re
 import subprocess
 import sys
 from importlib.machinery import ModuleSpec
@@ -14,8 +15,9 @@ from clipcli.engines import hardware
 class Driver:
     """A CUDA driver that finds so many devices, or fails to start."""
 
-    def __init__(self, devices=1, start=0, count=0):
+    def __init__(self, devices=1, start=0, count=0, version=13000):
         self.devices, self.start, self.count = devices, start, count
+        self.version = version
 
     def cuInit(self, flags):  # noqa: N802  the driver's own name
         return self.start
@@ -23,6 +25,10 @@ class Driver:
     def cuDeviceGetCount(self, count):  # noqa: N802
         count._obj.value = self.devices
         return self.count
+
+    def cuDriverGetVersion(self, version):  # noqa: N802
+        version._obj.value = self.version
+        return 0
 
 
 @pytest.fixture
@@ -96,6 +102,51 @@ def test_only_a_driver_with_a_visible_device_counts(torch_build, driver, found, 
     torch_build(CUDA_BUILD)
     driver(found)
     assert hardware.cuda_available() is expected
+
+
+@pytest.mark.parametrize(
+    ("build", "version", "words"),
+    [
+        ("13.0", 13000, ""),
+        ("13.2", 13000, ""),  # one major version is one
+        ("12.8", 13020, ""),
+        ("11.8", 12080, ""),
+        ("13.0", 12080, r"too old: it serves CUDA 12\.8, .* for 13\.0; .* a torch for CUDA 12$"),
+        ("12.6", 11080, r"too old: it serves CUDA 11\.8, .* for 12\.6; .* a torch for CUDA 11$"),
+        ("13.0", 0, ""),
+    ],
+)
+def test_a_driver_too_old_does_not_count_and_is_told(torch_build, driver, build, version, words):
+    torch_build(f"cuda: Optional[str] = '{build}'\n")
+    driver(Driver(version=version))
+    assert re.search(words, hardware.cuda_trouble())
+    assert bool(hardware.cuda_trouble()) is bool(words)
+    assert hardware.cuda_available() is not bool(words)
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (Driver(start=803), r"does not start \(CUDA error 803\)"),
+        (Driver(start=999), r"does not start \(CUDA error 999\)"),
+        (Driver(start=100), ""),
+        (Driver(start=34), ""),
+        (Driver(devices=0), ""),
+        (None, ""),
+    ],
+)
+def test_a_driver_that_does_not_start_is_told_and_none_is_not(torch_build, driver, found, words):
+    torch_build(CUDA_BUILD)
+    driver(found)
+    assert re.fullmatch(f".*{words}" if words else "", hardware.cuda_trouble())
+    assert hardware.cuda_available() is False
+
+
+def test_a_driver_that_does_not_say_its_version_serves(torch_build, driver, monkeypatch):
+    monkeypatch.delattr(Driver, "cuDriverGetVersion")
+    torch_build(CUDA_BUILD)
+    driver(Driver())
+    assert hardware.cuda_available() is True
 
 
 def test_the_driver_is_not_touched_for_a_cpu_build(torch_build, monkeypatch):
