@@ -132,7 +132,7 @@ class TestModel:
         def fail(_pixels):
             raise torch.OutOfMemoryError
 
-        monkeypatch.setattr(engine._model, "encode_image", fail)
+        monkeypatch.setattr(engine._model.visual, "forward", fail)
         with pytest.raises(UsageError, match=r"not enough memory on cpu for 2 .* --batch-size"):
             engine.encode_images(images(2))
 

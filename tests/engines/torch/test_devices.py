@@ -10,6 +10,7 @@ import weakref
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -230,7 +231,7 @@ class TestFallingBack:
             (RuntimeError("CUBLAS_STATUS_ALLOC_FAILED when calling"), "too little memory"),
         ],
     )
-    @pytest.mark.parametrize("step", ["create_model", "_load_weights"])
+    @pytest.mark.parametrize("step", ["create_model", "load_weights"])
     def test_a_model_that_cannot_be_put_onto_it_is_a_fault_of_it(
         self,
         gpus: Pretend,
@@ -247,9 +248,6 @@ class TestFallingBack:
 
         with monkeypatch.context() as patch:
             patch.setattr(owner, step, fail)
-            if step == "_load_weights":  # what is built before is on the processor here
-                build, cpu = openclip._build, torch.device("cpu")
-                patch.setattr(openclip, "_build", lambda spec, how, _: build(spec, how, cpu))
             patch.setattr(openclip, "borrowed", lambda *_: nullcontext())
             spec = resolve_model(ModelRequest("tiny"))
             with pytest.raises(UnusableDeviceError, match=f"^cuda cannot be used: .*{words}"):
@@ -270,6 +268,8 @@ class TestMemory:
         ),
     )
 
+    REAL: ClassVar = {"encode_image": openclip.encode_image, "encode_text": openclip.encode_text}
+
     @pytest.fixture
     def engine(self, model: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., OpenClipEngine]:
         def make(room: int, error: Exception) -> OpenClipEngine:
@@ -278,17 +278,17 @@ class TestMemory:
             assert isinstance(engine, OpenClipEngine)
             self.runs: list[int] = []
             for name in ("encode_image", "encode_text"):
-                real = getattr(engine._model, name)
+                real = self.REAL[name]
 
                 def bounded(
-                    rows: torch.Tensor, real: Callable[..., object] = real, **how: bool
+                    model: object, rows: torch.Tensor, real: Callable[..., object] = real
                 ) -> object:
                     self.runs.append(len(rows))
                     if len(rows) > room:
                         raise error
-                    return real(rows, **how)
+                    return real(model, rows)
 
-                monkeypatch.setattr(engine._model, name, bounded)
+                monkeypatch.setattr(openclip, name, bounded)
             return engine
 
         return make
@@ -326,30 +326,35 @@ class TestMemory:
     def test_gradients_have_another_way(
         self, engine: Callable[..., OpenClipEngine], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        crowded = engine(0, self.ERRORS[0])
-        with pytest.raises(UsageError, match="gradients: use --method occlusion"):
-            crowded.gradient_maps(np.zeros((3, 32, 32), np.float32), np.zeros((1, 16), np.float32))
+        def fail(*_arguments: object) -> None:
+            raise self.ERRORS[0]
+
+        monkeypatch.setattr("clipcli.engines.torch.gradients.encode_image", fail)
+        with pytest.raises(UsageError, match="gradients: use --method occlusion, or use a"):
+            engine(9, self.ERRORS[0]).gradient_maps(
+                np.zeros((3, 32, 32), np.float32), np.zeros((1, 16), np.float32)
+            )
 
     def test_what_found_room_is_let_go(
         self, engine: Callable[..., OpenClipEngine], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         crowded, held = engine(9, self.ERRORS[0]), []
 
-        def fail(rows: torch.Tensor) -> None:
+        def fail(_model: object, rows: torch.Tensor) -> None:
             intermediate = rows + 1
             held.append(weakref.ref(intermediate))
             raise torch.OutOfMemoryError("out of memory")
 
-        monkeypatch.setattr(crowded._model, "encode_image", fail)
+        monkeypatch.setattr(openclip, "encode_image", fail)
         with pytest.raises(TooLittleMemoryError) as caught:
             crowded.encode_images(np.zeros((2, 3, 32, 32), np.float32))
         gc.collect()
         assert caught.value.__context__ is None
         assert [one() for one in held] == [None]
 
-    def test_any_other_error_is_what_it_was(self, engine: Callable[..., OpenClipEngine]) -> None:
+    def test_any_other_error_is_the_models(self, engine: Callable[..., OpenClipEngine]) -> None:
         broken = engine(0, RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
-        with pytest.raises(RuntimeError, match="mat1 and mat2"):
+        with pytest.raises(ModelError, match="cannot run: mat1 and mat2 shapes cannot"):
             broken.encode_images(np.zeros((1, 3, 32, 32), np.float32))
 
     @pytest.mark.parametrize(
@@ -369,10 +374,10 @@ class TestMemory:
                 (rows,) = feed.values()
                 if len(rows) > 2:
                     raise ValueError(words)
-                return [np.ones((len(rows), 128), np.float32)]
+                return [np.ones((len(rows), width), np.float32)]
 
-        engine_inputs = [type("Input", (), {"name": "input"})]
+        width, engine_inputs = engine.info.embed_dim, [type("Input", (), {"name": "input"})]
         monkeypatch.setattr(engine, "_session", lambda *_, **__: Session())
         with pytest.raises(UsageError, match="3 at once: use a smaller --batch-size"):
             engine.encode_images(np.zeros((3, 3, 64, 64), np.float32))
-        assert encode_prompts(engine, list("abcde")).shape == (5, 128)
+        assert encode_prompts(engine, list("abcde")).shape == (5, width)
