@@ -289,14 +289,14 @@ def test_an_image_that_fails_with_one_model_counts_with_none(
     module = import_module("clipcli.cli.running.evaluation")
     monkeypatch.setattr(module, "open_engine", lambda *_, **_options: next(engines))
     data = greys(tmp_path / "data", a=[0, 255], bbbb=[100])
-    (data / "a" / "9.png").write_bytes(b"broken")
+    (data / "a" / "9.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
 
     code, record, _, err = evaluated(data, *TINY, "--compare-models", "ViT-B-32")
 
     assert code == 3
     assert len(decoded) == 4 + 3  # what one model could not read, the next does not try
     assert err.count("\n") == 3
-    assert "2 done, 2 failed (not_an_image 1, not_finite 1)" in err
+    assert "2 done, 2 failed (damaged 1, not_finite 1)" in err
     assert [one["index"] for one in record["failures"]] == [1, 2]
     assert [sum(one["images"] for one in row["classes"]) for row in record["rows"]] == [2, 2]
 
