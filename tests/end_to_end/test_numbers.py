@@ -197,7 +197,7 @@ class TestFullSize:
 
 
 def test_a_thousand_labels_share_one_probability(tiny, photos):
-    head = build_head(tiny, LabelSet(collect_labels([], ["imagenet"])))
+    head = build_head(tiny, LabelSet.of(collect_labels([], ["imagenet"]), ["{}"]))
     found = results(tiny, head, [photos / "chelsea.png", photos / "coffee.png"])
     for prediction in found:
         assert len(prediction.scores) == 1000
@@ -250,8 +250,8 @@ class TestPrecision:
         moved = np.abs(probabilities(half) - probabilities(whole)).max()
         assert 0 < moved < 0.25 * whole.info.logit_scale * 2**-8
 
-    def test_bf16_is_open_clips_own(self, tiny):
-        engine = load_tiny("cpu", "bf16")
+    def test_bf16_is_nearer_to_fp32_than_open_clips_own(self, tiny):
+        """Which rounds the norms' weights, too."""
         folder = resolve_model(ModelRequest("tiny")).folder
         model, _, transform = open_clip.create_model_and_transforms(
             f"local-dir:{folder}", precision="bf16"
@@ -259,9 +259,11 @@ class TestPrecision:
         pixels = torch.stack([transform(Image.open(path).convert("RGB")) for path in IMAGES])
         with torch.inference_mode():
             features = model.eval().encode_image(pixels.bfloat16()).float()
-        expected = torch.nn.functional.normalize(features, dim=-1).numpy()
-        # In batches of another shape, sums are rounded in another order.
-        assert (engine.encode_images(pixels.numpy()) * expected).sum(axis=1).min() > 0.9999
+        theirs = torch.nn.functional.normalize(features, dim=-1).numpy()
+        ours = load_tiny("cpu", "bf16").encode_images(pixels.numpy())
+        whole = tiny.encode_images(pixels.numpy())
+        far, near = (1 - (whole * rows).sum(axis=1).mean() for rows in (theirs, ours))
+        assert 0 < near < far < 0.02
 
     def test_bf16_keeps_the_layer_norms_in_fp32(self):
         model = load_tiny("cpu", "bf16")._model
