@@ -211,7 +211,10 @@ def test_a_full_disk_is_told_in_one_line():
         )
     assert result.returncode == 1
     (told,) = result.stderr.decode().splitlines()
-    assert told == "clipcli: the results cannot be written (No space left on device)"
+    assert told == (
+        "clipcli: the results cannot be written to standard output (No space left on device): make"
+        " room where it leads, then give the same command again"
+    )
 
 
 def test_a_closed_reader_gives_141_and_silence():

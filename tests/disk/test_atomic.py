@@ -5,7 +5,8 @@ import os
 
 import pytest
 
-from clipcli.disk.atomic import NewFile, part_file, write_json, write_text
+from clipcli.disk.atomic import NewFile, part_file, write_text
+from clipcli.disk.outputs import write_json
 
 
 def test_new_content_takes_its_place_at_the_end_of_the_block(tmp_path):

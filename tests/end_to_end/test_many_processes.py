@@ -86,6 +86,14 @@ def test_a_second_run_into_the_same_file_is_refused(gallery, clipcli):
     assert [json.loads(line)["input"] for line in written] == ["cat.png", "late.png"]
 
 
+def full(
+    name: str, kept: str = "what is done is kept, and the same command with --resume goes on"
+) -> str:
+    """What is told where the disk takes no more."""
+    way_out = f"make room there, or name a file on another disk; {kept}"
+    return f"clipcli: cannot write {name} (File too large): {way_out}"
+
+
 # -- a full disk --------------------------------------------------------------------------------
 
 
@@ -101,7 +109,7 @@ def test_a_full_disk_is_told_and_with_space_again_the_run_becomes_whole(gallery,
         _, told = run.communicate(timeout=SECONDS)
     *failures, last = told.decode().splitlines()
     assert set(failures) == {"clipcli: gone.png: no such file"}
-    assert last == "clipcli: the results cannot be written (File too large)"
+    assert last == full(PART)
     assert run.returncode == 1
     assert (gallery / PART).stat().st_size == 5000
 
@@ -119,15 +127,18 @@ def test_a_full_disk_under_standard_output_is_told(gallery, form):
     ):
         assert run.wait(SECONDS) == 1
         told = run.stderr.read().decode()
-    assert told == "clipcli: the results cannot be written (File too large)\n"
+    assert told == (
+        "clipcli: the results cannot be written to standard output (File too large): make room"
+        " where it leads, then give the same command again\n"
+    )
 
 
 @pytest.mark.parametrize(
     ("option", "told"),
     [
         # Not a byte fits: neither the cache of labels, which none needs, nor what follows.
-        (("--summary", "s.json"), "clipcli: cannot write --summary s.json (File too large)"),
-        (("-o", OUT), "clipcli: the results cannot be written (File too large)"),
+        (("--summary", "s.json"), full("--summary s.json", "then give the same command again")),
+        (("-o", OUT), full(f"{OUT}.run.json")),
     ],
     ids=["summary", "settings"],
 )

@@ -6,10 +6,12 @@ import errno
 import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 import tracemalloc
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,7 +21,7 @@ from fake_engine import FakeEngine, grey_png
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clipcli.errors import ClipcliWarning, FailureCode, InputError, UsageError
+from clipcli.errors import ClipcliError, ClipcliWarning, FailureCode, InputError, UsageError
 from clipcli.heads.labels import LabelSet
 from clipcli.heads.results import Failure, LabelScore, Prediction
 from clipcli.heads.zero_shot import build_head
@@ -121,7 +123,8 @@ def test_a_finished_run_leaves_the_file_and_what_made_it(file):
         output.finish()
     assert left(file) == {"", ".run.json"}
     assert file.read_text() == "a\n"
-    assert json.loads(settings_file(file).read_text()) == {**SETTINGS, "bytes": [2]}
+    told = {"bytes": [2], "crc32": ["ddeaa107"]}
+    assert json.loads(settings_file(file).read_text()) == {**SETTINGS, **told}
 
 
 def test_an_unfinished_run_leaves_what_it_wrote_and_the_old_file(file):
@@ -390,7 +393,8 @@ def test_a_disk_that_fails_at_the_end_leaves_the_part(file, monkeypatch):
     monkeypatch.setattr(os, "fsync", full)
     with open_run(iter([]), options(file)) as output:
         output.stream.write("x\n")
-        with pytest.raises(OSError, match="No space"):
+        told = r"cannot write .*part \(No space.*\): make room .* with --resume goes on$"
+        with pytest.raises(ClipcliError, match=told):
             output.finish()
     assert left(file) == {".part"}
     assert part(file).read_bytes() == b"x\n"
@@ -523,6 +527,174 @@ def test_an_older_file_is_not_taken_for_a_newer_run_s(file, mode):
         open_run(iter(images(1, 2)), options(file, mode, labels=["new"]))
 
 
+# Damage.
+
+
+def swapped(lines: list[bytes]) -> list[bytes]:
+    return [lines[1], lines[0], *lines[2:]]
+
+
+DAMAGES = {
+    "a digit": lambda lines: [lines[0], lines[1].replace(b"0.", b"1.", 1), *lines[2:]],
+    "a label": lambda lines: [lines[0].replace(b'"answer": "1', b'"answer": "2'), *lines[1:]],
+    "a code": lambda lines: [line.replace(b"no_match", b"not_meet") for line in lines],
+    "two lines change places": swapped,
+    "a line twice": lambda lines: [lines[0], *lines],
+    "a line is gone": lambda lines: lines[1:],
+    "a line end": lambda lines: [lines[0][:-1] + b"\r\n", *lines[1:]],
+    "zeros": lambda lines: [bytes(len(lines[0])), *lines[1:]],
+}
+SEVEN = (1, 2, None, 4, 5, 6, 7)
+
+
+@pytest.mark.parametrize("mode", [Mode.RESUME, Mode.RETRY])
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+@pytest.mark.parametrize("block", [0, 1])
+def test_a_damaged_block_is_refused_and_its_lines_are_named(file, mode, damage, block):
+    run(images(*SEVEN * 2), options(file), stop=13)
+    lines = part(file).read_bytes().splitlines(keepends=True)
+    start = 6 * block
+    damaged = b"".join([*lines[:start], *damage(lines[start:])])
+    assert damaged != b"".join(lines)
+    part(file).write_bytes(damaged)
+    named = r"lines \d+ to \d+ of .*part are not as they were written .*: keep only .*, or delete "
+    with pytest.raises(UsageError, match=named):
+        run(images(*SEVEN * 2), options(file, mode))
+    assert part(file).read_bytes() == damaged
+
+
+def test_the_lines_before_a_damaged_block_can_be_gone_on_with(file):
+    refs = images(*SEVEN)
+    run(refs, options(file))
+    whole = file.read_bytes()
+    run(refs, options(file), stop=6)
+    lines = part(file).read_bytes().splitlines(keepends=True)
+    part(file).write_bytes(b"".join([*lines[:4], lines[4].replace(b"0.", b"1."), lines[5]]))
+    with pytest.raises(UsageError, match=r"^lines 4 to 6 of .*part are not as they were written"):
+        run(refs, options(file, Mode.RESUME))
+    part(file).write_bytes(b"".join(lines[:3]))
+    assert run(refs, options(file, Mode.RESUME)).kept == 3
+    assert file.read_bytes() == whole
+    assert left(file) == {"", ".run.json"}
+
+
+@pytest.mark.parametrize("mode", [Mode.RESUME, Mode.RETRY])
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_finished_file_that_is_damaged_is_refused(file, mode, damage):
+    run(images(*SEVEN), options(file))
+    damaged = b"".join(damage(file.read_bytes().splitlines(keepends=True)))
+    file.write_bytes(damaged)
+    with pytest.raises(UsageError, match=r"is not as the run in .* left it: put that back, or"):
+        run(images(*SEVEN), options(file, mode))
+    assert file.read_bytes() == damaged
+
+
+@pytest.mark.parametrize("mode", [Mode.RESUME, Mode.RETRY])
+@pytest.mark.parametrize("stop", [4, 6, 8])
+def test_what_was_written_behind_the_last_finished_block_is_done_again(file, mode, stop):
+    """Nobody knows whether it is whole: not even where it happens to be readable."""
+    refs = images(*SEVEN)
+    run(refs, options(file))
+    whole = file.read_bytes()
+    run(refs, options(file), stop=min(stop, 7))
+    with part(file).open("ab") as stream:
+        stream.write(whole.splitlines(keepends=True)[0].replace(b"0.", b"1."))
+    run(refs, options(file, mode))
+    run(refs, options(file, Mode.RETRY))
+    assert file.read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    ("change", "kept"),
+    [
+        (lambda text: text[:-1], 3),  # torn: only what it spoke of is done again
+        (lambda text: b"", 0),
+        (None, 6),  # a copy without them
+    ],
+)
+def test_checksums_that_a_crash_cut_or_a_copy_left_out_are_no_obstacle(file, change, kept):
+    refs = images(*SEVEN)
+    run(refs, options(file))
+    whole = file.read_bytes()
+    run(refs, options(file), stop=6)
+    sums = file.with_name(file.name + ".part.sums")
+    assert sums.read_bytes().count(b"\n") == 2
+    sums.write_bytes(change(sums.read_bytes())) if change else sums.unlink()
+    assert run(refs, options(file, Mode.RESUME)).kept == kept
+    assert file.read_bytes() == whole
+
+
+@pytest.mark.parametrize("text", [b"x\n3 4 00000000\n", b"3 9999 00000000\n3 1 00000000\n"])
+def test_a_line_that_is_no_checksum_is_named(file, text):
+    run(images(*SEVEN), options(file), stop=6)
+    sums = file.with_name(file.name + ".part.sums")
+    part(file).write_bytes(part(file).read_bytes() * 99)
+    sums.write_bytes(text)
+    told = r"line . of .*sums is no checksum: delete that file .*, or delete .*|not as they were"
+    with pytest.raises(UsageError, match=told):
+        run(images(*SEVEN), options(file, Mode.RESUME))
+
+
+def test_checksums_of_results_that_somebody_removed_are_forgotten(file):
+    refs = images(*SEVEN)
+    run(refs, options(file), stop=6)
+    part(file).unlink()
+    run(images(9, 9, 9, 9), options(file), stop=3)
+    assert run(images(9, 9, 9, 9), options(file, Mode.RESUME)).kept == 3
+
+
+@pytest.mark.parametrize("mode", [Mode.NEW, Mode.RETRY])
+def test_a_file_that_is_removed_while_it_is_written_is_told_soon(file, mode):
+    if mode is Mode.RETRY:
+        run(images(None, None), options(file))
+    written = file.with_name(file.name + (".retry" if mode is Mode.RETRY else ".part"))
+    done = 0
+
+    def refs() -> Iterator[ImageRef]:
+        nonlocal done
+        for done, ref in enumerate(images(*SEVEN * 9)):
+            if done == 5:
+                written.unlink()
+            yield ref
+
+    with pytest.raises(ClipcliError, match=rf"{written.name} is gone: .* to begin anew$"):
+        run(refs(), options(file, mode))
+    assert done < 50
+
+
+# Names that lead elsewhere.
+
+
+@pytest.mark.parametrize("ending", [".part", ".retry", ".part.sums", ".run.json"])
+@pytest.mark.parametrize("kind", ["link", "hard link", "dangling link", "pipe", "folder"])
+def test_nothing_beside_the_file_is_written_through_a_link_nor_waited_for(
+    file, tmp_path, ending, kind
+):
+    run(images(None, 1, 2, 3), options(file))
+    yours, beside = tmp_path / "yours", file.with_name(file.name + ending)
+    yours.write_text("yours")
+    beside.unlink(missing_ok=True)
+    match kind:
+        case "link":
+            beside.symlink_to(yours)
+        case "hard link":
+            os.link(yours, beside)
+        case "dangling link":
+            beside.symlink_to(tmp_path / "new")
+        case "pipe":
+            os.mkfifo(beside)
+        case "folder":
+            beside.mkdir()
+    mode = Mode.RETRY if ending == ".retry" else Mode.NEW
+    # What is written at once and renamed takes the place of anything but a folder.
+    is_refused = kind == "folder" or ending in (".part", ".retry")
+    told = rf"^cannot write .*{re.escape(ending)} \(.*\)$"
+    with pytest.raises(UsageError, match=told) if is_refused else nullcontext():
+        run(images(None, 1, 2, 3), options(file, mode))
+    assert yours.read_text() == "yours"
+    assert not (tmp_path / "new").exists()
+
+
 # Trying again.
 
 
@@ -576,7 +748,8 @@ def test_a_retry_that_is_broken_off_leaves_all_as_it_was_and_the_next_starts_ane
     source = file if is_finished else part(file)
     before = source.read_bytes()
     run(refs, options(file, Mode.RETRY), stop=1)
-    assert left(file) == {".run.json", ".retry", "" if is_finished else ".part"}
+    rest = {""} if is_finished else {".part", ".part.sums"}
+    assert left(file) == {".run.json", ".retry", *rest}
     assert source.read_bytes() == before
     assert run(refs, options(file, Mode.RETRY)).tally.done == 5
     assert left(file) == {"", ".run.json"}

@@ -51,9 +51,13 @@ def _flushed(code: int) -> int:
         # The interpreter flushes once more at its end; let that go nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         from clipcli.cli.exit_codes import ExitCode
+        from clipcli.cli.program import tell_if_full
 
-        is_reader_gone = isinstance(error, BrokenPipeError)
-        return ExitCode.READER_GONE if is_reader_gone else code or ExitCode.UNEXPECTED
+        if isinstance(error, BrokenPipeError):
+            return ExitCode.READER_GONE
+        if code != ExitCode.UNEXPECTED:  # else it has been told
+            tell_if_full(error)
+        return code or ExitCode.UNEXPECTED
     return code
 
 

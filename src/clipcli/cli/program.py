@@ -14,6 +14,7 @@ from clipcli.cli.exit_codes import ExitCode
 from clipcli.cli.group import DefaultCommandGroup, LazyCommand
 from clipcli.cli.running.interruption import Signals, Terminated
 from clipcli.cli.shells import COMPLETE_VARIABLE, register_shells
+from clipcli.disk.atomic import cannot_write
 from clipcli.errors import DISK_FULL, ClipcliError, ModelError, UsageError
 from clipcli.version import __version__
 
@@ -154,9 +155,26 @@ def _tell(error: BaseException, code: int, console: Console) -> None:
     elif isinstance(error, ClipcliError):
         console.error(error, str(error))
     elif isinstance(error, OSError) and error.errno in _CANNOT_WRITE:
-        console.error(error, f"the results cannot be written ({error.strerror})")
+        console.error(error, _unwritten(error))
     elif isinstance(error, Exception) and code == ExitCode.UNEXPECTED:
         console.unexpected(error)
+
+
+def _unwritten(error: OSError) -> str:
+    """That something takes no results: where no file is named, it is standard output."""
+    if error.errno not in DISK_FULL:
+        return f"the results cannot be written ({error.strerror})"
+    if error.filename is not None:
+        return str(cannot_write(error.filename, error))
+    text = f"the results cannot be written to standard output ({error.strerror})"
+    return f"{text}: make room where it leads, then give the same command again"
+
+
+def tell_if_full(error: OSError) -> None:
+    """Tell that a disk took no more of standard output, when all else has been done."""
+    if error.errno in DISK_FULL:
+        with suppress(OSError):  # nobody may be reading standard error either
+            _tell(error, ExitCode.UNEXPECTED, Console())
 
 
 def _usage_message(error: BaseException, command: str) -> str:

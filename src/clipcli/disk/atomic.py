@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-import json
+import errno
 import os
-from contextlib import suppress
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO, Any
+
+from clipcli.errors import DISK_FULL, ClipcliError, UsageError
+
+# Windows has neither; and there no file is opened through a link that is not its user's own.
+_NO_LINKS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
 class NewFile:
     """The new content of a file, which takes its place when it is whole.
 
-    As a context it is published at the end of the block, and discarded after an error.
+    As a context it is published at the end of the block, and discarded after an error. What has
+    the file's name meanwhile, a link too, is replaced and never written through.
 
     Args:
         target: the file; one that is there stays until then.
@@ -24,10 +33,14 @@ class NewFile:
     """
 
     def __init__(self, target: Path, path: Path | None = None) -> None:
+        self._is_own = path is None
         self.path = path or target.with_name(f".{target.name}.{os.getpid()}.new")
         self._target = target
 
     def __enter__(self) -> Path:
+        if self._is_own:
+            self.discard()  # of a process that was killed, or a stranger's
+        open_own(self.path, "wb").close()
         return self.path
 
     def __exit__(self, kind: type[BaseException] | None, *_error: object) -> None:
@@ -44,9 +57,10 @@ class NewFile:
         """Put the content in the target's place.
 
         Raises:
+            ClipcliError: something else has removed the content.
             OSError: the disk takes no more, or the target cannot be replaced.
         """
-        with self.path.open("rb+") as file:
+        with content(self.path) as file:
             # Else a power cut could leave the new name with the content still on its way.
             os.fsync(file.fileno())
         self.path.replace(self._target)
@@ -57,6 +71,70 @@ class NewFile:
             self.path.unlink()
 
 
+def content(path: Path) -> IO[bytes]:
+    """Open what was written to a file, to be put in its place.
+
+    Raises:
+        ClipcliError: it is not there any more.
+        OSError: it cannot be opened.
+    """
+    try:
+        return path.open("rb+")
+    except FileNotFoundError as error:
+        raise gone(path) from error
+
+
+def gone(path: Path) -> ClipcliError:
+    """The error of a file that something else removed while it was written."""
+    return ClipcliError(
+        f"{path} is gone: something else removed or replaced it while it was being written, and"
+        " what it held is lost. Give the same command to begin anew"
+    )
+
+
+def open_own(path: Path, mode: str, **text: str) -> IO[Any]:
+    """Open a file under a name of clipcli's own making, to write it: never through a link.
+
+    Whoever gave the folder may have put something else under that name: a link to a file of the
+    user's, a pipe without a reader, which would hold the process for ever.
+
+    Args:
+        path: of the file; a regular one is used as it is, and one that is not there is made.
+        mode: as for `open`.
+        text: as for `open`: encoding, errors, newline.
+
+    Raises:
+        OSError: it cannot be opened, or what is there is no file of one name.
+    """
+    return open(path, mode, opener=own_opener, **text)  # type: ignore[call-overload,no-any-return]
+
+
+def own_opener(path: str, flags: int) -> int:
+    """What `open_own` is to `open`: see there."""
+    with suppress(FileNotFoundError):
+        _check(path, os.lstat(path))
+    # Nothing is cut off before it is known what it is.
+    number = os.open(path, (flags & ~os.O_TRUNC) | _NO_LINKS, 0o666)
+    try:
+        _check(path, os.fstat(number))
+        if flags & os.O_TRUNC:
+            os.ftruncate(number, 0)
+    except BaseException:
+        os.close(number)
+        raise
+    return number
+
+
+def _check(path: str, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        what = "a link" if stat.S_ISLNK(status.st_mode) else "no regular file"
+    elif status.st_nlink > 1:
+        what = "another file, too: a hard link"
+    else:
+        return
+    raise OSError(errno.EEXIST, f"it is {what}; remove it", path)
+
+
 def part_file(target: Path) -> Path:
     """FILE.part, where the content of a FILE that takes long to make is seen to grow."""
     return target.with_name(f"{target.name}.part")
@@ -65,26 +143,48 @@ def part_file(target: Path) -> Path:
 def write_text(file: Path, text: str) -> None:
     """Write a small file so that whoever reads it meanwhile finds the old content or the new one.
 
+    A link of that name is replaced, not followed.
+
     Raises:
         OSError: it cannot be written; what was there before still is.
     """
     # Not tempfile: its files are closed to everyone but their owner, and stay so when renamed.
-    with NewFile(file) as beside:
-        beside.write_text(text, encoding="utf-8", newline="\n")
+    with NewFile(file) as beside, open_own(beside, "w", encoding="utf-8", newline="\n") as stream:
+        stream.write(text)
 
 
-def write_json(file: Path, value: object) -> None:
-    """Write a JSON file that a user named, as `write_text` does.
+def cannot_write(what: object, error: OSError | ValueError, kept: str = "") -> ClipcliError:
+    """The error that says what cannot be written, why, and how to go on.
 
-    A link stays one, and what it leads to is written. A device or a pipe (`/dev/null`,
-    `/dev/stderr`) stays what it is, too, and is written to.
+    Args:
+        what: the file, with its option where it has one.
+        error: why; a ValueError is of a name that no file can have.
+        kept: what becomes of the results so far, and how to go on with them.
+    """
+    reason = getattr(error, "strerror", None) or str(error)
+    text = f"cannot write {what} ({reason})"
+    if isinstance(error, OSError) and error.errno in DISK_FULL:
+        way_out = "make room there, or name a file on another disk"
+        text += f": {way_out}; {kept or 'then give the same command again'}"
+    return ClipcliError(text)
+
+
+@contextmanager
+def writable(file: object, kept: str = "") -> Iterator[None]:
+    """Say of a file that cannot be opened which one it is, and why.
+
+    Args:
+        file: or a text that names it.
+        kept: as for `cannot_write`.
 
     Raises:
-        OSError: it cannot be written; what was there before still is.
+        ClipcliError: the disk is full or broken.
+        UsageError: everything else that keeps a file from being written.
     """
-    # Before the file is touched: what is no JSON must not cost the old content.
-    text = json.dumps(value, indent=2, allow_nan=False) + "\n"
-    if file.exists() and not file.is_file():
-        file.write_text(text, encoding="utf-8")
-    else:
-        write_text(file.resolve(), text)
+    try:
+        yield
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        found = cannot_write(file, error, kept)
+        if isinstance(error, OSError) and error.errno in DISK_FULL:
+            raise found from error
+        raise UsageError(str(found)) from error

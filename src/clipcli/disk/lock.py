@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from clipcli.errors import DISK_FULL, UsageError
+from clipcli.disk.atomic import open_own, writable
+from clipcli.errors import UsageError
 
 
 class Lock:
@@ -25,7 +25,7 @@ class Lock:
         # Windows renames no open file and lets nobody write where it is locked: one beside it.
         self._file = file.with_name(f"{file.name}.lock") if sys.platform == "win32" else file
         with writable(file):
-            self._stream = self._file.open("ab")
+            self._stream: IO[bytes] = open_own(self._file, "ab")
         self._stat = os.fstat(self._stream.fileno())
         # Whoever held it may have renamed it while it was being opened here.
         if not (_lock(self._stream) and self._is_in_place()):
@@ -63,20 +63,3 @@ def _lock(stream: IO[bytes]) -> bool:
         return lock_descriptor(stream.fileno(), blocking=False)
     except OSError:  # a disk without locks
         return True
-
-
-@contextmanager
-def writable(file: Path) -> Iterator[None]:
-    """Say of a file that cannot be opened which one it is, and why.
-
-    Raises:
-        OSError: the disk is full or broken.
-        UsageError: everything else that keeps a file from being written.
-    """
-    try:
-        yield
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        if isinstance(error, OSError) and error.errno in DISK_FULL:
-            raise
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise UsageError(f"cannot write {file} ({reason})") from error

@@ -3,6 +3,7 @@
 ::
 
     FILE.part       the results so far; renamed to FILE when the run is at its end
+    FILE.part.sums  checksums of its finished blocks, while it can be gone on with
     FILE.run.json   what the run is made with; stays beside FILE
     FILE.retry      the results while failed ones are tried again; renamed to FILE, too
 
@@ -11,20 +12,23 @@ A run holds FILE.part against other processes. An empty FILE.part is as good as 
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from clipcli.disk.atomic import write_json
-from clipcli.disk.lock import Lock, writable
+from clipcli.disk.atomic import gone, writable, write_text
+from clipcli.disk.lock import Lock
 from clipcli.errors import FailureCode, InputError
 from clipcli.heads.results import Result
 from clipcli.images.sources import ImageRef
+from clipcli.runs.checksums import Checksums, Sum, SummedFile
 from clipcli.runs.output import RunOutput
 from clipcli.runs.records import Line
-from clipcli.runs.settings import SIZES
+from clipcli.runs.settings import CHECKSUMS, SIZES
 
 _HAS_RESULT = InputError(FailureCode.UNREADABLE, "has its result from an earlier run")
 
@@ -46,6 +50,11 @@ class RunFiles:
         return self._beside(".retry")
 
     @property
+    def sums(self) -> Path:
+        """Checksums of what is in `part`."""
+        return self._beside(".part.sums")
+
+    @property
     def settings(self) -> Path:
         """What the results are made with."""
         return self._beside(".run.json")
@@ -62,40 +71,74 @@ class FileOutput(RunOutput):
         files: of the run.
         lock: on FILE.part.
         settings: what the run is made with.
-        written: the file that `stream` writes and that becomes FILE; None where FILE stays.
+        block: images in a block.
+        summed: the file that `stream` writes.
+        written: its name, and what becomes FILE; None where FILE stays.
+        sums: where finished blocks are summed up; None where no later run can go on with them.
     """
 
     files: RunFiles
     lock: Lock
     settings: dict[str, Any]
+    block: int
+    summed: SummedFile
     written: Path | None
+    sums: Checksums | None
 
     def new(self, results: Iterable[Result]) -> Iterator[Result]:
         """The results as they come; before the first, what they are made with is written."""
-        for count, result in enumerate(results):
+        for count, result in enumerate(results, 1):
             # Not earlier: a run that comes to nothing leaves an older file its settings.
-            if count == 0:
-                with writable(self.files.settings):
-                    write_json(self.files.settings, self.settings)
+            if count == 1:
+                self._write_settings(self.settings)
             yield result
+            if count % self.block == 0:
+                self._end_block()
+
+    def _end_block(self) -> None:
+        """Sum up what has been written.
+
+        Raises:
+            ClipcliError: it is not there any more: better now than after the last image.
+        """
+        self.stream.flush()
+        self._check_in_place()
+        if self.sums is not None:
+            with writable(self.sums.file, self.summed.kept):
+                self.sums.add(self.summed.sum)
+
+    def _check_in_place(self) -> None:
+        path = self.written or self.files.part
+        with suppress(FileNotFoundError):
+            if os.path.samestat(path.lstat(), os.fstat(self.summed.fileno())):
+                return
+        raise gone(path)
+
+    def _write_settings(self, settings: Mapping[str, Any]) -> None:
+        with writable(self.files.settings, self.summed.kept):
+            write_text(self.files.settings, json.dumps(settings, indent=2, allow_nan=False) + "\n")
 
     def finish(self) -> None:
         """Make sure of what is written, then rename it."""
         self.stream.flush()
         # A rename may reach the disk before the results do.
-        os.fsync(self.stream.fileno())
+        with writable(self.written or self.files.part, self.summed.kept):
+            os.fsync(self.summed.fileno())
+        self._check_in_place()
         self.stream.close()
         part, file = self.files.part, self.files.file
         if self.written is None:
             part.unlink()  # empty: it only was the lock's
             return
         # Killed at any point from here on, a run finds all results in FILE.part or in FILE, and
-        # FILE's size among those that are told of it.
-        sizes = [*self.settings.get(SIZES, []), self.written.stat().st_size]
-        write_json(self.files.settings, {**self.settings, SIZES: sizes})
+        # FILE's size and checksum among those that are told of it.
+        self._write_settings({**self.settings, **_told(self.settings, self.summed.sum)})
         if self.written != part:
+            # Of what FILE.part holds no more in a moment.
+            Checksums(self.files.sums).forget()
             self.written.replace(part)
         part.replace(file)
+        Checksums(self.files.sums).forget()
 
     def close(self) -> None:
         """Let go of the file and of the lock."""
@@ -103,6 +146,17 @@ class FileOutput(RunOutput):
             self.stream.close()
         finally:
             self.lock.close()
+
+
+def _told(settings: Mapping[str, Any], whole: Sum) -> dict[str, Any]:
+    """The sizes and checksums that FILE has had, and this one."""
+    earlier = {name: settings.get(name, []) for name in (SIZES, CHECKSUMS)}
+    if len(earlier[SIZES]) != len(earlier[CHECKSUMS]):
+        earlier[CHECKSUMS] = [None] * len(earlier[SIZES])
+    return {
+        SIZES: [*earlier[SIZES], whole.size],
+        CHECKSUMS: [*earlier[CHECKSUMS], f"{whole.crc:08x}"],
+    }
 
 
 @dataclass(kw_only=True)
@@ -128,11 +182,13 @@ class RetryOutput(FileOutput):
 
     def new(self, results: Iterable[Result]) -> Iterator[Result]:
         """Write old results where the pipeline gives holes, and give the others."""
-        for result in results:
+        for count, result in enumerate(results, 1):
             line = self.old.pop(result.index, None)
             if line is None:
                 yield result
-                continue
-            self.stream.write(line.text.decode("utf-8", "surrogateescape"))
-            self.tally.add_record(line.record)
-            self.kept += 1
+            else:
+                self.stream.write(line.text.decode("utf-8", "surrogateescape"))
+                self.tally.add_record(line.record)
+                self.kept += 1
+            if count % self.block == 0:
+                self._end_block()

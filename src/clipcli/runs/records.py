@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -44,10 +45,13 @@ class EarlierResults:
     Attributes:
         file: JSON Lines; its last line may be torn.
         way_out: how to go on without it, for messages.
+        size: bytes that are the results; what follows has been written and not been made sure of.
+            None for all.
     """
 
     file: Path
     way_out: str
+    size: int | None = None
 
     def walk(
         self, refs: Iterator[ImageRef], batch_size: int
@@ -91,7 +95,10 @@ class EarlierResults:
     def _lines(self, stream: IO[bytes]) -> Iterator[Line]:
         """The results; the last line is passed over if it is none: a kill or a crash tore it."""
         unreadable = 0
+        left = math.inf if self.size is None else self.size
         for number, text in enumerate(stream, 1):
+            if (left := left - len(text)) < 0:
+                return
             # Whether it was the last is known only when another comes.
             if unreadable:
                 raise UsageError(

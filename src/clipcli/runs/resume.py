@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import warnings
 from collections.abc import Iterator
@@ -11,14 +12,17 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
-from clipcli.disk.lock import Lock, writable
+from clipcli.disk.atomic import open_own, writable
+from clipcli.disk.lock import Lock
 from clipcli.errors import ClipcliWarning, UsageError
 from clipcli.images.sources import ImageRef
+from clipcli.runs.checksums import Checksums, Sum, SummedFile, whole
 from clipcli.runs.files import FileOutput, RetryOutput, RunFiles
 from clipcli.runs.output import RunOutput
 from clipcli.runs.records import EarlierResults
 from clipcli.runs.settings import (
     AS_READY,
+    CHECKSUMS,
     PROVENANCE,
     RESUMED,
     SIZES,
@@ -67,6 +71,20 @@ class RunOptions:
         """The file and those beside it."""
         return RunFiles(self.file)
 
+    @property
+    def can_go_on(self) -> bool:
+        """Whether a later run can go on with the results."""
+        return self.settings.get("format") == "jsonl" and self.settings.get("order") != AS_READY
+
+    @property
+    def kept(self) -> str:
+        """What becomes of the results where the disk is full, for its message."""
+        if self.mode is Mode.RETRY:
+            return "no result is lost, and the same command tries again"
+        if self.can_go_on:
+            return "what is done is kept, and the same command with --resume goes on"
+        return f"what is done is in {self.files.part}"
+
 
 Output = TypeVar("Output", bound=FileOutput)
 
@@ -106,14 +124,16 @@ def _check_place(file: Path) -> None:
 def _new(refs: Iterator[ImageRef], options: RunOptions, lock: Lock) -> RunOutput:
     if _size(options.files.part):
         raise UsageError(_in_the_way(options))
-    run = _opened(FileOutput, options, lock, dict(options.settings), options.files.part)
+    # Of results that somebody has removed.
+    Checksums(options.files.sums).forget()
+    run = _opened(FileOutput, options, lock, dict(options.settings), Sum())
     run.refs = refs
     return run
 
 
 def _in_the_way(options: RunOptions) -> str:
     part = options.files.part
-    if options.settings.get("format") != "jsonl" or options.settings.get("order") == AS_READY:
+    if not options.can_go_on:
         return f"{part} is left of an interrupted run: delete it to start over"
     with part.open("rb") as stream:
         count = sum(line.endswith(b"\n") for line in stream)
@@ -136,21 +156,28 @@ def _resumed(refs: Iterator[ImageRef], options: RunOptions, lock: Lock) -> RunOu
         tally.add_record(line.record)
         size += len(line.text)
     is_in_place = rest is None and earlier.file == options.file
-    if not is_in_place:
-        with writable(options.files.part):
-            _keep(earlier.file, options.files.part, size)
-    run = _opened(FileOutput, options, lock, settings, options.files.part)
+    kept = Sum() if is_in_place else _kept(earlier.file, options, size)
+    run = _opened(FileOutput, options, lock, settings, kept)
     run.written = None if is_in_place else options.files.part
     run.refs, run.tally, run.kept = rest or iter(()), tally, tally.total
     return run
 
 
-def _keep(source: Path, part: Path, size: int) -> None:
-    """Make the first bytes of a file, itself perhaps, all that FILE.part holds."""
-    if source == part:
-        os.truncate(part, size)
-        return
-    with source.open("rb") as old, part.open("wb") as new:
+def _kept(source: Path, options: RunOptions, size: int) -> Sum:
+    """Make the first bytes of a file all that FILE.part, which it may be itself, holds."""
+    part, sums = options.files.part, Checksums(options.files.sums)
+    with writable(part):
+        if source == part:
+            os.truncate(part, size)
+        else:
+            sums.forget()
+            _copy(source, part, size)
+    with writable(sums.file):
+        return sums.renew(part, options.batch_size)
+
+
+def _copy(source: Path, part: Path, size: int) -> None:
+    with source.open("rb") as old, open_own(part, "wb") as new:
         while size > 0 and (data := old.read(min(size, _COPIED_AT_ONCE))):
             new.write(data)
             size -= len(data)
@@ -160,8 +187,9 @@ def _retried(refs: Iterator[ImageRef], options: RunOptions, lock: Lock) -> RunOu
     """Write all anew: what stands as it is, what failed as it comes out now."""
     earlier, settings = _earlier(options)
     with writable(options.files.retry):
-        options.files.retry.write_bytes(b"")  # an earlier try that was killed may have left some
-    run = _opened(RetryOutput, options, lock, settings, options.files.retry)
+        # An earlier try that was killed may have left some.
+        open_own(options.files.retry, "wb").close()
+    run = _opened(RetryOutput, options, lock, settings, Sum())
     run.refs = run.again(earlier.walk(refs, options.batch_size))
     return run
 
@@ -171,8 +199,7 @@ def _earlier(options: RunOptions) -> tuple[EarlierResults, dict[str, Any]]:
     files = options.files
     settings, problem = _recorded(files.settings)
     part, size = _size(files.part), _size(files.file)
-    # A new run forgets the sizes: what it has not finished yet it does not speak for.
-    is_whole = files.file.exists() and size in settings.get(SIZES, [])
+    is_whole = _is_as_left(files.file, settings)
     # A FILE.part that is shorter is FILE's copy, cut short by a kill before the run went on.
     from_part = part > 0 and not (is_whole and part < size)
     source = files.part if from_part else files.file
@@ -183,8 +210,22 @@ def _earlier(options: RunOptions) -> tuple[EarlierResults, dict[str, Any]]:
     way_out = f"delete {source} to start over" if from_part else f"leave {options.mode} out"
     if problem is not None:
         raise UsageError(f"{source} {problem}, or {way_out}")
+    try:
+        verified = Checksums(files.sums).verified(source) if from_part else None
+    except UsageError as error:
+        raise UsageError(f"{error}, or {way_out}") from error
     _note_going_on(source, settings, options.settings)
-    return EarlierResults(source, way_out), settings
+    return EarlierResults(source, way_out, verified), settings
+
+
+def _is_as_left(file: Path, settings: Settings) -> bool:
+    """Whether a file of results is one that a run was at its end with."""
+    sizes, sums = settings.get(SIZES, []), settings.get(CHECKSUMS, [])
+    # A new run forgets the sizes: what it has not finished yet it does not speak for.
+    if not file.exists() or (size := _size(file)) not in sizes:
+        return False
+    # Settings without checksums are those of a copy, or another program's.
+    return not sums or (size, f"{whole(file).crc:08x}") in zip(sizes, sums, strict=False)
 
 
 def _note_going_on(source: Path, settings: dict[str, Any], now: Settings) -> None:
@@ -211,12 +252,18 @@ def _recorded(file: Path) -> tuple[dict[str, Any], str | None]:
 
 
 def _opened(
-    kind: type[Output], options: RunOptions, lock: Lock, settings: dict[str, Any], written: Path
+    kind: type[Output], options: RunOptions, lock: Lock, settings: dict[str, Any], before: Sum
 ) -> Output:
     """A run that appends to a file, so far without images."""
+    written = options.files.retry if kind is RetryOutput else options.files.part
     with writable(written):
-        # A name's undecodable bytes are to be found again as they were.
-        stream = written.open("a", encoding="utf-8", errors="surrogateescape", newline="\n")
+        file = SummedFile(written, before, options.kept)
+    # A name's undecodable bytes are to be found again as they were.
+    stream = io.TextIOWrapper(
+        io.BufferedWriter(file), encoding="utf-8", errors="surrogateescape", newline="\n"
+    )
+    # What is tried again is written to the end, or anew.
+    has_sums = options.can_go_on and kind is not RetryOutput
     return kind(
         stream=stream,
         refs=iter(()),
@@ -224,7 +271,10 @@ def _opened(
         files=options.files,
         lock=lock,
         settings=settings,
+        block=options.batch_size,
+        summed=file,
         written=written,
+        sums=Checksums(options.files.sums) if has_sums else None,
     )
 
 

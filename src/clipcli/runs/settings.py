@@ -28,10 +28,13 @@ another cache of texts, another head.
 SIZES = "bytes"
 """The size of the finished file, and those that it had before it was continued."""
 
+CHECKSUMS = "crc32"
+"""The CRC-32 of the file at each of these sizes, eight hexadecimal digits."""
+
 AS_READY = "as ready"
 """An order of results that no later run can repeat."""
 
-_NOT_COMPARED = {PROVENANCE, RESUMED, SIZES}
+_NOT_COMPARED = {PROVENANCE, RESUMED, SIZES, CHECKSUMS}
 _MISSING = object()
 _LONGEST = 60
 # So much of what two long values have in common is shown before their first difference.
@@ -102,7 +105,7 @@ def read_settings(file: Path) -> dict[str, Any]:
         raise ValueError("nested too deeply") from error
     if not isinstance(settings, dict):
         raise ValueError("not a JSON object")
-    for key in (SIZES, RESUMED):
+    for key in (SIZES, CHECKSUMS, RESUMED):
         if not isinstance(settings.get(key, []), list):
             raise ValueError(f"{key} is not a list")
     return settings

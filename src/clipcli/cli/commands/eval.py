@@ -24,8 +24,8 @@ from clipcli.cli.options.shared import (
 )
 from clipcli.cli.running.evaluation import EvaluationRun, ModelRun
 from clipcli.cli.running.settings import run_settings
-from clipcli.disk.atomic import write_json
-from clipcli.errors import ClipcliError
+from clipcli.disk.atomic import cannot_write
+from clipcli.disk.outputs import write_json
 from clipcli.heads.results import ScoreOptions
 from clipcli.models.names import resolve_model
 from clipcli.outputs.writers import DEFAULT_TOP_K
@@ -209,7 +209,7 @@ def _write_json(run: EvaluationRun, rows: tuple[Row, ...], info: ModelInfo, code
     try:
         write_json(file, found)
     except OSError as error:
-        raise ClipcliError(f"cannot write --json {file} ({error.strerror})") from error
+        raise cannot_write(f"--json {file}", error) from error
 
 
 def _draw(row: Row, folder: str) -> None:
@@ -218,4 +218,4 @@ def _draw(row: Row, folder: str) -> None:
     try:
         save_plots(row.contender.evaluation, Path(folder))
     except OSError as error:
-        raise ClipcliError(f"cannot write --plots {folder} ({error.strerror})") from error
+        raise cannot_write(f"--plots {folder}", error) from error

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from clipcli.cli.exit_codes import code_of_run
 from clipcli.cli.running.interruption import Interruption
 from clipcli.cli.running.progress import Progress
-from clipcli.errors import ClipcliError
 from clipcli.heads.labels import UNKNOWN
 from clipcli.heads.results import Failure
 from clipcli.images.feeder import Feed, with_lulls
@@ -148,11 +147,12 @@ class RunMonitor:
         file = self._limits.summary
         if file is None:
             return
-        from clipcli.disk.atomic import write_json
+        from clipcli.disk.atomic import cannot_write
+        from clipcli.disk.outputs import write_json
 
         ending = Ending(self._progress.seconds, code, self._run.kept, self.is_cut)
         try:
             write_json(Path(file), summary(self._run.tally, ending, settings))
         except OSError as error:
             # Not the command line's fault: that there is a place for it was seen before the run.
-            raise ClipcliError(f"cannot write --summary {file} ({error.strerror})") from error
+            raise cannot_write(f"--summary {file}", error) from error
