@@ -74,7 +74,7 @@ def test_failures_are_told_and_have_no_row(clipcli: Command, photos: Path, tmp_p
 def test_without_a_single_success_an_older_file_stays(clipcli: Command, tmp_path: Path) -> None:
     (tmp_path / "old.npz").write_bytes(b"old")
 
-    result = clipcli("embed", "missing.png", "-o", "old.npz", *TINY, cwd=tmp_path)
+    result = clipcli("embed", "missing.png", "-o", "old.npz", "--force", *TINY, cwd=tmp_path)
 
     assert result.returncode == 4
     assert b"clipcli: old.npz is not written: no image has been embedded\n" in result.stderr
@@ -101,7 +101,7 @@ def test_any_name_goes_through_a_list_and_a_file(
         (["cat.png"], "Missing option '-o' / '--output'"),
         (["-o", "e.npz"], "no images: name files, URLs, - for standard input, or --files-from"),
         (["cat.png", "-o", "e.npy"], "e.npy: embeddings are in files named .npz or .parquet"),
-        (["cat.png", "-o", "no/e.npz"], "cannot write no/e.npz.part (No such file or directory)"),
+        (["cat.png", "-o", "no/e.npz"], "cannot write -o no/e.npz (there is no folder no)"),
     ],
 )
 def test_what_cannot_work_is_refused_at_once(
@@ -127,7 +127,8 @@ def test_a_description_says_how_it_was_made(clipcli: Command, photos: Path, tmp_
     described = []
     for option in ("--preprocess=plain", "--preprocess=reference", "--fast-decode"):
         file = tmp_path / "e.npz"
-        assert clipcli("embed", photos / "rocket.jpg", option, "-o", file, *TINY).returncode == 0
+        line = ("embed", photos / "rocket.jpg", option, "-o", file, "--force", *TINY)
+        assert clipcli(*line).returncode == 0
         description = open_embeddings(file).description
         described.append((description.preprocess, description.fast_decode))
         assert (description.model, description.precision) == ("tiny", "fp32")
@@ -178,7 +179,10 @@ def test_a_full_disk_is_told_and_leaves_nothing(photos: Path, tmp_path: Path) ->
     )
 
     assert result.returncode == 1
-    assert result.stderr == b"clipcli: the results cannot be written (File too large)\n"
+    assert result.stderr == (
+        b"clipcli: cannot write -o e.npz (File too large): make room there, or name a file on"
+        b" another disk; then give the same command again\n"
+    )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -188,7 +192,7 @@ def test_an_interrupted_run_leaves_an_older_file_as_it_was(
 ) -> None:
     (tmp_path / "e.npz").write_bytes(b"old")
     with subprocess.Popen(
-        [installed_command(), "embed", "--files-from", "-", "-o", "e.npz", *TINY],
+        [installed_command(), "embed", "--files-from", "-", "-o", "e.npz", "--force", *TINY],
         cwd=tmp_path,
         env=unmeasured_environment(),
         stdin=subprocess.PIPE,

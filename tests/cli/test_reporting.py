@@ -144,7 +144,7 @@ def test_the_page_tells_what_the_run_was_made_with(clipcli, photos, tmp_path):
     [
         (
             ("--report", "gone/report.html"),
-            "cannot write --report gone/report.html (No such file or directory)",
+            "cannot write --report gone/report.html (there is no folder gone)",
         ),
         (
             ("--report", "a.jpg"),

@@ -1,12 +1,12 @@
 """Files that are replaced whole or not at all, whoever reads or breaks off meanwhile."""
 
-import json
 import os
+from pathlib import Path
 
 import pytest
 
-from clipcli.disk.atomic import NewFile, part_file, write_text
-from clipcli.disk.outputs import write_json
+from clipcli.disk.atomic import NewFile, open_own, part_file, write_text
+from clipcli.errors import ClipcliError
 
 
 def test_new_content_takes_its_place_at_the_end_of_the_block(tmp_path):
@@ -51,14 +51,6 @@ def test_a_part_that_is_anothers_by_now_is_left_alone(tmp_path):
     assert (file.read_text(), part_file(file).read_text()) == ("mine", "another's")
 
 
-def test_a_link_that_a_user_names_stays_one_and_what_it_leads_to_is_written(tmp_path):
-    (tmp_path / "real.json").write_text("{}")
-    (tmp_path / "link.json").symlink_to("real.json")
-    write_json(tmp_path / "link.json", [1])
-    assert (tmp_path / "link.json").is_symlink()
-    assert json.loads((tmp_path / "real.json").read_text()) == [1]
-
-
 def test_a_file_of_clipclis_own_is_not_written_through_a_link(tmp_path):
     (tmp_path / "real").write_text("yours")
     (tmp_path / "stamp.json").symlink_to("real")
@@ -66,25 +58,45 @@ def test_a_file_of_clipclis_own_is_not_written_through_a_link(tmp_path):
     assert (tmp_path / "real").read_text() == "yours"
 
 
-def test_a_json_file_is_replaced_whole_or_not_at_all(tmp_path):
-    file = tmp_path / "a.json"
-    write_json(file, {"a": 1})
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        write_json(file, {"a": float("nan")})
-    with pytest.raises(TypeError):
-        write_json(file, {"a": object()})
-    assert json.loads(file.read_bytes()) == {"a": 1}
-    assert os.listdir(tmp_path) == ["a.json"]
+@pytest.mark.parametrize("name", ["stamp.json", ".stamp.json.{}.new"])
+@pytest.mark.parametrize("kind", ["link", "dangling", "hard link", "pipe"])
+def test_nothing_that_lies_in_wait_under_clipclis_names_is_written(tmp_path, name, kind):
+    beside, yours = tmp_path / name.format(os.getpid()), tmp_path / "yours"
+    yours.write_text("yours")
+    if kind == "pipe":
+        os.mkfifo(beside)
+    elif kind == "hard link":
+        os.link(yours, beside)
+    else:
+        beside.symlink_to(yours if kind == "link" else tmp_path / "new")
+    write_text(tmp_path / "stamp.json", "mine")
+    assert (tmp_path / "stamp.json").read_text() == "mine"
+    assert not (tmp_path / "stamp.json").is_symlink()
+    assert yours.read_text() == "yours"
+    assert sorted(os.listdir(tmp_path)) == ["stamp.json", "yours"]
 
 
-def test_a_json_file_that_cannot_be_put_in_place_leaves_nothing_beside_it(tmp_path):
-    (tmp_path / "a.json").mkdir()
-    with pytest.raises(OSError, match=r"a\.json"):
-        write_json(tmp_path / "a.json", {})
-    assert os.listdir(tmp_path) == ["a.json"]
+@pytest.mark.parametrize("mode", ["wb", "ab", "w"])
+@pytest.mark.parametrize("kind", ["link", "dangling", "hard link", "pipe", "device"])
+def test_what_is_kept_open_is_a_file_of_one_name(tmp_path, kind, mode):
+    file, yours = tmp_path / "out.part", tmp_path / "yours"
+    yours.write_text("yours")
+    if kind == "pipe":
+        os.mkfifo(file)
+    elif kind == "device":
+        file = Path("/dev/null")
+    elif kind == "hard link":
+        os.link(yours, file)
+    else:
+        file.symlink_to(yours if kind == "link" else tmp_path / "new")
+    with pytest.raises(OSError, match=r"it is .*; remove it"):
+        open_own(file, mode)
+    assert yours.read_text() == "yours"
+    assert not (tmp_path / "new").exists()
 
 
-def test_a_json_file_has_the_permissions_of_any_new_file(tmp_path):
-    write_json(tmp_path / "a.json", {})
-    (tmp_path / "b").touch()
-    assert (tmp_path / "a.json").stat().st_mode == (tmp_path / "b").stat().st_mode
+def test_content_that_something_else_removed_is_told(tmp_path):
+    with pytest.raises(ClipcliError, match=r"a\.part is gone: something else removed"):  # noqa: SIM117
+        with NewFile(tmp_path / "a", part_file(tmp_path / "a")) as part:
+            part.unlink()
+    assert os.listdir(tmp_path) == []

@@ -327,7 +327,7 @@ def test_what_would_be_found_out_too_late_or_never_is_refused_at_once(
 
 def test_what_had_failed_is_tried_again_and_the_rest_kept_byte_for_byte(gallery, clipcli, whole):
     (gallery / OUT).write_bytes(b"")
-    first = clipcli(*LISTED, *RUN, "-o", OUT, cwd=gallery)
+    first = clipcli(*LISTED, *RUN, "-o", OUT, "--force", cwd=gallery)
     shutil.copy(gallery / "cat0.png", gallery / "text.png")
     shutil.copy(gallery / "cat0.png", gallery / "gone.png")
     (gallery / "nowhere").mkdir()
@@ -462,7 +462,8 @@ def test_a_summary_goes_where_it_is_wanted(gallery, clipcli, kind):
         file.symlink_to(real)
     else:
         file.write_text("old")
-    result = clipcli("gone.png", *RUN, "--summary", "sum.json", cwd=gallery)
+    force = ("--force",) if kind == "older" else ()
+    result = clipcli("gone.png", *RUN, "--summary", "sum.json", *force, cwd=gallery)
     assert result.returncode == 4
     if kind == "pipe":
         with os.fdopen(reader, "rb") as stream:

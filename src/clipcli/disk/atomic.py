@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
 from collections.abc import Iterator
@@ -135,6 +136,34 @@ def _check(path: str, status: os.stat_result) -> None:
     raise OSError(errno.EEXIST, f"it is {what}; remove it", path)
 
 
+class GuardedFile(io.FileIO):
+    """A file or a stream that is written, and named where a disk takes no more.
+
+    Args:
+        file: under a name of clipcli's own, or the number of an open file.
+        mode: as for `open`.
+        name: for people, of what is written.
+        kept: as for `cannot_write`.
+
+    Raises:
+        ClipcliError: at a write, where the disk takes no more.
+    """
+
+    def __init__(self, file: Path | int, mode: str, name: object, kept: str = "") -> None:
+        super().__init__(file, mode, opener=None if isinstance(file, int) else own_opener)
+        self.kept = kept
+        self._told = name
+
+    def write(self, data: Any, /) -> int:  # noqa: ANN401  whatever has bytes
+        """Write bytes, as many as the disk takes."""
+        try:
+            return super().write(data)
+        except OSError as error:
+            if error.errno in DISK_FULL:
+                raise cannot_write(self._told, error, self.kept) from error
+            raise
+
+
 def part_file(target: Path) -> Path:
     """FILE.part, where the content of a FILE that takes long to make is seen to grow."""
     return target.with_name(f"{target.name}.part")
@@ -183,6 +212,8 @@ def writable(file: object, kept: str = "") -> Iterator[None]:
     """
     try:
         yield
+    except BrokenPipeError:  # whoever reads has gone, and wants no message
+        raise
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         found = cannot_write(file, error, kept)
         if isinstance(error, OSError) and error.errno in DISK_FULL:

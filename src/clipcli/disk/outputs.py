@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import errno
-import json
+import io
 import os
 import re
-import shutil
 import stat
 from pathlib import Path
-from tempfile import mkdtemp
-from typing import IO
+from typing import IO, TextIO
 
-from clipcli.disk.atomic import NewFile, content, part_file
+from clipcli.disk.atomic import GuardedFile, NewFile, content, part_file
 
 # /dev/stdout and bash's >(…) lead to such names, whatever is open there.
 _DESCRIPTOR = re.compile(r"(?:/dev/fd|/proc/(?P<process>\d+)(?:/task/\d+)?/fd)/(?P<number>\d+)")
@@ -36,22 +34,22 @@ class OutputFile(NewFile):
     def __init__(self, named: Path, *, in_part: bool = False) -> None:
         self._stream = named if is_stream(named) else None
         if self._stream is not None:
+            # Not at the top, as elsewhere here: they would slow down every `--help`.
+            from tempfile import mkdtemp
+
             # A device's own folder is no place for files.
             super().__init__(named, Path(mkdtemp(prefix="clipcli-"), named.name))
         else:
             file = behind_links(named)
             super().__init__(file, part_file(file) if in_part else None)
 
-    @property
-    def folder(self) -> Path:
-        """Where there is room for what is needed until the content is whole."""
-        return self.path.parent
-
     def publish(self) -> None:
         """Put the content in the file's place, or give it to the stream."""
         if self._stream is None:
             super().publish()
             return
+        import shutil
+
         with content(self.path) as source, open_stream(self._stream) as stream:
             shutil.copyfileobj(source, stream)
         self.discard()
@@ -60,20 +58,30 @@ class OutputFile(NewFile):
         """Remove what has not been published."""
         super().discard()
         if self._stream is not None:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            import shutil
+
+            shutil.rmtree(self.path.parent, ignore_errors=True)
+
+
+def workspace(named: Path) -> Path:
+    """Where there is room for what is needed until the content of a user's file is whole.
+
+    Beside it: where temporary files usually go may be memory, or a small disk.
+    """
+    if not is_stream(named):
+        return behind_links(named).parent
+    from tempfile import gettempdir
+
+    return Path(gettempdir())
 
 
 def is_stream(named: Path) -> bool:
-    """Whether what a user names takes bytes as they come: a device, a pipe, `/dev/stdout`, `>(…)`.
-
-    Raises:
-        OSError, ValueError: there can be no such name.
-    """
-    if _descriptor(named) is not None:
-        return True
+    """Whether what a user names takes bytes as they come: a device, a pipe, `/dev/stdout`."""
     try:
+        if _descriptor(named) is not None:
+            return True
         mode = named.stat().st_mode
-    except FileNotFoundError:
+    except (OSError, ValueError):  # nothing of that name, or no name
         return False
     return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
@@ -101,12 +109,22 @@ def open_stream(named: Path) -> IO[bytes]:
     """
     number = _descriptor(named)
     # Not by its name: that would write a file which standard output was led to from its start.
-    return named.open("wb") if number is None else os.fdopen(os.dup(number), "wb")
+    opened = os.open(named, os.O_WRONLY) if number is None else os.dup(number)
+    return io.BufferedWriter(GuardedFile(opened, "wb", named))
+
+
+def text_stream(stream: IO[bytes]) -> TextIO:
+    """A stream that takes text, in UTF-8: the undecodable bytes of a name come out as they were."""
+    return io.TextIOWrapper(stream, encoding="utf-8", errors="surrogateescape", newline="\n")
 
 
 def behind_links(named: Path) -> Path:
-    """The file that a name leads to, which need not be there; a name that is no link stays."""
-    return Path(os.path.realpath(named)) if named.is_symlink() else named
+    """The file that a name leads to, which need not be there.
+
+    A name that is no link stays as the user gave it, and so does that of a stream.
+    """
+    leads_to_file = named.is_symlink() and not is_stream(named)
+    return Path(os.path.realpath(named)) if leads_to_file else named
 
 
 def write_json(file: Path, value: object) -> None:
@@ -115,6 +133,8 @@ def write_json(file: Path, value: object) -> None:
     Raises:
         OSError: it cannot be written; what was there before still is.
     """
+    import json
+
     # Before the file is touched: what is no JSON must not cost the old content.
     text = json.dumps(value, indent=2, allow_nan=False) + "\n"
     with OutputFile(file) as beside:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
+from clipcli.disk.outputs import is_stream
 from clipcli.embeddings.base import (
     EmbeddingsFile,
     EmbeddingsWriter,
@@ -16,13 +17,13 @@ EXTENSIONS = (".npz", ".parquet")
 
 
 def create_embeddings(path: Path, description: Description) -> EmbeddingsWriter:
-    """Begin a file of embeddings, in the format that its extension names.
+    """Begin a file of embeddings, in the format that its extension names; a stream's is .npz.
 
     Raises:
         UsageError: there is no such format, or its library is not installed.
         OSError: the folder cannot be written to.
     """
-    if _extension(path) == ".parquet":
+    if target_extension(path) == ".parquet":
         from clipcli.embeddings.parquet import ParquetWriter
 
         return ParquetWriter(path, description)
@@ -55,10 +56,20 @@ def check_target(path: Path) -> None:
     Raises:
         UsageError: as `create_embeddings`, or it is a folder's name.
     """
-    _extension(path)
+    target_extension(path)
     # Found out now: renaming a file over a folder fails only at the end of the run.
     if path.is_dir():
         raise UsageError(f"{path}: is a folder: name a file")
+
+
+def target_extension(path: Path) -> str:
+    """The format of a file that is to be written.
+
+    Raises:
+        UsageError: as `create_embeddings`.
+    """
+    # /dev/stdout and bash's >(…) have no extension.
+    return ".npz" if is_stream(path) and path.suffix not in EXTENSIONS else _extension(path)
 
 
 def _extension(path: Path) -> str:

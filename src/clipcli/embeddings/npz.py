@@ -27,7 +27,8 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from clipcli.arrays import Float32
-from clipcli.disk.atomic import NewFile, part_file
+from clipcli.disk.atomic import open_own
+from clipcli.disk.outputs import OutputFile, workspace
 from clipcli.embeddings.base import (
     MAX_NAME_BYTES,
     reading,
@@ -72,7 +73,8 @@ class NpzWriter:
         self._count = 0
         self._names_end = 0
         with ExitStack() as stack:
-            self._spools = {name: _spool(path.parent, stack) for name in _MEMBERS}
+            folder = workspace(path)
+            self._spools = {name: _spool(folder, stack) for name in _MEMBERS}
             self._add("description", np.frombuffer(description.to_json(), np.uint8))
             self._add("name_offsets", np.zeros(1, np.int64))
             self._cleanup = stack.pop_all()
@@ -91,8 +93,11 @@ class NpzWriter:
     def finish(self) -> None:
         """Put the members together and the file in its place."""
         shapes = {"embeddings": (self._count, self._width)}
-        new = NewFile(self._path, part_file(self._path))
-        with new as part, ZipFile(part, "w") as archive:
+        with (
+            OutputFile(self._path, in_part=True) as part,
+            open_own(part, "wb") as file,
+            ZipFile(file, "w") as archive,
+        ):
             for name, spool in self._spools.items():
                 _copy(spool, archive, name, shapes.get(name))
 

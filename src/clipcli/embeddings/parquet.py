@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -19,7 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clipcli.arrays import Float32
-from clipcli.disk.atomic import NewFile, part_file
+from clipcli.disk.atomic import open_own
+from clipcli.disk.outputs import OutputFile
 from clipcli.embeddings.base import (
     reading,
 )
@@ -50,19 +51,18 @@ class ParquetWriter:
     """
 
     def __init__(self, path: Path, description: Description) -> None:
-        self._part = NewFile(path, part_file(path))
+        self._part = OutputFile(path, in_part=True)
         self._width = description.embed_dim
         self._schema = _schema(description)
         self._waiting: list[pa.RecordBatch] = []
         self._waiting_bytes = 0
         self._is_finished = False
-        self._sink = pa.OSFile(str(self._part.path), "wb")
-        try:
+        with ExitStack() as stack:
+            stack.callback(self._part.discard)
+            # Not by its name, which might lead elsewhere by now.
+            self._sink = stack.enter_context(pa.PythonFile(open_own(self._part.path, "wb"), "w"))
             self._writer = self._begin()
-        except BaseException:
-            self._sink.close()
-            self._part.discard()
-            raise
+            stack.pop_all()
 
     def write(self, refs: Sequence[ImageRef], rows: Float32) -> None:
         """Add n images and their unit embeddings, shape (n, embed_dim)."""

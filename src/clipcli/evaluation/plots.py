@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipcli.arrays import Float64
+from clipcli.disk.atomic import NewFile, open_own
 from clipcli.errors import ClipcliWarning, UsageError
 from clipcli.printable import printable, shortened
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from clipcli.evaluation.evaluate import Evaluation
 
 FORMATS = ("png", "svg")
+FILES = [f"{name}.{kind}" for name in ("confusion", "reliability", "recall") for kind in FORMATS]
 
 # Characters that XML 1.0 (section 2.2), and so an SVG, must not hold, beside those that
 # `printable` escapes.
@@ -84,7 +86,7 @@ def save_plots(evaluation: Evaluation, folder: Path) -> list[Path]:
         "reliability": reliability_figure(evaluation),
         "recall": recall_figure(evaluation),
     }
-    files = [folder / f"{name}.{kind}" for name in figures for kind in FORMATS]
+    files = [folder / name for name in FILES]
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         for file in files:
@@ -100,8 +102,12 @@ def _save(figure: Figure, file: Path) -> None:
 
     # Without a date and with a salt of its own, the same figures are the same bytes.
     metadata = {"Date": None} if file.suffix == ".svg" else {}
-    with rc_context({"svg.hashsalt": "clipcli", "svg.fonttype": "none"}):
-        figure.savefig(file, dpi=_DPI, metadata=metadata)
+    with (
+        rc_context({"svg.hashsalt": "clipcli", "svg.fonttype": "none"}),
+        NewFile(file) as beside,
+        open_own(beside, "wb") as stream,
+    ):
+        figure.savefig(stream, format=file.suffix[1:], dpi=_DPI, metadata=metadata)
 
 
 def confusion_figure(evaluation: Evaluation) -> Figure:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,14 +11,15 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from clipcli.arrays import Float64
+from clipcli.disk.atomic import NewFile, open_own
+from clipcli.disk.outputs import OutputFile
 from clipcli.errors import ClipcliWarning
 from clipcli.explanation.explain import FAINTEST, Explanation, HeatMap
+from clipcli.explanation.names import FIGURE_FILE, file_name
 from clipcli.explanation.views import View, on_picture
 from clipcli.printable import printable
 
 Color = tuple[int, int, int]
-
-FIGURE_FILE = "explanation.png"
 
 # Larger pictures are drawn smaller: a map of ten places a side has no more to show.
 _LONGEST_SIDE = 1024
@@ -47,8 +46,6 @@ _TEXT_SIZE = 18
 _NO_CHARACTER = "\U0010ffff"
 _INK: Color = (32, 32, 32)
 _PAPER: Color = (255, 255, 255)
-
-_LONGEST_NAME = 40
 
 
 def overlay(picture: Image.Image, heat_map: HeatMap, view: View) -> Image.Image:
@@ -116,33 +113,28 @@ def write(target: Path, explanation: Explanation) -> list[Path]:
         OSError: one cannot be written.
     """
     if not target.is_dir():
-        figure(explanation).save(target, "PNG")
+        _save(figure(explanation), OutputFile(target))
         _warn_of_boxes(target, explanation, "")
         return [target]
     files = []
     for rank, heat_map in enumerate(explanation.maps, 1):
         files.append(target / file_name(rank, heat_map.label))
-        overlay(explanation.picture, heat_map, explanation.view).save(files[-1])
+        _save(overlay(explanation.picture, heat_map, explanation.view), NewFile(files[-1]))
     files.append(target / FIGURE_FILE)
-    figure(explanation).save(files[-1])
+    _save(figure(explanation), NewFile(files[-1]))
     _warn_of_boxes(files[-1], explanation, ": the other files' names have them")
     return files
+
+
+def _save(image: Image.Image, file: NewFile) -> None:
+    with file as beside, open_own(beside, "wb") as stream:
+        image.save(stream, "PNG")
 
 
 def _warn_of_boxes(file: Path, explanation: Explanation, way_out: str) -> None:
     if not all(_has_letters(printable(heat_map.label)) for heat_map in explanation.maps):
         text = f"captions of {file.name} show boxes for letters that the built-in font has not"
         warnings.warn(text + way_out, ClipcliWarning, stacklevel=3)
-
-
-def file_name(rank: int, label: str) -> str:
-    """A name for a label's file: its rank, and of its text what every file system takes.
-
-    Labels may hold slashes, dots and control characters; the rank tells apart what is left.
-    """
-    plain = unicodedata.normalize("NFKC", label)
-    words = re.sub(r"[\W_]+", "-", plain).strip("-").lower()
-    return f"{rank:02}-{words[:_LONGEST_NAME].strip('-') or 'label'}.png"
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from zlib import crc32
 
-from clipcli.disk.atomic import NewFile, cannot_write, open_own, own_opener, writable
+from clipcli.disk.atomic import GuardedFile, NewFile, open_own, writable
 from clipcli.errors import UsageError
 
 _READ_AT_ONCE = 1 << 16
@@ -46,32 +46,23 @@ class Sum(NamedTuple):
         return f"{self.lines} {self.size} {self.crc:08x}\n"
 
 
-class SummedFile(io.FileIO):
+class SummedFile(GuardedFile):
     """A file that is appended to, and the checksum of all that it then holds.
 
     Args:
         file: under a name of clipcli's own.
         before: of what it holds already.
         kept: what becomes of the results where the disk takes no more, for that error.
-
-    Raises:
-        ClipcliError: at a write, where the disk takes no more.
     """
 
     def __init__(self, file: Path, before: Sum, kept: str) -> None:
-        super().__init__(file, "ab", opener=own_opener)
+        super().__init__(file, "ab", file, kept)
         self.sum = before
-        self._file = file
-        self.kept = kept
 
-    def write(self, data: object, /) -> int:
+    def write(self, data: Any, /) -> int:  # noqa: ANN401  whatever has bytes
         """Append bytes, as many as the disk takes."""
-        view = memoryview(data)  # type: ignore[arg-type]
-        try:
-            count = super().write(view)
-        except OSError as error:
-            raise cannot_write(self._file, error, self.kept) from error
-        self.sum = self.sum.with_more(bytes(view[:count]))
+        count = super().write(data)
+        self.sum = self.sum.with_more(bytes(memoryview(data)[:count]))
         return count
 
 

@@ -47,3 +47,11 @@ class RunOutput:
 
     def __exit__(self, *_error: object) -> None:
         self.close()
+
+
+class StreamOutput(RunOutput):
+    """A run whose results go into a device or a pipe that the user named."""
+
+    def close(self) -> None:
+        """Write what waits, and let the reader see the end."""
+        self.stream.close()

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from clipcli.disk.atomic import open_own, writable
 from clipcli.disk.lock import Lock
+from clipcli.disk.outputs import text_stream
 from clipcli.errors import ClipcliWarning, UsageError
 from clipcli.images.sources import ImageRef
 from clipcli.runs.checksums import Checksums, Sum, SummedFile, whole
@@ -258,14 +259,10 @@ def _opened(
     written = options.files.retry if kind is RetryOutput else options.files.part
     with writable(written):
         file = SummedFile(written, before, options.kept)
-    # A name's undecodable bytes are to be found again as they were.
-    stream = io.TextIOWrapper(
-        io.BufferedWriter(file), encoding="utf-8", errors="surrogateescape", newline="\n"
-    )
     # What is tried again is written to the end, or anew.
     has_sums = options.can_go_on and kind is not RetryOutput
     return kind(
-        stream=stream,
+        stream=text_stream(io.BufferedWriter(file)),
         refs=iter(()),
         tally=Tally(options.expected),
         files=options.files,

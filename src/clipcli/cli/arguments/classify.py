@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clipcli.cli.advice import labels_meant
-from clipcli.cli.arguments.checks import check_report_name, check_writable
+from clipcli.cli.arguments.checks import Outputs, check_outputs, check_report_name
 from clipcli.cli.arguments.run import RunArguments
 from clipcli.cli.options.inputs import EmbeddingsFlag, NamingFlags
 from clipcli.cli.options.results import (
     AnswerFlags,
     ColorFlag,
     FileFlags,
+    ForceFlag,
     FormatFlags,
     LimitFlags,
     ReportFlag,
@@ -21,6 +22,7 @@ from clipcli.cli.options.results import (
     format_by_suffix,
 )
 from clipcli.cli.options.shared import LabelFlags
+from clipcli.disk.atomic import part_file
 from clipcli.errors import UsageError
 from clipcli.heads.labels import UNKNOWN, LabelSet, collect_templates
 from clipcli.heads.results import ScoreOptions
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from clipcli.runs.settings import Settings
 
 _LABELS_IN_A_MESSAGE = 10
+# What a run keeps beside FILE: see `clipcli.runs.files`.
+_BESIDE = (".part", ".part.sums", ".retry", ".run.json")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,18 +55,18 @@ class ClassifyArguments(RunArguments):
     formats: FormatFlags
     color: ColorFlag
     file: FileFlags
+    force: ForceFlag
     page: ReportFlag
     limits: LimitFlags
     verbose: bool
 
     def __post_init__(self) -> None:
         self._check_images()
-        if self.limits.summary is not None:
-            check_writable("--summary", self.limits.summary)
         if self.formats.raw and self.format_name(on_terminal=False) != "csv":
             raise UsageError("--raw goes with CSV: add --csv")
-        self._check_going_on()
         self._check_report()
+        self._check_outputs()
+        self._check_going_on()
 
     def _check_images(self) -> None:
         if self.labels.reads_stdin and self.naming.reads_stdin:
@@ -89,19 +93,25 @@ class ClassifyArguments(RunArguments):
             raise UsageError(f"{goes_on} needs the input order: leave out --unordered")
 
     def _check_report(self) -> None:
-        report, output = self.page.report, self.file.output
-        # The page replaces a file without asking, so its name must say that it is one.
-        if report is None:
+        if self.page.report is None:
             return
-        check_report_name(report)
-        if output is None:
-            return
-        if Path(report).absolute() == Path(output).absolute():
-            raise UsageError("--report and -o name the same file: name another for one of them")
+        check_report_name(self.page.report)
         if self.file.goes_on is not None:
             # The earlier run's images are not read again: there would be no pictures of them.
             option = self.file.goes_on
             raise UsageError(f"--report shows the images of one whole run: leave out {option}")
+
+    def _check_outputs(self) -> None:
+        output, goes_on = self.file.output, self.file.goes_on
+        replaced = self.force.replaced("--report", "-o", "--summary")
+        # What goes on with a run goes on with its summary.
+        replaced |= {"-o", "--summary"} if goes_on else set()
+        ways_on = {}
+        if self.format_name(on_terminal=False) == "jsonl":
+            ways_on["-o"] = "--resume goes on with it, "
+        named = {"--report": self.page.report, "-o": output, "--summary": self.limits.summary}
+        beside = [] if output is None else [f"{output}{ending}" for ending in _BESIDE]
+        check_outputs(Outputs(named, replaced, ways_on, beside))
 
     def format_name(self, *, on_terminal: bool) -> str:
         """The output format: as asked for, else as the file's name says, else by the terminal."""
@@ -124,14 +134,15 @@ class ClassifyArguments(RunArguments):
         return open_embeddings(Path(self.stored.embeddings))
 
     def run_options(self, settings: Settings, expected: tuple[str, ...]) -> RunOptions | None:
-        """Where the results go, and what becomes of an earlier run's; None: standard output."""
-        if self.file.output is None:
+        """Where the results go, and what becomes of an earlier run's; None: into a stream."""
+        file = self.file.path
+        if file is None or self.file.is_stream:
             return None
         from clipcli.runs.resume import Mode, RunOptions
 
         # The modes' values are the options' own names.
         mode = Mode(self.file.goes_on or Mode.NEW)
-        return RunOptions(Path(self.file.output), settings, self.engine.batch_size, mode, expected)
+        return RunOptions(file, settings, self.engine.batch_size, mode, expected)
 
     @property
     def wants_whole_blocks(self) -> bool:
@@ -139,11 +150,12 @@ class ClassifyArguments(RunArguments):
 
         That is read later, and `--resume` promises equal bytes each time.
         """
-        return self.file.output is not None or not self.naming.has_slow_list()
+        into_file = self.file.output is not None and not self.file.is_stream
+        return into_file or not self.naming.has_slow_list()
 
     def way_on(self) -> str:
         """How a run that is cut goes on, for the user; empty where it cannot."""
-        if self.file.output is None:
+        if self.file.path is None or self.file.is_stream:
             return ""
         if self.file.retry_failed:
             return "give the same command to try again; no result is lost"
@@ -151,7 +163,7 @@ class ClassifyArguments(RunArguments):
         is_ordered = self.stored.embeddings is None and not self.limits.unordered
         if is_ordered and self.format_name(on_terminal=False) == "jsonl":
             return "give the same command with --resume to go on"
-        return f"what is done is in {self.file.output}.part"
+        return f"what is done is in {part_file(self.file.path)}"
 
     def label_set(self) -> LabelSet:
         """The labels, and whether `--expect` and `unknown` make sense with them."""

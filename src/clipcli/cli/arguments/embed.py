@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from clipcli.cli.arguments.checks import check_writable
+from clipcli.cli.arguments.checks import Outputs, check_outputs
 from clipcli.cli.arguments.run import RunArguments
 from clipcli.cli.options.groups import group, option
 from clipcli.cli.options.inputs import NamingFlags
-from clipcli.cli.options.results import LimitFlags
+from clipcli.cli.options.results import ForceFlag, LimitFlags
+from clipcli.disk.outputs import behind_links
 
 if TYPE_CHECKING:
     from clipcli.engines.base import EngineOptions
@@ -29,8 +30,7 @@ class TargetFlag:
         type=click.Path(dir_okay=False),
         # There is no default: embeddings are binary, and a terminal is no place for them.
         required=True,
-        help="Write to this file, ending in .npz or .parquet. One that is there is replaced at the"
-        " end; a run that is cut leaves none.",
+        help="Write to this file, ending in .npz or .parquet; a run that is cut leaves none.",
     )
 
 
@@ -39,23 +39,23 @@ class EmbedArguments(RunArguments):
     """The command line of `embed`.
 
     Raises:
-        UsageError: no images are named, or the summary cannot be written.
+        UsageError: no images are named, or a file is there already or cannot be written.
     """
 
     naming: NamingFlags
     target: TargetFlag
+    force: ForceFlag
     limits: LimitFlags
 
     def __post_init__(self) -> None:
         self.naming.check_named()
-        # Before the run: after it, a slip of the pen would cost the numbers of hours.
-        if self.limits.summary is not None:
-            check_writable("--summary", self.limits.summary)
+        named = {"-o": self.target.output, "--summary": self.limits.summary}
+        check_outputs(Outputs(named, self.force.replaced(*named)))
 
     @property
     def file(self) -> Path:
-        """Where the embeddings go."""
-        return Path(self.target.output)
+        """Where the embeddings go, behind all links."""
+        return behind_links(Path(self.target.output))
 
     def engine_options(self) -> EngineOptions:
         """Where and how the model runs."""

@@ -5,19 +5,22 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from clipcli.cli.arguments.checks import (
+    Outputs,
+    check_outputs,
+    check_pictures,
     check_report_name,
-    check_writable,
     check_writable_folder,
     is_same_file,
 )
 from clipcli.cli.arguments.run import RunArguments
 from clipcli.cli.options.groups import argument, group, offers, option
-from clipcli.cli.options.results import ColorFlag, ReportFlag
+from clipcli.cli.options.results import ColorFlag, ForceFlag, ReportFlag
 from clipcli.cli.options.shared import LabelFlags, complete_model
 from clipcli.errors import UsageError
 from clipcli.heads.labels import TEMPLATE_SETS, LabelSet, collect_templates
@@ -109,6 +112,7 @@ class EvalArguments(RunArguments):
     labels: LabelFlags
     comparison: ComparisonFlags
     figures: FigureFlags
+    force: ForceFlag
     page: ReportFlag
     color: ColorFlag
     verbose: bool
@@ -125,23 +129,25 @@ class EvalArguments(RunArguments):
             raise UsageError("eval needs the package scikit-learn: pip install 'clipcli[eval]'")
         if self.figures.json_file is not None:
             self._check_json_name(self.figures.json_file)
-            check_writable("--json", self.figures.json_file)
         if self.page.report is not None:
             check_report_name(self.page.report)
-            check_writable("--report", self.page.report)
+        named = {"--json": self.figures.json_file, "--report": self.page.report}
+        check_outputs(Outputs(named, self.force.replaced(*named)))
         if self.figures.plots is not None:
-            from clipcli.evaluation.plots import check_matplotlib
+            self._check_plots(self.figures.plots)
 
-            check_matplotlib()
-            # The folder itself is made when there are figures for it.
-            check_writable_folder("--plots", self.figures.plots)
+    def _check_plots(self, folder: str) -> None:
+        from clipcli.evaluation.plots import FILES, check_matplotlib
+
+        check_matplotlib()
+        # The folder itself is made when there are figures for it.
+        check_writable_folder("--plots", folder)
+        check_pictures("--plots", Path(folder), FILES, force=self.force.force)
 
     def _check_json_name(self, file: str) -> None:
         # `eval labels.tsv --json labels.tsv` would overwrite what was labelled by hand.
         if is_same_file(file, self.data.data):
             raise UsageError(f"--json {file} is the data itself: name another file")
-        if self.page.report is not None and is_same_file(file, self.page.report):
-            raise UsageError("--json and --report name the same file: name another for one of them")
 
     def engine_options(self) -> EngineOptions:
         """Where and how each model runs; there are many images, as far as that is concerned."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
@@ -12,13 +13,15 @@ from typing import Any
 
 import click
 
-from clipcli.cli.arguments.checks import check_writable
+from clipcli.cli.arguments.checks import check_output, check_pictures
 from clipcli.cli.options.groups import argument, group, option
 from clipcli.cli.options.inputs import AddressFlags, NamingFlags, ReadingFlags
-from clipcli.cli.options.results import MOST_LABELS, ColorFlag
+from clipcli.cli.options.results import MOST_LABELS, ColorFlag, ForceFlag
 from clipcli.cli.options.shared import EngineFlags, LabelFlags, ModelFlag, WeightsFlags
+from clipcli.disk.outputs import is_stream
 from clipcli.engines.base import EngineOptions
 from clipcli.errors import UsageError
+from clipcli.explanation.names import file_names
 from clipcli.explanation.options import METHODS, ExplainOptions
 from clipcli.images.sources import STDIN, ImageRef
 from clipcli.models.specs import ModelRequest
@@ -116,6 +119,7 @@ class ExplainArguments:
     image: ImageFlag
     labels: LabelFlags
     how: ExplainFlags
+    force: ForceFlag
     color: ColorFlag
     reading: ReadingFlags
     addresses: AddressFlags
@@ -177,21 +181,26 @@ class ExplainArguments:
             raise UsageError(f"{name} names several images: explain one at a time")
         return ref
 
-    def target(self) -> Path | None:
+    def target(self, labels: Iterable[str]) -> Path | None:
         """Where pictures are written: a folder, made if it is not there, or a PNG file.
 
+        Args:
+            labels: of which the best get pictures.
+
         Raises:
-            UsageError: it cannot be made or written to.
+            UsageError: it cannot be made or written to, or holds such pictures.
         """
         if self.how.output is None:
             return None
         target = Path(self.how.output)
         suffix = "" if target.is_dir() else target.suffix.lower()
-        if suffix in _OTHER_PICTURES:
+        if is_stream(target) or suffix == ".png":
+            check_output(f"-o {target}", target, may_be_there=self.force.force)
+        elif suffix in _OTHER_PICTURES:
             raise UsageError(f"-o {target}: pictures are PNG: name FILE.png, or a folder")
-        if suffix == ".png":
-            check_writable("-o", str(target))
         else:
+            names = file_names(labels, self.explain_options().top_k)
+            check_pictures("-o", target, names, force=self.force.force)
             _make_folder(target)
         return target
 

@@ -27,6 +27,7 @@ from clipcli.cli.options.results import (
     AnswerFlags,
     ColorFlag,
     FileFlags,
+    ForceFlag,
     FormatFlags,
     LimitFlags,
     ReportFlag,
@@ -44,11 +45,12 @@ from clipcli.cli.running.engine import open_engine
 from clipcli.cli.running.monitor import RunMonitor
 from clipcli.cli.running.page import open_report, with_pictures
 from clipcli.cli.running.previews import open_previews, with_previews
+from clipcli.disk.atomic import writable
 from clipcli.errors import UsageError
 from clipcli.models.catalogue import architectures
 from clipcli.models.names import BUNDLED_MODEL, resolve_model
 from clipcli.outputs.writers import DEFAULT_TOP_K, FORMATS, OutputOptions
-from clipcli.runs.output import RunOutput
+from clipcli.runs.output import RunOutput, StreamOutput
 from clipcli.runs.tally import Tally
 
 if TYPE_CHECKING:
@@ -79,6 +81,7 @@ _MADE_WITH = ("precision", "preprocess", "fast_decode")
     formats=FormatFlags,
     color=ColorFlag,
     file=FileFlags,
+    force=ForceFlag,
     page=ReportFlag,
     model=ModelFlag,
     weights=WeightsFlags,
@@ -253,7 +256,14 @@ def _open_run(
         from clipcli.runs.resume import open_run
 
         return open_run(refs, options)
-    return RunOutput(results_stream(), refs, Tally(expected))
+    tally, named = Tally(expected), arguments.file.output
+    if named is None:
+        return RunOutput(results_stream(), refs, tally)
+    from clipcli.disk.outputs import open_stream, text_stream
+
+    with writable(f"-o {named}"):
+        stream = open_stream(Path(named))
+    return StreamOutput(text_stream(stream), refs, tally)
 
 
 def _monitor(arguments: ClassifyArguments, console: Console, run: RunOutput) -> RunMonitor:

@@ -8,8 +8,12 @@ from pathlib import Path
 
 import click
 
+from clipcli.cli.arguments.checks import check_output
 from clipcli.cli.console import Console
+from clipcli.cli.options.groups import takes
+from clipcli.cli.options.results import ForceFlag
 from clipcli.cli.options.shared import console_options
+from clipcli.disk.outputs import is_stream
 from clipcli.errors import ModelError, UsageError
 from clipcli.models.catalogue import architectures
 from clipcli.models.names import SAFE_NAMES
@@ -20,10 +24,10 @@ from clipcli.printable import printable
 @click.argument("source", metavar="FILE.pt", type=click.Path(path_type=Path))
 @click.argument("target", metavar="FILE.safetensors", type=click.Path(path_type=Path))
 @click.option("--trust", is_flag=True, help="Open a TorchScript archive: it can run its own code.")
-@click.option("--force", is_flag=True, help="Replace the target where there is one.")
+@takes(force=ForceFlag)
 @console_options
 @click.pass_obj
-def convert(console: Console, /, source: Path, target: Path, trust: bool, force: bool) -> None:
+def convert(console: Console, /, source: Path, target: Path, trust: bool, force: ForceFlag) -> None:
     """Make safetensors of OpenAI's TorchScript archives and of pickled state dicts.
 
     A TorchScript archive (OpenAI's own ViT-B-32.pt is one) is a program: whoever opens it runs
@@ -36,7 +40,7 @@ def convert(console: Console, /, source: Path, target: Path, trust: bool, force:
     """  # noqa: D301  click wants the character \b itself
     from clipcli.models.weights import is_torchscript
 
-    _check(source, target, force=force)
+    _check(source, target, force=force.force)
     if is_torchscript(source) and not trust:
         raise UsageError(
             f"{source} is a TorchScript archive, a program: to open it can run whatever its author"
@@ -54,14 +58,13 @@ def convert(console: Console, /, source: Path, target: Path, trust: bool, force:
 
 
 def _check(source: Path, target: Path, *, force: bool) -> None:
-    if target.suffix != ".safetensors":
+    if target.suffix != ".safetensors" and not is_stream(target):
         raise UsageError(f"{target}: clipcli writes safetensors, so name it FILE.safetensors")
     if source.suffix == ".safetensors":
         raise UsageError(f"{source} is safetensors already: use it with --checkpoint {source}")
     if not os.path.isfile(source):
         raise ModelError(f"{source}: there is no such weights file")
-    if os.path.lexists(target) and not force:
-        raise UsageError(f"{target} exists already: --force replaces it")
+    check_output(str(target), target, may_be_there=force)
 
 
 def _next_command(source: Path, target: Path, *, is_openais: bool) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,11 +20,12 @@ from clipcli.cli.options.inputs import (
     NamingFlags,
     ReadingFlags,
 )
-from clipcli.cli.options.results import LimitFlags
+from clipcli.cli.options.results import ForceFlag, LimitFlags
 from clipcli.cli.options.shared import EngineFlags, ModelFlag, WeightsFlags, console_options
 from clipcli.cli.running.engine import open_engine
 from clipcli.cli.running.monitor import RunMonitor
-from clipcli.disk.atomic import part_file
+from clipcli.disk.atomic import part_file, writable
+from clipcli.disk.outputs import is_stream
 from clipcli.heads.results import Failure, Prediction
 from clipcli.models.names import resolve_model
 from clipcli.runs.output import RunOutput
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 @takes(
     naming=NamingFlags,
     target=TargetFlag,
+    force=ForceFlag,
     model=ModelFlag,
     weights=WeightsFlags,
     engine=EngineFlags,
@@ -87,7 +90,8 @@ def _run(arguments: EmbedArguments, console: Console) -> int:
     with ExitStack() as stack:
         # Against a second run into the same file; it also shows, before the model is loaded,
         # whether that can be written.
-        stack.enter_context(closing(Lock(part_file(file))))
+        if not is_stream(file):
+            stack.enter_context(closing(Lock(part_file(file))))
         spec = resolve_model(arguments.model_request())
         refs = arguments.naming.refs(stack)
 
@@ -104,22 +108,24 @@ def _run(arguments: EmbedArguments, console: Console) -> int:
             whole_blocks=not arguments.naming.has_slow_list(),
         )
         description = Description.of(engine.info, arguments.engine.precision, options.images)
-        writer = stack.enter_context(create_embeddings(file, description))
+        with writable(f"-o {file}"):
+            writer = stack.enter_context(create_embeddings(file, description))
         with monitor.going():
             blocks = encode(monitor.feed(refs), engine, options)
-            for result in _written(blocks, writer):
+            for result in _written(blocks, writer, file):
                 monitor.count(result)
                 if monitor.is_over:
                     break
         if run.tally.done and not monitor.is_cut:
-            writer.finish()
+            with writable(f"-o {file}"):
+                writer.finish()
         elif not monitor.is_cut:
             # A file without a row is of no use to anyone, and an earlier one may be.
             console.hint(f"{file} is not written: no image has been embedded")
         return monitor.end(_settings(arguments, engine.info))
 
 
-def _written(blocks: Iterable[Block], writer: EmbeddingsWriter) -> Iterator[Result]:
+def _written(blocks: Iterable[Block], writer: EmbeddingsWriter, file: Path) -> Iterator[Result]:
     """Write blocks to a file.
 
     Yields:
@@ -128,7 +134,9 @@ def _written(blocks: Iterable[Block], writer: EmbeddingsWriter) -> Iterator[Resu
     for block in blocks:
         places = [place for place in range(len(block.refs)) if place not in block.failures]
         if block.embeddings is not None:
-            writer.write([block.refs[place] for place in places], block.embeddings[places])
+            refs = [block.refs[place] for place in places]
+            with writable(f"-o {file}"):
+                writer.write(refs, block.embeddings[places])
         for place, ref in enumerate(block.refs):
             if place in block.failures:
                 yield Failure.of(ref, block.failures[place])
@@ -141,8 +149,9 @@ def _settings(arguments: EmbedArguments, info: ModelInfo) -> dict[str, Any]:
     if arguments.limits.summary is None:
         return {}
     from clipcli.cli.running.settings import run_settings
+    from clipcli.embeddings.files import target_extension
 
-    extension = arguments.file.suffix.lower()
+    extension = target_extension(arguments.file)
     unordered = arguments.limits.unordered
     made = run_settings(arguments, info, shard=arguments.naming.shard, unordered=unordered)
     return {"format": extension.removeprefix("."), **made}

@@ -14,7 +14,7 @@ from clipcli.cli.console import Console, results_stream
 from clipcli.cli.exit_codes import ExitCode
 from clipcli.cli.options.groups import SectionedCommand, takes
 from clipcli.cli.options.inputs import AddressFlags, DecodingFlags, DownloadFlags, ReadingFlags
-from clipcli.cli.options.results import ColorFlag, ReportFlag
+from clipcli.cli.options.results import ColorFlag, ForceFlag, ReportFlag
 from clipcli.cli.options.shared import (
     EngineFlags,
     LabelFlags,
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     comparison=ComparisonFlags,
     page=ReportFlag,
     figures=FigureFlags,
+    force=ForceFlag,
     color=ColorFlag,
     model=ModelFlag,
     weights=WeightsFlags,

@@ -14,7 +14,7 @@ from clipcli.cli.console import Console, results_stream
 from clipcli.cli.exit_codes import ExitCode
 from clipcli.cli.options.groups import SectionedCommand, takes
 from clipcli.cli.options.inputs import AddressFlags, ReadingFlags
-from clipcli.cli.options.results import ColorFlag
+from clipcli.cli.options.results import ColorFlag, ForceFlag
 from clipcli.cli.options.shared import (
     EngineFlags,
     LabelFlags,
@@ -23,7 +23,8 @@ from clipcli.cli.options.shared import (
     console_options,
 )
 from clipcli.cli.running.engine import open_engine
-from clipcli.errors import InputError, UsageError
+from clipcli.disk.atomic import writable
+from clipcli.errors import InputError
 from clipcli.models.names import resolve_model
 from clipcli.outputs.writers import FORMATS, OutputOptions, record
 
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     image=ImageFlag,
     labels=LabelFlags,
     how=ExplainFlags,
+    force=ForceFlag,
     color=ColorFlag,
     model=ModelFlag,
     weights=WeightsFlags,
@@ -78,7 +80,7 @@ def _run(arguments: ExplainArguments, console: Console) -> int:
     spec = resolve_model(arguments.model_request())
     labels.check_alternatives(spec.activation)
     # Seen to now: minutes of work must not end with a place that cannot be written to.
-    target = arguments.target()
+    target = arguments.target(labels.names)
     with ExitStack() as stack:
         ref = arguments.image_ref(stack)
 
@@ -127,10 +129,8 @@ def _explained(
 def _draw(target: Path, explanation: Explanation, console: Console) -> None:
     from clipcli.explanation import heatmaps
 
-    try:
+    with writable(f"to {target}"):
         files = heatmaps.write(target, explanation)
-    except OSError as error:
-        raise UsageError(f"cannot write to {target} ({error.strerror})") from error
     if files == [target]:
         console.step(f"the maps are in {target}")
     else:

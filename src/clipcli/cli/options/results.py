@@ -9,6 +9,7 @@ import click
 
 from clipcli.cli.console import wants_color
 from clipcli.cli.options.groups import group, option
+from clipcli.disk.outputs import behind_links, is_stream
 from clipcli.errors import UsageError
 from clipcli.images.sources import STDIN
 from clipcli.outputs.writers import DEFAULT_TOP_K, FORMATS
@@ -192,6 +193,17 @@ class ColorFlag:
 
 
 @group("Output")
+class ForceFlag:
+    """Whether files that are there may be replaced."""
+
+    force: bool = option("--force", is_flag=True, help="Replace files that are there already.")
+
+    def replaced(self, *options: str) -> frozenset[str]:
+        """Those of some options whose files may be there."""
+        return frozenset(options if self.force else ())
+
+
+@group("Output")
 class FileFlags:
     """Where results go, and what becomes of earlier ones.
 
@@ -204,8 +216,8 @@ class FileFlags:
         "--output",
         metavar="FILE",
         type=click.Path(dir_okay=False),
-        help="Write to FILE.part, renamed to FILE when the run is whole. The format is as in"
-        f" FILE's name: {', '.join(f'.{name}' for name in _IN_FILES)}.",
+        help="Write to FILE.part, renamed to FILE when the run is whole; into a pipe or a device at"
+        f" once. The format is as in FILE's name: {', '.join(f'.{name}' for name in _IN_FILES)}.",
     )
     resume: bool = option(
         "--resume",
@@ -225,6 +237,18 @@ class FileFlags:
             raise UsageError("-o names a file: leave it out for standard output, or write ./-")
         if self.goes_on and self.output is None:
             raise UsageError(f"{self.goes_on} goes with -o FILE")
+        if self.goes_on and self.is_stream:
+            raise UsageError(f"{self.goes_on} reads results back: {self.output} is no regular file")
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether results go into a device or a pipe, as they come."""
+        return self.output is not None and is_stream(Path(self.output))
+
+    @property
+    def path(self) -> Path | None:
+        """Where results go, behind all links; None for standard output."""
+        return None if self.output is None else behind_links(Path(self.output))
 
     @property
     def goes_on(self) -> str | None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from clipcli.cli.exit_codes import code_of_run
 from clipcli.cli.running.interruption import Interruption
 from clipcli.cli.running.progress import Progress
+from clipcli.errors import ClipcliError
 from clipcli.heads.labels import UNKNOWN
 from clipcli.heads.results import Failure
 from clipcli.images.feeder import Feed, with_lulls

@@ -10,7 +10,7 @@ import safetensors
 import torch
 from safetensors.torch import save_file
 
-from clipcli.disk.atomic import NewFile
+from clipcli.disk.outputs import OutputFile
 from clipcli.engines.torch.checkpoints import (
     OPENAI_SETTINGS,
     USUAL_TABLES,
@@ -18,7 +18,7 @@ from clipcli.engines.torch.checkpoints import (
     read_torchscript,
     read_weight_sets,
 )
-from clipcli.errors import ModelError
+from clipcli.errors import DISK_FULL, ModelError
 from clipcli.models.weights import is_torchscript
 
 
@@ -56,13 +56,16 @@ def convert(source: Path, target: Path) -> Converted:
     if not state:
         raise ModelError(f"{source} holds no tensors")
     try:
-        with NewFile(target) as file:
+        with OutputFile(target) as file:
             _write(state, file)
-        return Converted(len(state), target.stat().st_size, found.keys() >= OPENAI_SETTINGS)
+            size = file.stat().st_size
+        return Converted(len(state), size, found.keys() >= OPENAI_SETTINGS)
     except (OSError, safetensors.SafetensorError) as error:
         # Not the whole of it: that would name the file beside the target.
         reason = getattr(error, "strerror", None) or error
-        raise ModelError(f"{target} cannot be written ({reason})") from error
+        is_full = getattr(error, "errno", None) in DISK_FULL or "No space" in str(error)
+        way_out = ": make room there, or name a file on another disk" if is_full else ""
+        raise ModelError(f"{target} cannot be written ({reason}){way_out}") from error
 
 
 def _weights(source: Path) -> StateDict:
@@ -82,7 +85,6 @@ def _weights(source: Path) -> StateDict:
 
 def _write(state: Mapping[str, torch.Tensor], file: Path) -> None:
     # safetensors lets only its owner read what it writes; a new file's own mode is the user's wish.
-    file.touch()
     mode = file.stat().st_mode
     save_file(dict(state), file)
     file.chmod(mode)

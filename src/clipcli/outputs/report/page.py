@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from itertools import islice
-from typing import Any, TextIO
+from typing import IO, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from jinja2.utils import htmlsafe_json_dumps
@@ -42,7 +42,7 @@ class Page:
     figures: Mapping[str, str]
     is_cut: bool
 
-    def write(self, file: TextIO, images: Iterable[str], thumbnails: Iterable[bytes]) -> None:
+    def write(self, file: IO[str], images: Iterable[str], thumbnails: Iterable[bytes]) -> None:
         """Write the page.
 
         Args:

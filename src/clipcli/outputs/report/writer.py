@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Any, Self
 
-from clipcli.disk.atomic import NewFile, part_file
-from clipcli.errors import UsageError
+from clipcli.disk.atomic import open_own, writable
+from clipcli.disk.outputs import OutputFile, workspace
 from clipcli.heads.results import Failure, LabelScore, Result
 from clipcli.outputs.report.counts import Counts
 from clipcli.outputs.report.page import Page, json_for_html
@@ -52,17 +52,19 @@ class Report:
         self._settings = settings
         self._counts = Counts()
         with self._writing():
-            # Beside the page: where temporary files usually go may be memory, or a small disk.
-            self._images = _spool(path.parent)
-            self._pictures = Pictures(path.parent)
+            folder = workspace(path)
+            self._images = _spool(folder)
+            self._pictures = Pictures(folder)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_error: object) -> None:
         """Forget what is not finished."""
-        self._images.close()
-        self._pictures.close()
+        # On a full disk the last bytes would fail once more, in place of the first error.
+        for file in (self._images, self._pictures):
+            with suppress(OSError):
+                file.close()
 
     def add_thumbnail(self, index: int, jpeg: bytes) -> None:
         """Keep an image's picture for when its result comes; may be called from any thread.
@@ -72,7 +74,7 @@ class Report:
             jpeg: its picture, a few kilobytes.
 
         Raises:
-            UsageError: the disk takes no more.
+            ClipcliError: the disk takes no more.
         """
         with self._writing():
             self._pictures.keep(index, jpeg)
@@ -86,7 +88,7 @@ class Report:
 
         Raises:
             KeyError: `truth`, or a label of the result, is none of the report's labels.
-            UsageError: the disk takes no more.
+            ClipcliError: the disk takes no more.
         """
         # Counted here and not in the page: its script may be switched off.
         self._counts.add(result, truth)
@@ -103,7 +105,7 @@ class Report:
             is_cut: whether the run ended before its images did, which the page then says.
 
         Raises:
-            UsageError: it cannot be written; what was there before still is.
+            ClipcliError: it cannot be written; what was there before still is.
         """
         page = Page(
             title=printable(self._title),
@@ -115,8 +117,8 @@ class Report:
         )
         with (
             self._writing(),
-            NewFile(self._path, part_file(self._path)) as part,
-            part.open("w", encoding="utf-8", newline="\n") as file,
+            OutputFile(self._path) as beside,
+            open_own(beside, "w", encoding="utf-8", newline="\n") as file,
         ):
             self._images.seek(0)
             lines = (line.rstrip("\n") for line in self._images)
@@ -139,12 +141,8 @@ class Report:
         place = self._labels[score.label]
         return [place, round(score.probability, _DIGITS), round(score.similarity, _DIGITS)]
 
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise UsageError(f"cannot write --report {self._path} ({error.strerror})") from error
+    def _writing(self) -> AbstractContextManager[None]:
+        return writable(f"--report {self._path}")
 
 
 def _spool(folder: Path) -> IO[str]:
