@@ -212,7 +212,7 @@ def foreign_folder(folder: Path) -> Path:
 
 def test_a_text_tower_of_transformers_is_refused_without_transformers(tmp_path, monkeypatch):
     monkeypatch.setattr(clipcli.engines.torch.loading, "find_spec", lambda _name: None)
-    spec = resolve_model(ModelRequest(str(foreign_folder(tmp_path))))
+    spec = resolve_model(ModelRequest(str(foreign_folder(tmp_path)), allow_remote_names=True))
     with pytest.raises(ModelError, match=r"of the package transformers \(pip install transformers"):
         load_engine(spec, EngineOptions("cpu", engine="torch"))
 
@@ -245,7 +245,7 @@ def test_a_text_tower_of_transformers_runs_in_torch_with_transformers(tmp_path):
 
 
 def test_a_text_tower_of_transformers_is_never_prepared(tmp_path):
-    spec = resolve_model(ModelRequest(str(foreign_folder(tmp_path))))
+    spec = resolve_model(ModelRequest(str(foreign_folder(tmp_path)), allow_remote_names=True))
     with pytest.raises(ModelError, match=r"cannot be prepared: .* it runs with --engine torch"):
         prepare(Preparation(spec, spec.weights, "fp32", lambda _: None), tmp_path / "prepared")
     with pytest.raises(ModelError, match=r"cannot be prepared: .* it runs with --engine torch"):

@@ -184,7 +184,7 @@ class TestPixels:
             ({"size": {"shortest_edge": 36}}, r"to {'shortest_edge': 36} and cropped .* takes 32"),
             ({"crop_size": 24}, "and cropped to {'height': 24, 'width': 24}: the model takes 32"),
             ({"do_center_crop": False}, "and not cropped: the model takes 32"),
-            ({"image_mean": [0.5]}, r"it has an unknown mean: \[0\.5\]"),
+            ({"image_mean": [0.5]}, r"image_mean is \[0\.5\]: it must be"),
             ({"image_processor": [1]}, "image_processor is not a table"),
         ],
     )

@@ -147,7 +147,7 @@ class OnnxEngine:
             return HubTokenizer(HubTokenizerConfig(**manifest.hub_tokenizer), file)
         from clipcli.models.tokenizers.clip import ClipTokenizer, TokenizerConfig
 
-        return ClipTokenizer(TokenizerConfig(manifest.context_length, manifest.clean), file)
+        return ClipTokenizer(TokenizerConfig.from_open_clip(manifest.config["text_cfg"]), file)
 
     @property
     def _image_session(self) -> onnxruntime.InferenceSession:

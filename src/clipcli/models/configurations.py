@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from clipcli.errors import ModelError
+from clipcli.models.fields import read_json
 
 CONFIG_FILE = "open_clip_config.json"
 MANIFEST_FILE = "manifest.json"
@@ -37,14 +37,13 @@ def read_open_clip(file: Path) -> Configuration:
     """Read an `open_clip_config.json`.
 
     Raises:
-        ModelError: it is not one; the message says why.
+        ModelError: it is not one; the message names the field that is wrong.
     """
     content = _read_json(file)
-    fault = _config_fault(content)
-    if fault:
-        raise ModelError(f"{file} is not an open_clip configuration: {fault}")
-    model = {"quick_gelu": False, **content["model_cfg"]}
-    return Configuration(model, content.get("preprocess_cfg") or {})
+    try:
+        return _configuration(content, "model_cfg", "preprocess_cfg")
+    except ValueError as error:
+        raise ModelError(f"{file} is not an open_clip configuration: {error}") from error
 
 
 def read_transformers(file: Path, preprocessor: Path | None) -> Configuration:
@@ -59,11 +58,12 @@ def read_transformers(file: Path, preprocessor: Path | None) -> Configuration:
         ModelError: one of them is not what its name says, or asks for what open_clip has not.
     """
     # Not at the top: most models are not transformers', and a start is spared three milliseconds.
-    from clipcli.models import transformers_folder
+    from clipcli.models import model_fields, transformers_folder
 
     content = _read_json(file)
     try:
         model = transformers_folder.model_config(content)
+        model_fields.check_model(model)
     except ValueError as error:
         raise ModelError(f"{file} cannot be used: {error}") from error
     if preprocessor is None:
@@ -71,12 +71,10 @@ def read_transformers(file: Path, preprocessor: Path | None) -> Configuration:
     try:
         size, kind = model["vision_cfg"]["image_size"], content["model_type"]
         pixels = transformers_folder.preprocess_config(_read_json(preprocessor), size, kind)
+        # What both formats can say wrongly is judged once.
+        model_fields.check_preprocess(pixels)
     except ValueError as error:
         raise ModelError(f"{preprocessor} cannot be used: {error}") from error
-    # What both formats can say wrongly is judged once.
-    fault = _preprocess_fault(pixels)
-    if fault:
-        raise ModelError(f"{preprocessor} cannot be used: it has {fault}")
     return Configuration(model, pixels)
 
 
@@ -87,54 +85,40 @@ def read_manifest(file: Path) -> tuple[str, Configuration]:
         ModelError: it is not the manifest of a prepared model.
     """
     content = _read_json(file)
-    fields = content if isinstance(content, dict) else {}
-    model, pixels = fields.get("config"), fields.get("preprocess")
-    fault = _config_fault({"model_cfg": model, "preprocess_cfg": pixels})
-    if fault or not isinstance(fields.get("model"), str):
-        raise ModelError(f"{file} is not the manifest of a prepared model: pull it again")
-    return fields["model"], Configuration(dict(model or {}), dict(pixels or {}))
+    try:
+        found = _configuration(content, "config", "preprocess")
+        if not isinstance(content.get("model"), str):
+            raise ValueError("it has no model")
+    except ValueError as error:
+        reason = f"{error}; pull it again"
+        raise ModelError(f"{file} is not the manifest of a prepared model: {reason}") from error
+    return content["model"], found
 
 
 def _read_json(file: Path) -> Any:  # noqa: ANN401
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        return read_json(file)
+    except (OSError, ValueError) as error:
         raise ModelError(f"{file} is not readable as JSON ({error})") from error
 
 
-def _config_fault(content: Any) -> str | None:  # noqa: ANN401
-    """What keeps a JSON value from being an open_clip configuration, or None."""
-    config = content.get("model_cfg") if isinstance(content, dict) else None
-    if not isinstance(config, dict):
-        return "it has no model_cfg"
-    for name, kind in (("embed_dim", int), ("vision_cfg", dict), ("text_cfg", dict)):
-        if not isinstance(config.get(name), kind):
-            return f"its model_cfg has no {name}, or one of a wrong type"
-    if not isinstance(config["text_cfg"].get("tokenizer_kwargs"), dict | None):
-        return "its text_cfg has tokenizer_kwargs of a wrong type"
-    preprocess = content.get("preprocess_cfg") or {}
-    if not isinstance(preprocess, dict):
-        return "its preprocess_cfg is of a wrong type"
-    fault = _preprocess_fault(preprocess)
-    return fault and f"its preprocess_cfg has {fault}"
+def _configuration(content: Any, model_name: str, pixels_name: str) -> Configuration:  # noqa: ANN401
+    """What a JSON value says of a model.
 
+    Args:
+        content: of the file.
+        model_name: of the field with open_clip's `model_cfg`.
+        pixels_name: of the field with its `preprocess_cfg`.
 
-def _preprocess_fault(preprocess: Mapping[str, Any]) -> str | None:
-    for name, is_right in _PREPROCESS_FIELDS.items():
-        if preprocess.get(name) is not None and not is_right(preprocess[name]):
-            return f"an unknown {name}: {preprocess[name]!r}"
-    return None
+    Raises:
+        ValueError: it says it wrongly, or not at all.
+    """
+    # Not at the top: `--help` reads no configuration.
+    from clipcli.models.model_fields import check_model, check_preprocess
 
-
-def _is_rgb(value: object) -> bool:
-    numbers = value if isinstance(value, list) else [value] * 3  # one for all channels
-    return len(numbers) == 3 and all(isinstance(number, int | float) for number in numbers)
-
-
-_PREPROCESS_FIELDS: Mapping[str, Callable[[Any], bool]] = {
-    "mean": _is_rgb,
-    "std": _is_rgb,
-    "interpolation": lambda value: value in ("bicubic", "bilinear", "random"),
-    "resize_mode": lambda value: value in ("shortest", "longest", "squash"),
-    "fill_color": lambda value: isinstance(value, int),
-}
+    if not isinstance(content, dict) or not isinstance(content.get(model_name), dict):
+        raise ValueError(f"it has no {model_name}")
+    pixels = content.get(pixels_name)
+    check_model(content[model_name])
+    check_preprocess(pixels)
+    return Configuration({"quick_gelu": False, **content[model_name]}, pixels or {})

@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import json
-import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clipcli.disk.hashes import hash_file
+from clipcli.models.fields import (
+    FLAG,
+    NULL,
+    TABLE,
+    TEXT,
+    Rule,
+    Rules,
+    check,
+    choice,
+    number,
+    parse_json,
+    shown,
+    whole,
+)
+from clipcli.models.specs import ModelSpec
 
 if TYPE_CHECKING:
     from clipcli.models.specs import Activation
@@ -94,34 +108,55 @@ class Manifest:
         Raises:
             ValueError: it is not a manifest of this format, or holds what no model has.
         """
-        try:
-            fields = json.loads(text)
-        except RecursionError as error:
-            raise ValueError("not JSON of any use") from error
+        fields = parse_json(text)
         # A later clipcli may mean something else by a field of the same name.
         if not isinstance(fields, dict) or fields.get("format") != FORMAT:
             raise ValueError("not a manifest of this version")
-        try:
-            files = {name: FileRecord(**record) for name, record in fields.pop("files").items()}
-            manifest = cls(**fields, files=files)
-        except (TypeError, KeyError, AttributeError) as error:
-            raise ValueError(f"incomplete: {error}") from error
-        manifest._check()
-        return manifest
+        _check(fields)
+        files = {name: FileRecord(**record) for name, record in fields.pop("files").items()}
+        return cls(**fields, files=files)
 
-    def _check(self) -> None:
-        """See that everything has its kind: folders of prepared models are passed on, too."""
-        for name, is_right in _CHECKS.items():
-            value = getattr(self, name)
-            if not is_right(value):
-                raise ValueError(f"an unusable {name}: {value!r}")
-        if self.hub_tokenizer is not None:
-            from clipcli.models.tokenizers.hub import HubTokenizerConfig
 
-            try:
-                HubTokenizerConfig(**self.hub_tokenizer)
-            except TypeError as error:
-                raise ValueError(f"an unusable hub_tokenizer: {error}") from error
+def _check(fields: Mapping[str, Any]) -> None:
+    """See that each field has its kind, and that none contradicts the configuration.
+
+    Folders of prepared models are passed on, too.
+    """
+    from clipcli.models.model_fields import check_model, check_preprocess
+
+    optional = ("hub_tokenizer", "unrelated_cosines")
+    check(fields, _RULES, "", needed=[name for name in _RULES if name not in optional])
+    for name, record in fields["files"].items():
+        if not _FILE_NAME.fullmatch(name):
+            raise ValueError(f"files has {shown(name)}, which is no name within the folder")
+        check(record, _RECORD, f"files.{name}", needed=_RECORD)
+    check_model(fields["config"])
+    check_preprocess(fields["preprocess"])
+    if not isinstance(fields["preprocess"].get("size"), list):
+        raise ValueError("preprocess.size is missing: it must be height and width")
+    _check_agreement(fields)
+
+
+def _check_agreement(fields: Mapping[str, Any]) -> None:
+    """Compare what the manifest says of the model with the configuration that it was made from."""
+    spec = ModelSpec(fields["model"], fields["config"], fields["preprocess"], Path())
+    said = {
+        "embed_dim": fields["config"]["embed_dim"],
+        "context_length": spec.context_length,
+        "short_context": spec.short_context,
+        "clean": spec.text_cleaning,
+        "activation": spec.activation,
+    }
+    for name, value in said.items():
+        if fields[name] != value:
+            raise ValueError(f"{name} is {shown(fields[name])}, and by its config {shown(value)}")
+    tokenizer = fields.get("hub_tokenizer")
+    if (tokenizer is None) != (spec.hub_tokenizer is None):
+        raise ValueError("hub_tokenizer does not go with its config's hf_tokenizer_name")
+    if tokenizer is not None:
+        check(tokenizer, _TOKENIZER, "hub_tokenizer", needed=_TOKENIZER)
+        if tokenizer["context_length"] != spec.context_length:
+            raise ValueError("hub_tokenizer.context_length is not its config's")
 
 
 def record_file(path: Path) -> FileRecord:
@@ -129,48 +164,41 @@ def record_file(path: Path) -> FileRecord:
     return FileRecord(path.stat().st_size, hash_file(path))
 
 
-def _is_count(value: object) -> bool:
-    return type(value) is int and value > 0  # True is an int, too
+def _digits(count: int) -> Rule:
+    """Lower-case hexadecimal digits."""
+    pattern = re.compile(f"[0-9a-f]{{{count}}}")
+    wanted = f"{count} hexadecimal digits"
+    return Rule(wanted, lambda value: isinstance(value, str) and bool(pattern.fullmatch(value)))
 
 
-def _is_number(value: object) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
-
-
-def _is_pixels(value: Any) -> bool:  # noqa: ANN401
-    """Whether it has a size and, where there are any, a mean and a std of three channels."""
-    if not isinstance(value, dict):
-        return False
-    size, channels = value.get("size"), [value.get(name) or [0] * 3 for name in ("mean", "std")]
-    return (
-        (isinstance(size, list) and len(size) == 2 and all(map(_is_count, size)))
-        and all(isinstance(numbers, list) and len(numbers) == 3 for numbers in channels)
-        and all(_is_number(number) for numbers in channels for number in numbers)
-    )
-
-
-def _are_files(value: Mapping[str, FileRecord]) -> bool:
-    return all(
-        _FILE_NAME.fullmatch(name) and type(record.size) is int and isinstance(record.sha256, str)
-        for name, record in value.items()
-    )
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
-
-
-def _is_table(value: object) -> bool:
-    return isinstance(value, dict)
-
-
-_CHECKS: Mapping[str, Callable[[Any], bool]] = {
-    **dict.fromkeys(("model", "fingerprint", "precision", "weights_sha256", "clean"), _is_text),
-    **dict.fromkeys(("config", "versions", "parity"), _is_table),
-    **dict.fromkeys(("embed_dim", "context_length"), _is_count),
-    **dict.fromkeys(("logit_scale", "logit_bias"), _is_number),
-    "preprocess": _is_pixels,
-    "unrelated_cosines": lambda value: _is_table(value) and all(map(_is_number, value.values())),
-    "activation": lambda value: value in ("softmax", "sigmoid"),
-    "files": _are_files,
+_RULES: Rules = {
+    "format": whole(FORMAT, FORMAT),
+    "model": TEXT,
+    "fingerprint": _digits(32),
+    "precision": choice("fp32", "int8"),
+    "weights_sha256": _digits(64),
+    "config": TABLE,
+    "preprocess": TABLE,
+    "embed_dim": whole(1, 1 << 16),
+    "context_length": whole(1, 1 << 16),
+    "short_context": FLAG,
+    "clean": TEXT,
+    "logit_scale": number(-1e6, 1e6),
+    "logit_bias": number(-1e6, 1e6),
+    "activation": TEXT,
+    "versions": TABLE,
+    "parity": TABLE,
+    "files": TABLE,
+    "hub_tokenizer": TABLE | NULL,
+    "unrelated_cosines": Rule(
+        "a table of cosines",
+        lambda value: isinstance(value, dict) and all(map(number(-1, 1).holds, value.values())),
+    ),
+}
+_RECORD: Rules = {"size": whole(0, 1 << 50), "sha256": _digits(64)}
+_TOKENIZER: Rules = {
+    "context_length": whole(1, 1 << 16),
+    "pad_id": whole(0, 1 << 24),
+    "clean": TEXT,
+    "strip_id": whole(0, 1 << 24) | NULL,
 }

@@ -21,10 +21,12 @@ from clipcli.models.configurations import (
     TRANSFORMERS_CONFIG_FILE,
     TRANSFORMERS_WEIGHTS_FILES,
     VOCABULARY_FILES,
+    Configuration,
     read_manifest,
     read_open_clip,
     read_transformers,
 )
+from clipcli.models.fields import shown
 from clipcli.models.specs import HubWeights, ModelRequest, ModelSpec
 
 DEFAULT_TAG = "openai"
@@ -48,6 +50,7 @@ def resolve_model(request: ModelRequest) -> ModelSpec:
         _resolve_name(request),
         pull_command=_pull_command(request),
         allow_pickle=request.allow_pickle,
+        allow_remote_names=request.allow_remote_names,
     )
     if request.revision is not None and not isinstance(spec.weights, HubWeights):
         raise UsageError(f"--revision goes with models of the hub, and {request.name} is none")
@@ -70,6 +73,8 @@ def _pull_command(request: ModelRequest) -> str:
         words.append("--quick-gelu" if request.quick_gelu else "--no-quick-gelu")
     if request.allow_pickle:
         words.append("--allow-pickle")
+    if request.allow_remote_names:
+        words.append("--allow-remote-names")
     if request.revision is not None:
         words += ["--revision", request.revision]
     return shlex.join(words)
@@ -87,7 +92,8 @@ def _resolve_name(request: ModelRequest) -> ModelSpec:
     elif architecture in catalogue.architectures():
         return _architecture_spec(architecture, tag, request)
     elif names_a_folder(name):
-        spec = _folder_spec(name, Path(os.path.realpath(os.path.expanduser(name))))
+        folder = Path(os.path.realpath(os.path.expanduser(name)))
+        spec = _folder_spec(name, folder, allow_remote_names=request.allow_remote_names)
     else:
         raise _unknown_architecture(name, architecture, tag)
     if request.quick_gelu is not None:
@@ -156,16 +162,25 @@ def _pretrained_tag(architecture: str, tag: str, *, given: bool) -> PretrainedTa
     if not given:
         example = f", for example {architecture}:{next(iter(tags))}" if tags else ""
         raise ModelError(f"{architecture} needs a pretrained tag{example}. Its tags are: {known}")
-    hint = _did_you_mean(catalogue.nearest(tag, tags))
-    raise ModelError(f"{architecture} has no pretrained tag {tag!r}{hint}. Its tags are: {known}")
+    hint = _did_you_mean(catalogue.nearest(tag.rstrip(".\N{HORIZONTAL ELLIPSIS}* "), tags))
+    hint = hint and f" ({hint})"
+    raise ModelError(
+        f"{architecture} has no pretrained tag {shown(tag)}{hint}. Its tags are: {known}"
+    )
 
 
 def _unknown_architecture(name: str, architecture: str, tag: str) -> ModelError:
-    near = catalogue.nearest(architecture, [BUNDLED_MODEL, *catalogue.architectures()])
-    hint = _did_you_mean([f"{match}:{tag}" if _has_tag(match, tag) else match for match in near])
+    from clipcli.models.advice import advice  # only in need
+
+    hint = advice(name)
+    if hint is None:
+        near = catalogue.nearest(architecture, [BUNDLED_MODEL, *catalogue.architectures()])
+        full = [f"{match}:{tag}" if _has_tag(match, tag) else match for match in near]
+        hint = _did_you_mean(full)
     return ModelError(
-        f"there is no model {name!r}{hint}. A model is open_clip's ARCHITECTURE or"
-        f" ARCHITECTURE:TAG, {HUB_PREFIX}org/name, a local ./FOLDER, or {BUNDLED_MODEL}"
+        f"there is no model {shown(name)}{hint and f' ({hint})'}. A model is open_clip's"
+        f" ARCHITECTURE or ARCHITECTURE:TAG, {HUB_PREFIX}org/name, a local ./FOLDER, or"
+        f" {BUNDLED_MODEL}"
     )
 
 
@@ -179,16 +194,17 @@ def _plain_tag(tag: str) -> str:
 
 
 def _did_you_mean(names: list[str]) -> str:
-    return f" (did you mean {' or '.join(names)}?)" if names else ""
+    return f"did you mean {' or '.join(names)}?" if names else ""
 
 
 def _published_weights(weights: PretrainedTag, request: ModelRequest) -> HubWeights:
-    if weights.repository is None or not weights.filename.endswith(".safetensors"):
+    if weights.repository is None or not (weights.has_safetensors or request.allow_pickle):
         from clipcli.models.hub.cache import WAY_OUT
 
         raise ModelError(
             f"{weights.name} is published only as a pickle, which can run code when it is opened;"
-            f" clipcli reads safetensors. {WAY_OUT}"
+            " clipcli reads safetensors. Add --allow-pickle, which reads tensors and runs nothing."
+            f" {WAY_OUT}"
         )
     revision = _commit(weights.repository, weights.filename, request)
     return HubWeights(weights.repository, weights.filename, revision)
@@ -206,9 +222,11 @@ def _commit(repository: str, filename: str, request: ModelRequest) -> str | None
 def _hub_spec(repository: str, request: ModelRequest) -> ModelSpec:
     """A repository's model: open_clip's own files win over those of transformers."""
     # The bundled model and prepared ones are spared the import.
-    from clipcli.models.hub.cache import MissingFileError
+    from clipcli.models.hub.cache import MissingFileError, is_repository
     from clipcli.models.hub.files import hub_file
 
+    if not is_repository(repository):
+        raise _no_repository(repository)
     revision, offline = _commit(repository, CONFIG_FILE, request), request.offline
 
     def fetch(*names: str) -> Path | None:
@@ -229,9 +247,18 @@ def _hub_spec(repository: str, request: ModelRequest) -> ModelSpec:
         weights = HubWeights(repository, safe, revision, pickle)
         return _transformers_spec(name, theirs, fetch, weights)
     found = read_open_clip(config)
+    _check_names(config, found, None, allowed=request.allow_remote_names)
     safe, pickle = _OPEN_CLIP_FILES
     weights = HubWeights(repository, safe, revision, pickle)
     return ModelSpec(name, found.model, found.preprocess, weights)
+
+
+def _no_repository(name: str) -> ModelError:
+    from clipcli.models.advice import advice  # only in need
+
+    hint = advice(f"{HUB_PREFIX}{name}")
+    usage = f"use {HUB_PREFIX}org/name"
+    return ModelError(f"{shown(name)} is not a repository's name: {hint or usage}")
 
 
 def _transformers_spec(
@@ -250,7 +277,18 @@ def _transformers_spec(
     return ModelSpec(name, found.model, found.preprocess, weights, vocabulary=vocabulary)
 
 
-def _folder_spec(name: str, folder: Path) -> ModelSpec:
+def _check_names(file: Path, found: Configuration, folder: Path | None, *, allowed: bool) -> None:
+    """See that a configuration names nothing that must not be looked for."""
+    # Not at the top: `--help` reads no configuration.
+    from clipcli.models.remote_names import check_names
+
+    try:
+        check_names(found.model, folder, allowed=allowed)
+    except ValueError as error:
+        raise ModelError(f"{file} cannot be used: {error}") from error
+
+
+def _folder_spec(name: str, folder: Path, *, allow_remote_names: bool = False) -> ModelSpec:
     """A folder's model, recognised by what the folder holds."""
     # A folder has as many names as there are ways to it.
     canonical = name if name == BUNDLED_MODEL else str(folder)
@@ -258,20 +296,31 @@ def _folder_spec(name: str, folder: Path) -> ModelSpec:
     # open_clip's a config.json, for other tools.
     if (file := _find(folder, CONFIG_FILE)) is not None:
         found = read_open_clip(file)
+        _check_names(file, found, folder, allowed=allow_remote_names)
         weights = _folder_weights(folder, _OPEN_CLIP_FILES)
         return ModelSpec(canonical, found.model, found.preprocess, weights, folder)
     if (file := _find(folder, MANIFEST_FILE)) is not None:
         model, found = read_manifest(file)
+        _check_names(file, found, folder, allowed=allow_remote_names)
         weights = folder / catalogue.DEFAULT_WEIGHTS_FILE
-        return ModelSpec(model, found.model, found.preprocess, weights, bundle=folder)
+        return ModelSpec(model, found.model, found.preprocess, weights, folder, bundle=folder)
     if (file := _find(folder, TRANSFORMERS_CONFIG_FILE)) is not None:
         weights = _folder_weights(folder, _TRANSFORMERS_FILES)
         spec = _transformers_spec(canonical, file, partial(_find, folder), weights)
         return replace(spec, folder=folder)
-    files = f"neither {CONFIG_FILE} nor {TRANSFORMERS_CONFIG_FILE}"
-    is_folder = os.path.isdir(folder)
-    reason = f"it holds {files}" if is_folder else "there is no such folder"
-    raise ModelError(f"{name} is not a model's folder: {reason}")
+    raise _no_folder(name, folder)
+
+
+def _no_folder(name: str, folder: Path) -> ModelError:
+    from clipcli.models.advice import advice, folder_advice  # only in need
+
+    if os.path.isdir(folder):
+        reason = f"it holds neither {CONFIG_FILE} nor {TRANSFORMERS_CONFIG_FILE}"
+        hint = folder_advice(folder)
+    else:
+        reason = "it is a file" if os.path.isfile(folder) else "there is no such folder"
+        hint = advice(name)
+    return ModelError(f"{name} is not a model's folder: {reason}{f' ({hint})' if hint else ''}")
 
 
 def _folder_weights(folder: Path, names: tuple[str, ...]) -> Path:

@@ -25,6 +25,8 @@ class ModelRequest:
         offline: nothing is downloaded.
         allow_pickle: weights may be a pickled state dict, of which only tensors are read.
         revision: of the model hub's repository: a branch, a tag or a commit.
+        allow_remote_names: what a local folder's configuration names on the model hub (a text
+            tower, a tokenizer) may be fetched from there, as data only.
     """
 
     name: str = DEFAULT_MODEL
@@ -34,6 +36,7 @@ class ModelRequest:
     offline: bool = False
     allow_pickle: bool = False
     revision: str | None = None
+    allow_remote_names: bool = False
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class HubWeights:
 
     Attributes:
         repository: `organisation/name`.
-        filename: of the safetensors file.
+        filename: of the safetensors file; of a pickle where there is only that.
         revision: a branch, a tag or a commit; None for the commit that came first.
         pickle: of the same weights, read only where that is allowed and there is nothing else.
     """
@@ -67,6 +70,7 @@ class ModelSpec:
         vocabulary: a file that must hold CLIP's own, or nothing can tell which tokens it reads.
         pull_command: what prepares it, to be pasted into a terminal.
         allow_pickle: as in the request.
+        allow_remote_names: as in the request.
     """
 
     name: str
@@ -79,6 +83,7 @@ class ModelSpec:
     # Two ways to ask for one model are one model.
     pull_command: str = field(default="clipcli pull MODEL", compare=False)
     allow_pickle: bool = field(default=False, compare=False)
+    allow_remote_names: bool = field(default=False, compare=False)
 
     @property
     def activation(self) -> Activation:
@@ -96,7 +101,9 @@ class ModelSpec:
         """
         text = self.config["text_cfg"]
         # `argmax` takes the highest id for the end of the text: so it is in CLIP's vocabulary.
-        pooling = ("eos",) if self.hub_tokenizer else ("argmax", "eos")
+        pooling = {"eos"} if self.hub_tokenizer else {"argmax", "eos"}
+        if text.get("eos_id") == 0:
+            pooling -= {"eos"}  # the first place of the padding
         return (
             not (text.get("no_causal_mask") or text.get("embed_cls") or text.get("hf_model_name"))
             and text.get("pool_type", "argmax") in pooling

@@ -6,10 +6,17 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from clipcli.models.fields import check, number, shown
+
 # Any name says that it is not CLIP's: the files are the model's own.
 OWN_TOKENIZER = {"hf_tokenizer_name": "tokenizer.json"}
 
 _USUAL_EPSILON = 1e-5  # of torch's own LayerNorm, and so of open_clip's
+_EPSILON = number(1e-12, 1)
+
+# The largest values of what open_clip counts, too; see `model_fields` for why there are bounds.
+_MOST = {"num_hidden_layers": 512, "num_attention_heads": 1 << 10, "image_size": 1 << 13}
+_MOST_OTHERWISE = 1 << 18
 
 
 def check_channels(vision: Mapping[str, Any]) -> None:
@@ -50,6 +57,7 @@ def transformer(tower: Mapping[str, Any]) -> dict[str, Any]:
     if int(width * ratio) != inner:  # as open_clip multiplies: a rounding must not cost a row
         ratio = math.nextafter(ratio, math.inf)
     epsilon = tower["layer_norm_eps"]
+    check({"layer_norm_eps": epsilon}, {"layer_norm_eps": _EPSILON}, "")
     usual = epsilon == _USUAL_EPSILON
     return {
         "layers": positive(tower, "num_hidden_layers"),
@@ -72,12 +80,12 @@ def heads(tower: Mapping[str, Any]) -> int:
 
 
 def positive(fields: Mapping[str, Any], name: str, default: int | None = None) -> int:
-    """A whole number above zero.
+    """A whole number above zero, and below what no model has.
 
     Raises:
         ValueError: it is something else.
     """
     value = fields.get(name, default)
-    if type(value) is not int or value < 1:
-        raise ValueError(f"it has an unusable {name}: {value!r}")
+    if type(value) is not int or not 1 <= value <= _MOST.get(name, _MOST_OTHERWISE):
+        raise ValueError(f"it has an unusable {name}: {shown(value)}")
     return value

@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from clipcli.models.fields import check
+from clipcli.models.model_fields import MEAN, SPREAD
 from clipcli.models.siglip_folder import siglip_config
 from clipcli.models.specs import DEFAULT_MODEL
 from clipcli.models.tokenizers.clip import VOCABULARY_SIZE
@@ -43,6 +45,9 @@ _END_ID = 49407
 # Older configurations name 2 as the end of text; transformers then looks for the highest id, which
 # is where CLIP's vocabulary has it, and where open_clip looks.
 _LEGACY_END_ID = 2
+
+_CHANNELS = ("mean", "std")
+_CHANNEL_RULES = {"image_mean": MEAN, "image_std": SPREAD}
 
 # Pillow's numbers, which are also transformers'.
 _RESAMPLING = {2: "bilinear", 3: "bicubic"}
@@ -177,8 +182,9 @@ def preprocess_config(
     }
     if not content.get("do_normalize", True):
         return {**pixels, "mean": [0.0] * 3, "std": [1.0] * 3}
-    means = {"mean": content.get("image_mean"), "std": content.get("image_std")}
-    return {**pixels, **{name: value for name, value in means.items() if value is not None}}
+    means = {name: content[f"image_{name}"] for name in _CHANNELS if f"image_{name}" in content}
+    check({f"image_{name}": value for name, value in means.items()}, _CHANNEL_RULES, "")
+    return {**pixels, **means}
 
 
 def usual_pixels(kind: str) -> dict[str, Any]:

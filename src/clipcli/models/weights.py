@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import shlex
 import zipfile
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from clipcli.errors import ModelError
 from clipcli.models.hub.cache import MissingFileError
@@ -16,6 +19,14 @@ from clipcli.models.names import SAFE_NAMES
 from clipcli.models.specs import HubWeights, ModelSpec
 
 _PICKLES = (".pt", ".pth", ".bin", ".ckpt")
+_HARMLESS_WEIGHTS = 100_000_000  # 400 MB, which any machine for this has
+
+# Of the kinds of tokenizers that published text towers have, other than `tokenizer.json`.
+_FOREIGN_TOKENIZER_FILES = (
+    *("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "config.json"),
+    *("vocab.txt", "vocab.json", "merges.txt", "tokenizer.json"),
+    *("spiece.model", "sentencepiece.bpe.model", "tokenizer.model"),
+)
 
 
 def weights_file(spec: ModelSpec, *, offline: bool) -> Path:
@@ -29,11 +40,19 @@ def weights_file(spec: ModelSpec, *, offline: bool) -> Path:
     if isinstance(spec.weights, HubWeights):
         return _hub_weights(spec.weights, offline=offline, allow_pickle=spec.allow_pickle)
     if not os.path.isfile(spec.weights):
-        is_split = os.path.isfile(f"{spec.weights}.index.json")
-        hint = ": they are in several files, and clipcli reads one" if is_split else ""
-        raise ModelError(f"{spec.weights}: there is no such weights file{hint}")
+        raise ModelError(f"{spec.weights}: there is no such weights file{_why_not(spec.weights)}")
     check_format(spec.weights, allow_pickle=spec.allow_pickle)
     return spec.weights
+
+
+def _why_not(weights: Path) -> str:
+    if os.path.isfile(f"{weights}.index.json"):
+        return ": they are in several files, and clipcli reads one"
+    if os.path.isdir(weights):
+        return f": it is a folder; a model's folder is given with --model {weights}"
+    if str(weights).startswith("hf-hub:"):
+        return f": a model of the hub is given with --model {weights}"
+    return ""
 
 
 def check_format(file: Path, *, allow_pickle: bool) -> None:
@@ -80,6 +99,13 @@ def convert_command(file: Path) -> str:
 
 
 def _hub_weights(weights: HubWeights, *, offline: bool, allow_pickle: bool) -> Path:
+    file = _hub_file(weights, offline=offline, allow_pickle=allow_pickle)
+    # Whichever name led to it: a pickle, or a program, may also be all that there is.
+    check_format(file, allow_pickle=allow_pickle)
+    return file
+
+
+def _hub_file(weights: HubWeights, *, offline: bool, allow_pickle: bool) -> Path:
     repository, revision = weights.repository, weights.revision
     try:
         return hub_file(repository, weights.filename, revision=revision, offline=offline)
@@ -96,14 +122,42 @@ def fetch_model(spec: ModelSpec, *, offline: bool) -> Path:
     """See that all of a model's files are here, and return its weights.
 
     Raises:
-        ModelError: the weights cannot be had.
+        ModelError: they cannot be had, or the weights are too few for the configuration.
     """
+    # The smaller downloads first.
+    built_config(spec, offline=offline)
     if spec.hub_tokenizer:
-        # The smaller download first. What is wrong with the files the engine says, or transformers
-        # knows what to do instead.
+        # What is wrong with the files the engine says, or transformers knows what to do instead.
         with suppress(MissingFileError, OSError, ValueError):
-            tokenizer_folder(spec, offline=offline)
-    return weights_file(spec, offline=offline)
+            _fetch_tokenizer(spec, offline=offline)
+    file = weights_file(spec, offline=offline)
+    _check_size(spec, file)
+    return file
+
+
+def _check_size(spec: ModelSpec, file: Path) -> None:
+    """Refuse a configuration of towers that the weights cannot fill, before they take memory."""
+    from clipcli.models.model_fields import least_weights
+
+    size = os.path.getsize(file)
+    for tower, count in least_weights(spec.config).items():
+        # None takes less than a byte. What is wrong with small ones is said better by comparison.
+        if count > max(size, _HARMLESS_WEIGHTS):
+            raise ModelError(
+                f"{file} does not fit {spec.name}: model_cfg.{tower} describes at least {count:,}"
+                f" weights, and the file has {size:,} bytes"
+            )
+
+
+def built_config(spec: ModelSpec, *, offline: bool) -> dict[str, Any]:
+    """The `model_cfg` that open_clip builds, with all that it names on this machine.
+
+    Raises:
+        ModelError: what it names cannot be had.
+    """
+    from clipcli.models.remote_names import names_settled
+
+    return names_settled(spec.config, spec.folder, partial(hub_file, offline=offline))
 
 
 def tokenizer_folder(spec: ModelSpec, *, offline: bool) -> Path:
@@ -114,9 +168,6 @@ def tokenizer_folder(spec: ModelSpec, *, offline: bool) -> Path:
         OSError: its settings cannot be read.
         ValueError: its settings are not what their name says.
     """
-    if spec.folder is not None:
-        return spec.folder
-
     from clipcli.models.tokenizers.hub import (
         SETTINGS_FILE,
         SPECIAL_TOKENS_FILE,
@@ -124,16 +175,68 @@ def tokenizer_folder(spec: ModelSpec, *, offline: bool) -> Path:
         names_special_tokens,
     )
 
-    assert spec.hub_tokenizer is not None
-    fetch = partial(
-        hub_file, spec.hub_tokenizer, revision=_tokenizer_revision(spec), offline=offline
-    )
+    if spec.folder is not None and _has_tokenizer(spec, TOKENIZER_FILE):
+        return spec.folder
+    fetch = _tokenizer_fetch(spec, offline=offline)
     file = fetch(TOKENIZER_FILE)
     fetch(SETTINGS_FILE)
     if not names_special_tokens(file.parent):
         with suppress(MissingFileError):  # not every repository has one
             fetch(SPECIAL_TOKENS_FILE)
     return file.parent
+
+
+def foreign_tokenizer_folder(spec: ModelSpec, *, offline: bool) -> Path:
+    """The folder with all files that transformers can make a hub tokenizer of, where they are.
+
+    Raises:
+        ModelError: there are none, or they cannot be had.
+    """
+    fetch = _tokenizer_fetch(spec, offline=offline)
+    found: list[Path] = []
+    for name in _FOREIGN_TOKENIZER_FILES:
+        with suppress(MissingFileError):
+            found.append(fetch(name))
+    if not found:
+        raise ModelError(
+            f"{spec.hub_tokenizer} holds none of {', '.join(_FOREIGN_TOKENIZER_FILES)}"
+        )
+    return found[0].parent
+
+
+def _fetch_tokenizer(spec: ModelSpec, *, offline: bool) -> None:
+    try:
+        tokenizer_folder(spec, offline=offline)
+    except MissingFileError:
+        if find_spec("transformers") is None:
+            raise
+        foreign_tokenizer_folder(spec, offline=offline)
+
+
+def _has_tokenizer(spec: ModelSpec, filename: str) -> bool:
+    """Whether a local model's tokenizer is where it should be: in its folder.
+
+    Raises:
+        ModelError: it is not, and may not be fetched.
+    """
+    folder = spec.folder
+    assert folder is not None
+    if os.path.isfile(folder / filename):
+        return True
+    if spec.allow_remote_names:
+        return False
+    raise ModelError(
+        f"{folder} holds no {filename}, and its hf_tokenizer_name is {spec.hub_tokenizer}, a"
+        " repository of the model hub: put that repository's tokenizer files into the folder, or"
+        " add --allow-remote-names, which lets them be fetched"
+    )
+
+
+def _tokenizer_fetch(spec: ModelSpec, *, offline: bool) -> Callable[[str], Path]:
+    assert spec.hub_tokenizer is not None
+    return partial(
+        hub_file, spec.hub_tokenizer, revision=_tokenizer_revision(spec), offline=offline
+    )
 
 
 def _tokenizer_revision(spec: ModelSpec) -> str | None:

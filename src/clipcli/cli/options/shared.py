@@ -150,6 +150,12 @@ class WeightsFlags:
         is_flag=True,
         help="Also read weights that are a pickle (.pt, .bin), as data only: no code in it runs.",
     )
+    allow_remote_names: bool = option(
+        "--allow-remote-names",
+        is_flag=True,
+        help="Fetch what a local folder's configuration names on the hub (a text tower, a"
+        " tokenizer), as data only.",
+    )
     revision: str | None = option(
         "--revision",
         metavar="COMMIT|TAG|BRANCH",
@@ -172,6 +178,7 @@ class WeightsFlags:
             self.offline,
             allow_pickle=self.allow_pickle,
             revision=self.revision,
+            allow_remote_names=self.allow_remote_names,
         )
 
 

@@ -48,7 +48,7 @@ from clipcli.models.hub.cache import MissingFileError
 from clipcli.models.specs import ModelSpec
 from clipcli.models.tokenizers.clip import ClipTokenizer, TokenizerConfig, Tokens, check_vocabulary
 from clipcli.models.tokenizers.hub import TOKENIZER_FILE, HubTokenizer, read_config
-from clipcli.models.weights import tokenizer_folder
+from clipcli.models.weights import built_config, foreign_tokenizer_folder, tokenizer_folder
 from clipcli.process import forks
 
 _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -252,7 +252,8 @@ def _build(spec: ModelSpec) -> Any:  # noqa: ANN401
         torch.random.fork_rng(devices=[]),
         _NoRandomWeights(),
     ):
-        config = json.dumps({"model_cfg": with_named_sizes(spec.config)})
+        # `load` saw to the downloads.
+        config = json.dumps({"model_cfg": with_named_sizes(built_config(spec, offline=True))})
         Path(folder, CONFIG_FILE).write_text(config, encoding="utf-8")
         try:
             model = open_clip.create_model(
@@ -282,7 +283,7 @@ def _tokenizer(spec: ModelSpec) -> Tokenizer:
             return _hub_tokenizer(spec)
         if spec.vocabulary is not None:
             check_vocabulary(spec.vocabulary)
-        return ClipTokenizer(TokenizerConfig(spec.context_length, spec.text_cleaning))
+        return ClipTokenizer(TokenizerConfig.from_open_clip(spec.config["text_cfg"]))
     except (OSError, ValueError, MissingFileError) as error:
         # Not for a folder: of one without a vocabulary transformers makes an empty tokenizer.
         if spec.hub_tokenizer and spec.folder is None and find_spec("transformers"):
@@ -306,10 +307,13 @@ def _transformers_tokenizer(spec: ModelSpec) -> Tokenizer:
     """What only transformers can read: a repository without a `tokenizer.json`, say."""
     text = spec.config["text_cfg"]
     try:
+        # From a folder, and without its programs: the library would ask the hub for more.
         tokenizer = open_clip.tokenizer.HFTokenizer(
-            spec.hub_tokenizer,
+            str(foreign_tokenizer_folder(spec, offline=True)),
             context_length=spec.context_length,
             tokenizer_mode=text.get("tokenizer_mode"),
+            local_files_only=True,
+            trust_remote_code=False,
             **(text.get("tokenizer_kwargs") or {}),
         )
     except Exception as error:

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -27,9 +27,15 @@ _WORD_END = "</w>"
 _NO_RANK = 1 << 32  # above every token id
 
 # What counts as a word is open_clip's decision (`SimpleTokenizer.pat` in its tokenizer.py).
-_FIXED_WORDS = f"{_START}|{_END}|'s|'t|'re|'ve|'m|'ll|'d"
-_WORDS = _FIXED_WORDS + r"|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
-_ASCII_WORDS = _FIXED_WORDS + r"|[a-z]+|[0-9]|[^\sa-z0-9]+"
+_CONTRACTIONS = "'s|'t|'re|'ve|'m|'ll|'d"
+_WORDS = _CONTRACTIONS + r"|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+_ASCII_WORDS = _CONTRACTIONS + r"|[a-z]+|[0-9]|[^\sa-z0-9]+"
+
+# What open_clip's pattern, into which it goes as it stands, takes for itself and for nothing else,
+# and what no word of the vocabulary is: those are letters, a digit or signs, and never a mixture.
+_SPECIAL_TOKEN = re.compile(r"<(?=[^<>]*[A-Za-z0-9])[A-Za-z0-9_/:;=@%&~!,\"'`-]+>")
+_LONGEST_TOKEN = 64
+_MOST_TOKENS = 4096
 
 # The vocabulary spells bytes as visible characters (GPT-2's table): the printable ones of Latin-1
 # stand for themselves, all others, in order, are the characters from 256 on.
@@ -60,20 +66,52 @@ class TokenizerConfig:
         clean: `"whitespace"` repairs the text and collapses white space, `"lower"` also lowers
             its case, `"canonicalize"` also removes ASCII punctuation.
         pad_id: The id that fills a row after the end of its text.
+        special_tokens: Of the model's own, after CLIP's two; each is one token where it occurs.
 
     Raises:
-        ValueError: For a context shorter than one token, or an unknown way to clean.
+        ValueError: For a context shorter than one token, an unknown way to clean, or a special
+            token that cannot be used (see `check_special_tokens`).
     """
 
     context_length: int = 77
     clean: CleanMode = "lower"
     pad_id: int = 0
+    special_tokens: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.context_length < 1:
             raise ValueError(f"context_length must be at least 1, not {self.context_length}")
         if self.clean not in get_args(CleanMode):
             raise ValueError(f"clean must be one of {get_args(CleanMode)}, not {self.clean!r}")
+        check_special_tokens(self.special_tokens)
+
+    @classmethod
+    def from_open_clip(cls, text_cfg: Mapping[str, Any]) -> TokenizerConfig:
+        """What a model expects, by open_clip's `text_cfg` of it.
+
+        Raises:
+            ValueError: It expects what no tokenizer can do.
+        """
+        options = text_cfg.get("tokenizer_kwargs") or {}
+        return cls(
+            text_cfg.get("context_length", 77),
+            options.get("clean", "lower"),
+            special_tokens=tuple(options.get("additional_special_tokens") or ()),
+        )
+
+
+def check_special_tokens(tokens: Sequence[str]) -> None:
+    """Refuse special tokens that open_clip does not read as what they are.
+
+    Raises:
+        ValueError: There are too many, one is there twice, or one is not of the form `<name>`.
+    """
+    if len(tokens) > _MOST_TOKENS or len({_START, _END, *tokens}) < 2 + len(tokens):
+        raise ValueError(f"there are more than {_MOST_TOKENS:,}, or one is there twice")
+    for token in tokens:
+        if not _SPECIAL_TOKEN.fullmatch(token) or len(token) > _LONGEST_TOKEN:
+            reason = "it is none of the form '<name>', which is read as one token and no pattern"
+            raise ValueError(f"{token[:_LONGEST_TOKEN]!r}: {reason}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,8 +151,16 @@ class ClipTokenizer:
         vocabulary = _read_vocabulary(tokenizer_file) if tokenizer_file else _vocabulary()
         self.config = config
         self.start_id, self.end_id = vocabulary[_START], vocabulary[_END]
+        special = {_START: self.start_id, _END: self.end_id}
+        special |= {token: len(vocabulary) + row for row, token in enumerate(config.special_tokens)}
+        self._special = "|".join(special)
+
         # Prompts share their words: a template's come again with every label.
-        self._word_ids = lru_cache(maxsize=1 << 16)(lambda word: _encode_word(word, vocabulary))
+        @lru_cache(maxsize=1 << 16)
+        def word_ids(word: str) -> tuple[int, ...]:
+            return (special[word],) if word in special else _encode_word(word, vocabulary)
+
+        self._word_ids = word_ids
 
     def __call__(self, texts: Sequence[str]) -> Tokens:
         """Encode `n` texts, one row each; a single string is one text.
@@ -148,7 +194,7 @@ class ClipTokenizer:
             ValueError: The text holds an HTML character reference of more than 4,300 digits,
                 which Python refuses to read as a number (open_clip fails on it, too).
         """
-        words = _split(clean_text(text, self.config.clean))
+        words = _split(clean_text(text, self.config.clean), self._special)
         return [token for word in words for token in self._word_ids(word)]
 
 
@@ -232,13 +278,13 @@ def _repair(text: str) -> str:
     return repaired
 
 
-def _split(text: str) -> list[str]:
+def _split(text: str, special: str) -> list[str]:
     # In plain ASCII both patterns find the same words, and `re` costs a start nothing.
     if _is_printable_ascii(text):
-        return re.findall(_ASCII_WORDS, text, re.IGNORECASE)
+        return re.findall(f"{special}|{_ASCII_WORDS}", text, re.IGNORECASE)
     import regex
 
-    words: list[str] = regex.findall(_WORDS, text, regex.IGNORECASE)
+    words: list[str] = regex.findall(f"{special}|{_WORDS}", text, regex.IGNORECASE)
     return words
 
 
@@ -253,8 +299,6 @@ def _encode_word(word: str, vocabulary: dict[str, int]) -> tuple[int, ...]:
     A token's id serves as its merge's rank, and a word that is a token needs no merging, because
     the letters of every token in this vocabulary merge to that token and by one way only.
     """
-    if word in {_START, _END}:
-        return (vocabulary[word],)
     spelled = word.encode("utf-8").decode("latin-1").translate(_SPELLING)
     if spelled + _WORD_END in vocabulary:
         return (vocabulary[spelled + _WORD_END],)
