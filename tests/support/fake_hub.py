@@ -141,11 +141,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body[start:end])
         self.fail(fault)
 
+    def do_POST(self) -> None:
+        self.hub.requests.append(f"{self.command} {self.path}")
+        self.send_error(405)
+
     def begin(self) -> tuple[Answer, Fault | None]:
-        # The client has matters of its own, too.
-        if "/resolve/" in self.path:
-            self.hub.requests.append(f"{self.command} {self.path}")
-            self.hub.tokens.append(self.headers.get("Authorization"))
+        self.hub.requests.append(f"{self.command} {self.path}")
+        self.hub.tokens.append(self.headers.get("Authorization"))
         answer, self.commit = self.hub.find(self.path)
         fitting = [fault for fault in answer.faults if fault.method == self.command]
         if fitting:
@@ -267,7 +269,7 @@ class Outcome:
 def environment(url: str, home: Path, **more: str) -> dict[str, str]:
     """Where a process finds the hub and keeps its caches."""
     caches = {"HF_HOME": str(home / "hf"), "CLIPCLI_CACHE_DIR": str(home / "clipcli")}
-    alone = {"NO_PROXY": "127.0.0.1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+    alone = {"NO_PROXY": "127.0.0.1"}
     # Ten seconds are the client's own, and may be too few for a busy machine.
     patient = dict.fromkeys(("HF_HUB_ETAG_TIMEOUT", "HF_HUB_DOWNLOAD_TIMEOUT"), f"{PATIENCE:.0f}")
     return {"HF_ENDPOINT": url, **alone, **patient, **caches, **more}

@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import Any, NoReturn
 
+_NO_TELEMETRY = (
+    *("DO_NOT_TRACK", "DISABLE_TELEMETRY", "ORT_DISABLE_TELEMETRY"),
+    *("HF_HUB_DISABLE_TELEMETRY", "HF_HUB_DISABLE_UPDATE_CHECK"),
+)
+
 
 def main() -> NoReturn:
     """Run the command line and leave the process with its exit code."""
@@ -23,6 +28,7 @@ def main() -> NoReturn:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _leave)
     _open_missing_streams()
+    _keep_to_ourselves()
 
     from clipcli.cli.program import run
 
@@ -59,6 +65,14 @@ def _flushed(code: int) -> int:
             tell_if_full(error)
         return code or ExitCode.UNEXPECTED
     return code
+
+
+def _keep_to_ourselves() -> None:
+    """Have no library tell its makers of this process, nor look for news; each reads its own.
+
+    Before any is imported, and in the command alone: a program that uses clipcli has its own say.
+    """
+    os.environ.update(dict.fromkeys(_NO_TELEMETRY, "1"))
 
 
 def _open_missing_streams() -> None:

@@ -102,14 +102,22 @@ def _errors_explained(wanted: HubFile) -> Iterator[None]:
 @Shared
 @contextmanager
 def _quiet_client() -> Iterator[None]:
-    """The client logs what it then raises, signed addresses included."""
+    """Keep the client to the files that it is asked for, and to its errors.
+
+    It logs what it then raises, signed addresses included. And by itself it asks the hub which
+    agents there are, to name the one that may be using it, and tells the version of torch; it
+    looks at this constant each time.
+    """
     logger = logging.getLogger("huggingface_hub")
-    level = logger.level
+    client: Any = constants
+    level, telemetry_off = logger.level, client.HF_HUB_DISABLE_TELEMETRY
     logger.setLevel(logging.ERROR)
+    client.HF_HUB_DISABLE_TELEMETRY = True
     try:
         yield
     finally:
         logger.setLevel(level)
+        client.HF_HUB_DISABLE_TELEMETRY = telemetry_off
 
 
 @contextmanager
