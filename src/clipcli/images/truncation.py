@@ -106,6 +106,9 @@ def _filled(data: bytes, open_image: Opener) -> Iterator[Image.Image | None]:
         except OSError:
             image.tile = []  # type: ignore[attr-defined]
             image.load()
+        finally:
+            # It holds the image, which would outlive its failure in that circle.
+            del image.load_prepare  # type: ignore[attr-defined]
         yield image
 
 
