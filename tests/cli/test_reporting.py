@@ -5,6 +5,9 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
+import shlex
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -105,6 +108,19 @@ def test_embeddings_have_pictures_where_their_files_still_are(clipcli, photos, t
     assert shapes(page) == [None, expected_shapes(photos)[1], None]
 
 
+class Taker:
+    """Takes all thumbnails, no large ones."""
+
+    wants_large = False
+
+    def __init__(self) -> None:
+        self.kept: list[int] = []
+
+    def add_thumbnail(self, index: int, _jpeg: bytes, large: bytes = b"") -> None:
+        assert not large
+        self.kept.append(index)
+
+
 def test_pictures_of_a_block_are_all_there_before_its_images_are_shown(tmp_path, monkeypatch):
     # As if each image took long: without their order, none would be waited for.
     monkeypatch.setattr(lookahead, "_LONGEST_WAIT_SECONDS", 0)
@@ -114,11 +130,11 @@ def test_pictures_of_a_block_are_all_there_before_its_images_are_shown(tmp_path,
     names.append("longer than any file's name" * 20)
     refs = [ImageRef(place, name, Path(name)) for place, name in enumerate(names)]
     config = PreprocessConfig((8, 8), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-    kept: list[int] = []
-    options = PipelineOptions(ordered=False, thumbnails=lambda index, _jpeg: kept.append(index))
+    taker = Taker()
+    options = PipelineOptions(ordered=False, thumbnails=taker)
     blocks = with_thumbnails([Block(refs, np.zeros((8, 2), np.float32))], config, options)
     assert next(blocks).refs == refs
-    assert sorted(kept) == list(range(7))
+    assert sorted(taker.kept) == list(range(7))
 
 
 def test_a_run_that_is_cut_reports_what_was_done(clipcli, photos, tmp_path):
@@ -137,6 +153,41 @@ def test_the_page_tells_what_the_run_was_made_with(clipcli, photos, tmp_path):
     for words in ("Model tiny", "labels cat, cup of coffee, rocket", "templates a photo of a {}"):
         assert words in text
     assert "format" not in text
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("classify", *LABELS), ("eval", "photos", "--model", "tiny")],
+    ids=lambda command: command[0],
+)
+@pytest.mark.parametrize("options", [(), ("--isolate",)], ids=" ".join)
+def test_the_page_has_large_pictures_links_and_how_it_was_made(
+    clipcli, photos, tmp_path, command, options
+):
+    for label, name in (("cat", "chelsea.png"), ("rocket", "rocket.jpg")):
+        (tmp_path / "photos" / label).mkdir(parents=True)
+        (tmp_path / "photos" / label / name).write_bytes((photos / name).read_bytes())
+    (tmp_path / "pages").mkdir()
+    names = [f"photos/{name}" for name in ("cat/chelsea.png", "rocket/rocket.jpg")]
+    inputs = names if command[0] == "classify" else []
+    line = (*command, *inputs, *options, "--report", "pages/it's.html")
+    proxy = "http://me:geheim@127.0.0.1:9"
+    before = datetime.now().astimezone().replace(microsecond=0)
+    done = clipcli(*line, *(("--proxy", proxy) if inputs else ()), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+    page = Page(tmp_path / "pages" / "it's.html")
+    assert [image["link"] for image in page.images] == [f"../{name}" for name in names]
+    sizes = [Image.open(io.BytesIO(page.large[place])).size for place in range(2)]
+    for size, name in zip(sizes, names, strict=True):
+        with Image.open(tmp_path / name) as image:
+            image.thumbnail((1024, 1024))
+            assert size == image.size
+    (date,) = re.findall(r"date (\S+ \S+) command line", page.text)
+    assert before <= datetime.fromisoformat(date) <= datetime.now().astimezone()
+    shown = [*line, *(("--proxy", "http://***@127.0.0.1:9") if inputs else ())]
+    assert f"command line {shlex.join(['clipcli', *shown])} " in page.text
+    assert "geheim" not in (tmp_path / "pages" / "it's.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

@@ -234,7 +234,7 @@ def test_a_decoder_that_takes_long_to_die_has_died_of_what_it_says_in_the_end(mo
 
 
 def test_an_answer_that_nobody_took_is_not_the_next_images(pool, monkeypatch):
-    def interrupted(self: object) -> None:  # as it is by Ctrl-C
+    def interrupted(*_: object) -> None:  # as it is by Ctrl-C
         raise KeyboardInterrupt
 
     other = encoded("PNG", (50, 50))

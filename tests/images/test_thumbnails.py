@@ -19,7 +19,15 @@ from clipcli.images.decoding import as_seen, decode
 from clipcli.images.isolation import DecoderPool
 from clipcli.images.options import ImageOptions
 from clipcli.images.preprocessing import PreprocessConfig
-from clipcli.images.thumbnails import MAX_BYTES, SIDE, thumbnail
+from clipcli.images.thumbnails import (
+    LARGE_MAX_BYTES,
+    LARGE_SIDE,
+    MAX_BYTES,
+    SIDE,
+    Thumbnails,
+    thumbnail,
+    thumbnails,
+)
 
 PHOTOS = ROOT / "examples" / "photos"
 OPTIONS = ImageOptions()
@@ -64,6 +72,38 @@ def test_a_small_image_is_not_enlarged():
     assert small(encoded(Image.new("RGB", (30, 20)), "PNG")).size == (30, 20)
 
 
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        ((6000, 900), (1024, 154)),
+        ((500, 2000), (256, 1024)),
+        ((300, 200), (300, 200)),
+        ((257, 1), (257, 1)),
+        ((256, 256), None),
+        ((30, 20), None),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_a_large_one_is_made_where_it_shows_more_than_the_small_one(size, expected, kind):
+    data = encoded(Image.new("RGB", size, "red"), kind)
+    made = thumbnails(data, OPTIONS, large=True)
+    assert thumbnails(data, OPTIONS).large == b""
+    assert max(Image.open(io.BytesIO(made.small)).size) == min(max(size), SIDE)
+    assert (Image.open(io.BytesIO(made.large)).size if made.large else None) == expected
+
+
+def test_the_large_one_and_the_small_one_beside_it_keep_their_looks():
+    file = PHOTOS / "rocket.jpg"
+    photo = as_seen(Image.open(file)).resize((1500, 1001))
+    made = thumbnails(encoded(photo, "PNG"), OPTIONS, large=True)
+    for jpeg, side in zip(made, (SIDE, LARGE_SIDE), strict=True):
+        found = Image.open(io.BytesIO(jpeg))
+        assert max(found.size) == side
+        expected = np.asarray(photo.resize(found.size), float)
+        assert np.abs(np.asarray(found) - expected).mean() < 5  # of 255
+
+
 def test_a_line_of_pixels_stays_a_picture():
     assert small(encoded(Image.new("L", (5000, 1)), "PNG")).size == (SIDE, 1)
 
@@ -99,9 +139,10 @@ def test_what_a_camera_writes_beside_the_pixels_is_left_out():
 
 
 def test_the_noisiest_image_stays_below_the_limit():
-    jpeg = thumbnail(encoded(Image.effect_noise((256, 256), 200), "PNG"), OPTIONS)
-    assert jpeg is not None
-    assert len(jpeg) < MAX_BYTES
+    for side, most in ((SIDE, MAX_BYTES), (LARGE_SIDE, LARGE_MAX_BYTES)):
+        noise = encoded(Image.effect_noise((side, side), 200), "PNG")
+        made = thumbnails(noise, OPTIONS, large=side == LARGE_SIDE)
+        assert most / 40 < max(map(len, made)) < most
 
 
 @pytest.mark.parametrize(
@@ -117,6 +158,7 @@ def test_the_noisiest_image_stays_below_the_limit():
 )
 def test_what_the_run_would_not_decode_has_no_picture(data, options):
     assert thumbnail(data, options) is None
+    assert thumbnails(data, options, large=True) == Thumbnails()
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
@@ -132,18 +174,20 @@ def test_no_damage_is_an_error(noise, place):
 
 def test_a_thumbnail_from_another_process_is_the_same():
     photo = (PHOTOS / "rocket.jpg").read_bytes()
-    with DecoderPool(CONFIG, OPTIONS, 120, workers=1, thumbnails=True) as pool:
-        for _ in range(2):  # nothing is left in the pipe for the next image
-            found = pool.decoded(photo)
+    small, both = thumbnails(photo, OPTIONS), thumbnails(photo, OPTIONS, large=True)
+    with DecoderPool(CONFIG, OPTIONS, 120, workers=1) as pool:
+        # Nothing is left in the pipe for the next image, whatever it wants.
+        for wanted, expected in ((2, both), (1, small), (0, Thumbnails()), (2, both)):
+            found = pool.decoded(photo, wanted)
             assert np.array_equal(found.pixels, decode(photo, CONFIG, OPTIONS))
-            assert found.thumbnail == thumbnail(photo, OPTIONS)
+            assert found.thumbnails == expected
         with pytest.raises(InputError, match="not an image"):
-            pool.decoded(b"hello")
+            pool.decoded(b"hello", 2)
 
 
 def test_a_thumbnail_that_nobody_wants_is_not_made():
     with DecoderPool(CONFIG, OPTIONS, 120, workers=1) as pool:
-        assert pool.decoded((PHOTOS / "rocket.jpg").read_bytes()).thumbnail == b""
+        assert pool.decoded((PHOTOS / "rocket.jpg").read_bytes()).thumbnails == Thumbnails()
 
 
 @pytest.mark.parametrize(
@@ -152,13 +196,16 @@ def test_a_thumbnail_that_nobody_wants_is_not_made():
         "b''",
         f"({MAX_BYTES + 1}).to_bytes(8) + bytes({MAX_BYTES + 1})",
         "(9).to_bytes(8) + bytes(8)",
+        "bytes(8)",
+        f"bytes(8) + ({LARGE_MAX_BYTES + 1}).to_bytes(8) + bytes({LARGE_MAX_BYTES + 1})",
+        "bytes(8) + (9).to_bytes(8) + bytes(8)",
     ],
-    ids=["none", "too long", "cut"],
+    ids=["none", "too long", "cut", "no large one", "large one too long", "large one cut"],
 )
 def test_a_thumbnail_that_makes_no_sense_is_a_decoder_gone_wrong(monkeypatch, part):
     rest = f"stdout.write(bytes({3 * 64 * 32 * 4})); stdout.write({part})"
     monkeypatch.setattr(isolation, "_START", TALKATIVE.format(b"P") + rest)
-    with DecoderPool(CONFIG, OPTIONS, 120, workers=1, thumbnails=True) as pool:
+    with DecoderPool(CONFIG, OPTIONS, 120, workers=1) as pool:
         with pytest.raises(InputError) as caught:
-            pool.decoded(b"an image")
+            pool.decoded(b"an image", 2)
         assert caught.value.code is FailureCode.DECODER_DIED

@@ -41,7 +41,7 @@ stdin, stdout = sys.stdin.buffer, sys.stdout.buffer
 pickle.load(stdin)
 stdout.write(b"R")
 stdout.flush()
-stdin.read(int.from_bytes(stdin.read(8)))
+stdin.read(1 + int.from_bytes(stdin.read(8)))
 stdout.write({!r})
 """
 HANG = b"do:time.sleep(3600)"
@@ -54,9 +54,9 @@ class _Unhurried(isolation._Worker):
 
     _hangs = False
 
-    def decoded(self, data: bytes) -> isolation.DecodedImage:
+    def decoded(self, data: bytes, thumbnails: int) -> isolation.DecodedImage:
         self._hangs = data == HANG
-        return super().decoded(data)
+        return super().decoded(data, thumbnails)
 
     def _limit(self, seconds: float) -> AbstractContextManager[threading.Event]:
         return super()._limit(seconds if self._hangs else PATIENCE)

@@ -53,6 +53,15 @@ class Page(HTMLParser):
         return [base64.b64decode(picture) for block in blocks for picture in block]
 
     @property
+    def large(self) -> dict[int, bytes]:
+        """The pictures to be looked at alone, by the place of their image."""
+        return {
+            int(str(attributes["id"]).removeprefix("large-")): base64.b64decode(text)
+            for (_, attributes), text in zip(self.tags, self.texts, strict=True)
+            if str(attributes.get("id", "")).startswith("large-")
+        }
+
+    @property
     def text(self) -> str:
         """What is read on the page before any script has run."""
         hidden = {"script", "style", "title"}

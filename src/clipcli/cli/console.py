@@ -7,7 +7,7 @@ import os
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -32,13 +32,15 @@ class Console:
         verbose: also what is being done.
         debug: errors come with their traceback, and libraries' warnings are shown.
         command: that runs, with the words before it.
+        words: of the command line, as they were given, without the program's name.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, words: Sequence[str] = ()) -> None:
         self.quiet = False
         self.verbose = False
         self.debug = False
         self.command = "clipcli classify"
+        self.words = tuple(words)
 
     def error(self, error: BaseException, text: str) -> None:
         """Tell why the command ends."""

@@ -114,7 +114,7 @@ def run(arguments: list[str]) -> int:
     Returns:
         The exit code, as in the README's table.
     """
-    console = Console()
+    console = Console(arguments)
     with Signals() as signals:
         code = _ended(arguments, console, signals)
     # Whatever has become of what the signal raised: libraries replace it, or go on.

@@ -20,7 +20,7 @@ from clipcli.arrays import Float32
 from clipcli.errors import ClipcliError, FailureCode, InputError
 from clipcli.images.options import ImageOptions
 from clipcli.images.preprocessing import PreprocessConfig
-from clipcli.images.thumbnails import MAX_BYTES
+from clipcli.images.thumbnails import LARGE_MAX_BYTES, MAX_BYTES, Thumbnails
 from clipcli.images.worker import (
     FAILURE,
     LENGTH_BYTES,
@@ -49,12 +49,12 @@ class DecodedImage:
 
     Attributes:
         pixels: normalised, of shape (3, height, width).
-        thumbnail: a JPEG; empty where none is wanted or none can be made.
+        thumbnails: those that are wanted and can be made.
         truncated: whether pixels are missing, since the file is cut short.
     """
 
     pixels: Float32
-    thumbnail: bytes
+    thumbnails: Thumbnails
     truncated: bool
 
 
@@ -66,7 +66,6 @@ class DecoderPool:
         options: what is accepted as an image.
         seconds: that one image may take; the start of a process does not count.
         workers: processes at most; so many calls of `pixels` run at once, others wait.
-        thumbnails: make one of each image, for `decoded` to give.
 
     Example:
         >>> with DecoderPool(config, ImageOptions(), seconds=10, workers=2) as pool:
@@ -79,10 +78,8 @@ class DecoderPool:
         options: ImageOptions,
         seconds: float,
         workers: int,
-        *,
-        thumbnails: bool = False,
     ) -> None:
-        self._settings = _Settings(config, options, seconds, thumbnails)
+        self._settings = _Settings(config, options, seconds)
         # Last in, first out: a worker that runs already is taken before one is started.
         self._idle: LifoQueue[_Worker | None] = LifoQueue()
         for _ in range(workers):
@@ -111,21 +108,26 @@ class DecoderPool:
         """
         return self.decoded(data).pixels
 
-    def decoded(self, data: bytes) -> DecodedImage:
-        """An image's pixels as `pixels` gives them, and what else is known of it."""
+    def decoded(self, data: bytes, thumbnails: int = 0) -> DecodedImage:
+        """An image's pixels as `pixels` gives them, and what else is known of it.
+
+        Args:
+            data: the image, as it is in its file.
+            thumbnails: how many are wanted: none, the small one, or the large one, too.
+        """
         worker = self._idle.get()
         try:
             # One that died while it was idle did not die of this image.
             if worker is None or not worker.is_alive():
                 worker = self._replace(worker)
             try:
-                return worker.decoded(data)
+                return worker.decoded(data, thumbnails)
             except _DecoderDiedError:
                 # It may have died of what an earlier image did to its memory.
                 if worker.images == 1:
                     raise
             worker = self._replace(worker)
-            return worker.decoded(data)
+            return worker.decoded(data, thumbnails)
         finally:
             self._idle.put(worker)
 
@@ -166,10 +168,9 @@ class _Settings:
     config: PreprocessConfig
     options: ImageOptions
     seconds: float
-    thumbnails: bool
 
     def pickled(self) -> bytes:
-        return pickle.dumps((self.config, self.options, self.seconds, self.thumbnails))
+        return pickle.dumps((self.config, self.options, self.seconds))
 
 
 class _Worker:
@@ -219,15 +220,15 @@ class _Worker:
         """Whether the process still runs."""
         return self._process.poll() is None
 
-    def decoded(self, data: bytes) -> DecodedImage:
+    def decoded(self, data: bytes, thumbnails: int) -> DecodedImage:
         """Have one image decoded; whoever fails to answer is ended."""
         self.images += 1
         answer: DecodedImage | InputError | None = None
         try:
             # ValueError: nonsense for an answer, or pipes that `close` has closed.
             with self._limit(self._settings.seconds) as is_over, suppress(OSError, ValueError):
-                self._ask(data)
-                answer = self._answer()
+                self._ask(data, thumbnails)
+                answer = self._answer(thumbnails)
         except BaseException:  # after Ctrl-C the answer would be taken for the next image's
             self.end()
             raise
@@ -243,18 +244,19 @@ class _Worker:
             raise answer
         return answer
 
-    def _ask(self, data: bytes) -> None:
-        self._requests.write(len(data).to_bytes(LENGTH_BYTES))
+    def _ask(self, data: bytes, thumbnails: int) -> None:
+        self._requests.write(len(data).to_bytes(LENGTH_BYTES) + bytes([thumbnails]))
         self._requests.write(data)
         self._requests.flush()
 
-    def _answer(self) -> DecodedImage | InputError:
+    def _answer(self, thumbnails: int) -> DecodedImage | InputError:
         kind = self._answers.read(1)
         if kind in (PIXELS, SOME_PIXELS):
             pixels = np.empty((3, *self._settings.config.size), np.float32)
             pixels.data.cast("B")[:] = self._answers.read(pixels.nbytes)
-            jpeg = self._part(MAX_BYTES) if self._settings.thumbnails else b""
-            return DecodedImage(pixels, jpeg, kind == SOME_PIXELS)
+            most = (MAX_BYTES, LARGE_MAX_BYTES)[:thumbnails]
+            jpegs = Thumbnails(*map(self._part, most))
+            return DecodedImage(pixels, jpegs, kind == SOME_PIXELS)
         if kind == FAILURE:
             code, _, message = self._part(MAX_FAILURE_BYTES).decode().partition("\n")
             return InputError(FailureCode(code), message)

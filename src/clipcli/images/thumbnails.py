@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from functools import partial
+from typing import NamedTuple
 
 from PIL import Image
 
@@ -10,11 +12,11 @@ from clipcli.images.colours import colours_of, in_srgb
 from clipcli.images.decoding import open_image, plain
 from clipcli.images.options import ImageOptions
 
-SIDE = 256
-"""The longest side in pixels."""
+SIDE, LARGE_SIDE = 256, 1024
+"""The longest sides in pixels: of one among many, and of one that is looked at alone."""
 
-MAX_BYTES = 1 << 18
-"""More than any thumbnail has: uncompressed it would be 192 KiB."""
+MAX_BYTES, LARGE_MAX_BYTES = 1 << 18, 1 << 22
+"""More than any of these has: uncompressed they would be 192 KiB and 3 MiB."""
 
 # Three times as small as at 95, and nobody sees it at this size.
 _QUALITY = 75
@@ -22,29 +24,50 @@ _QUALITY = 75
 _REDUCING_GAP = 2.0
 
 
-def thumbnail(data: bytes, options: ImageOptions) -> bytes | None:
-    """A small picture of an encoded image: its first frame, upright, on white, in sRGB.
+class Thumbnails(NamedTuple):
+    """Small pictures of one image, each a JPEG.
+
+    Attributes:
+        small: at most 256 pixels a side; empty where the image cannot be decoded.
+        large: at most 1,024; empty where none is wanted, or it would be no larger than the small.
+    """
+
+    small: bytes = b""
+    large: bytes = b""
+
+
+def thumbnails(data: bytes, options: ImageOptions, *, large: bool = False) -> Thumbnails:
+    """Small pictures of an encoded image: its first frame, upright, on white, in sRGB.
 
     Args:
         data: the image, as it is in its file.
         options: what is accepted as an image; how it is prepared for a model does not matter.
+        large: make the large one, too.
 
     Returns:
-        A JPEG of at most 256 pixels a side, without what cameras write beside the pixels; None
-        where the image cannot be decoded.
+        What could be made, without what cameras write beside the pixels.
     """
+    side = LARGE_SIDE if large else SIDE
     try:
-        image = open_image(data, options, reduce=_reduced)
-        small = plain(image)
-        small.thumbnail((SIDE, SIDE), reducing_gap=_REDUCING_GAP)
-        return _jpeg(in_srgb(small, colours_of(image)).convert("RGB"))
+        image = open_image(data, options, reduce=partial(_reduced, side=side))
+        whole = plain(image)
+        whole.thumbnail((side, side), reducing_gap=_REDUCING_GAP)
+        shown = in_srgb(whole, colours_of(image)).convert("RGB")
+        large_jpeg = _jpeg(shown) if max(shown.size) > SIDE else b""
+        shown.thumbnail((SIDE, SIDE), reducing_gap=_REDUCING_GAP)
+        return Thumbnails(_jpeg(shown), large_jpeg)
     except Exception:  # noqa: BLE001  decoders raise far more than OSError; there is no picture then
-        return None
+        return Thumbnails()
 
 
-def _reduced(image: Image.Image) -> Image.Image:
+def thumbnail(data: bytes, options: ImageOptions) -> bytes | None:
+    """The small one alone, None where there is none."""
+    return thumbnails(data, options).small or None
+
+
+def _reduced(image: Image.Image, side: int) -> Image.Image:
     # A photo's JPEG is decoded at a fraction of its size: 27 ms instead of 104.
-    image.draft(None, (2 * SIDE, 2 * SIDE))
+    image.draft(None, (2 * side, 2 * side))
     return image
 
 

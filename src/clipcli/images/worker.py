@@ -1,10 +1,11 @@
 """The process in which strangers' images are decoded: what it is told, and how it answers.
 
 It reads its settings and then image after image from its standard input, each with its length in
-front, and answers on its standard output: one byte for the kind, then the pixels, whose size is
-known beforehand, or a failure's code and message with their length in front. Where thumbnails are
-wanted, one follows the pixels, its length in front. The worker has decoded bytes of strangers, so
-nothing that it says is to be unpickled or taken on trust.
+front and, in a byte, how many thumbnails are wanted: none, the small one, or the large one, too.
+It answers on its standard output: one byte for the kind, then the pixels, whose size is known
+beforehand, or a failure's code and message with their length in front. The thumbnails follow the
+pixels, each with its length in front. The worker has decoded bytes of strangers, so nothing that it
+says is to be unpickled or taken on trust.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from clipcli.errors import InputError
 from clipcli.images.decoding import decode_marked, lift_pillow_limit
 from clipcli.images.options import ImageOptions
 from clipcli.images.preprocessing import PreprocessConfig
-from clipcli.images.thumbnails import thumbnail
+from clipcli.images.thumbnails import thumbnails
 
 READY, PIXELS, SOME_PIXELS, FAILURE = b"R", b"P", b"S", b"F"
 """The kinds of answers; some pixels are those of a file that is cut short."""
@@ -44,7 +45,7 @@ def serve() -> None:
     """A worker's life: read settings, then decode image after image until the input ends."""
     requests = sys.stdin.buffer
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    config, options, seconds, thumbnails = pickle.load(requests)  # noqa: S301  the parent's own
+    config, options, seconds = pickle.load(requests)  # noqa: S301  the parent's own
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     lift_pillow_limit()
     Image.init()  # all plug-ins, or the first image's time would go into their import
@@ -53,11 +54,12 @@ def serve() -> None:
     answers.write(READY)
     answers.flush()
     while length := requests.read(LENGTH_BYTES):
+        wanted = requests.read(1)[0]
         data = requests.read(int.from_bytes(length))
         with _end_of_an_orphan(seconds):
             answer = _answer_to(data, config, options)
-            if thumbnails and not answer.startswith(FAILURE):
-                answer += _thumbnail_of(data, options)
+            if wanted and not answer.startswith(FAILURE):
+                answer += _thumbnails_of(data, options, wanted)
         answers.write(answer)
         answers.flush()
         del data, answer  # an idle process keeps nothing
@@ -73,9 +75,9 @@ def _answer_to(data: bytes, config: PreprocessConfig, options: ImageOptions) -> 
         return FAILURE + len(encoded).to_bytes(LENGTH_BYTES) + encoded
 
 
-def _thumbnail_of(data: bytes, options: ImageOptions) -> bytes:
-    jpeg = thumbnail(data, options) or b""
-    return len(jpeg).to_bytes(LENGTH_BYTES) + jpeg
+def _thumbnails_of(data: bytes, options: ImageOptions, wanted: int) -> bytes:
+    jpegs = thumbnails(data, options, large=wanted > 1)[:wanted]
+    return b"".join(len(jpeg).to_bytes(LENGTH_BYTES) + jpeg for jpeg in jpegs)
 
 
 def _silence() -> None:

@@ -145,19 +145,20 @@ class LookAhead:
         return self._downloads.fetcher.fetch(address, lambda start: check_start(start, images))
 
     def _decode(self, ref: ImageRef, data: bytes) -> tuple[Float32, bool]:
-        keep = self._options.thumbnails
-        jpeg: bytes | None = None
+        taker = self._options.thumbnails
+        jpegs: tuple[bytes, ...] = ()
         if self._isolated is not None:
-            found = self._isolated.decoded(data)
-            pixels, jpeg, truncated = found.pixels, found.thumbnail, found.truncated
+            wanted = 0 if taker is None else 1 + taker.wants_large
+            found = self._isolated.decoded(data, wanted)
+            pixels, jpegs, truncated = found.pixels, found.thumbnails, found.truncated
         else:
             pixels, truncated = decode_marked(data, self._config, self._options.images)
-            if keep is not None:
-                from clipcli.images.thumbnails import thumbnail
+            if taker is not None:
+                from clipcli.images.thumbnails import thumbnails
 
-                jpeg = thumbnail(data, self._options.images)
-        if keep is not None and jpeg:
-            keep(ref.index, jpeg)
+                jpegs = thumbnails(data, self._options.images, large=taker.wants_large)
+        if taker is not None and any(jpegs):
+            taker.add_thumbnail(ref.index, *jpegs)
         return pixels, truncated
 
     @cached_property
@@ -187,10 +188,4 @@ def _decoder_pool(config: PreprocessConfig, options: PipelineOptions) -> Decoder
         return None
     from clipcli.images.isolation import DecoderPool
 
-    return DecoderPool(
-        config,
-        options.images,
-        options.isolate_seconds,
-        options.decoders,
-        thumbnails=options.thumbnails is not None,
-    )
+    return DecoderPool(config, options.images, options.isolate_seconds, options.decoders)

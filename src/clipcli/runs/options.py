@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from clipcli.engines.batches import DEFAULT_BATCH_SIZE
 from clipcli.engines.hardware import available_cpus
@@ -45,6 +45,23 @@ def check_decode_seconds(seconds: float) -> None:
         raise UsageError(f"--decode-timeout is above 0 and at most {_MOST_DECODE_SECONDS:,} s")
 
 
+class ThumbnailTaker(Protocol):
+    """Who shows pictures of a run's images; asked and told in whatever thread decodes them."""
+
+    @property
+    def wants_large(self) -> bool:
+        """Whether a large picture of the next image is wanted beside the small one."""
+
+    def add_thumbnail(self, index: int, jpeg: bytes, large: bytes = b"") -> None:
+        """Take the pictures of the image at a position in the input.
+
+        Args:
+            index: the position.
+            jpeg: of at most 256 pixels a side.
+            large: of at most 1,024; empty where there is none.
+        """
+
+
 @dataclass(frozen=True)
 class PipelineOptions:
     """How images go through the engine.
@@ -63,9 +80,8 @@ class PipelineOptions:
         whole_blocks: nothing is given in a lull. The shape of the last block, and with it the last
             digits of its numbers, then do not depend on how fast the images came.
         stop: set when no more shall be begun; what waits for a thread is then forgotten.
-        thumbnails: takes the thumbnail, a JPEG, of the image at a position in the input, whenever
-            one has been decoded, in whatever thread; None makes none. An image that comes open
-            has none.
+        thumbnails: takes those of each image that has been decoded; None makes none. An image
+            that comes open has none.
 
     Raises:
         UsageError: a number that is out of its range.
@@ -81,7 +97,7 @@ class PipelineOptions:
     # Off, so that whoever types names sees each answer; a file of results is read later.
     whole_blocks: bool = False
     stop: threading.Event = field(default_factory=threading.Event)
-    thumbnails: Callable[[int, bytes], None] | None = None
+    thumbnails: ThumbnailTaker | None = None
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:

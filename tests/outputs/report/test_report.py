@@ -16,6 +16,7 @@ from report_pages import Page
 
 from clipcli.errors import FailureCode, UsageError
 from clipcli.heads.results import Failure, LabelScore, Prediction, Result
+from clipcli.outputs.report import pictures
 from clipcli.outputs.report.writer import Report
 from clipcli.printable import printable
 
@@ -84,6 +85,48 @@ def test_thumbnails_stay_with_their_images(tmp_path):
     expected = {i: b"" if i % 2 else b"jpeg %d" % i for i in range(200)}
     found = {image["index"]: jpeg for image, jpeg in zip(page.images, page.thumbnails, strict=True)}
     assert found == expected
+
+
+def test_large_pictures_stay_with_their_images(tmp_path):
+    with Report(tmp_path / "report.html", "Pets", LABELS, {}) as report:
+        for index in range(6):
+            report.add_thumbnail(
+                index, b"small %d" % index, b"large %d" % index if index % 2 else b""
+            )
+        for index in (5, 0, 9, 3):
+            report.add(prediction(index))
+        report.finish()
+    page = Page(tmp_path / "report.html")
+    assert page.thumbnails == [b"small 5", b"small 0", b"", b"small 3"]
+    assert page.large == {0: b"large 5", 3: b"large 3"}
+
+
+def test_large_pictures_end_where_the_room_for_them_does(tmp_path, monkeypatch):
+    monkeypatch.setattr(pictures, "LARGE_BYTES", 250)
+    with Report(tmp_path / "report.html", "Pets", LABELS, {}) as report:
+        wanted = []
+        for index in range(5):
+            wanted.append(report.wants_large)
+            # The last would find room, but nobody wants it any more.
+            report.add_thumbnail(index, b"small", bytes(10 if index == 4 else 100))
+            report.add(prediction(index))
+        report.finish()
+    page = Page(tmp_path / "report.html")
+    assert wanted == [True, True, True, False, False]
+    assert page.thumbnails == [b"small"] * 5
+    assert page.large == {0: bytes(100), 1: bytes(100)}
+
+
+def test_an_image_has_a_link_to_its_file_or_address(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "out").mkdir()
+    names = ("a b.jpg", "missing.jpg", "https://me:geheim@example.org/cat.jpg", "javascript:1")
+    (tmp_path / names[0]).write_bytes(b"")
+    results = [prediction(place, name) for place, name in enumerate(names)]
+    page = write(Path("out/report.html"), *results, failure(4, names[0]))
+    assert [image.get("link") for image in page.images] == [
+        *("../a%20b.jpg", None, "https://example.org/cat.jpg", None, "../a%20b.jpg")
+    ]
 
 
 @pytest.mark.parametrize("name", HOSTILE)

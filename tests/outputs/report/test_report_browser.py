@@ -6,6 +6,7 @@ needs axe-core, whose `axe.min.js` CLIPCLI_AXE names. Tests are skipped where th
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -17,6 +18,7 @@ from typing import Any
 
 import pytest
 from command import PATIENCE, PHOTOS
+from PIL import Image
 from selenium import webdriver
 from selenium.common.exceptions import TimeoutException
 from selenium.webdriver.common.by import By
@@ -28,7 +30,7 @@ from web_server import serve
 from clipcli.errors import FailureCode
 from clipcli.heads.results import Failure, LabelScore, Prediction, Result
 from clipcli.images.options import ImageOptions
-from clipcli.images.thumbnails import thumbnail
+from clipcli.images.thumbnails import thumbnails
 from clipcli.outputs.report.writer import Report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -68,15 +70,14 @@ RESULTS = [result(index) for index in range(COUNT)]
 
 def write(path: Path, results: list[Result], truth: str | None = None) -> Path:
     pictures = [
-        thumbnail(file.read_bytes(), ImageOptions()) for file in sorted(PHOTOS.glob("*.*g"))
+        thumbnails(file.read_bytes(), ImageOptions()) for file in sorted(PHOTOS.glob("*.*g"))
     ]
     made = {"model": "<b>tiny</b>", "labels": LABELS}
     with Report(path, "<i>Pets</i>", LABELS, made) as report:
         for one in results:
             picture = pictures[one.index % len(pictures)]
-            assert picture is not None
             if isinstance(one, Prediction):
-                report.add_thumbnail(one.index, picture)
+                report.add_thumbnail(one.index, *picture)
             report.add(one, truth)
         report.finish()
     return path
@@ -387,6 +388,93 @@ def test_the_lightbox_shows_the_whole_name_and_every_score(page):
     assert not page.find("#lightbox").is_displayed()
 
 
+SHAPES = {"panorama.png": (6000, 900), "tall.png": (600, 4000), "photo.png": (1500, 1000)}
+SMALL = "icon.png"
+
+
+@pytest.fixture(scope="module")
+def shapes_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report of images of unusual shapes, the last of which has no large picture and no file."""
+    folder = tmp_path_factory.mktemp("shapes")
+    scores = (LabelScore("cat", 1.0, 0.3),)
+    with Report(folder / "report.html", "Shapes", LABELS, {}) as report:
+        for index, (name, size) in enumerate({**SHAPES, SMALL: (200, 100)}.items()):
+            file = io.BytesIO()
+            Image.new("RGB", size, "orange").save(file, "PNG")
+            name = name if name == SMALL else str(folder / name)  # noqa: PLW2901
+            if name != SMALL:
+                Path(name).write_bytes(file.getvalue())
+            made = thumbnails(file.getvalue(), ImageOptions(), large=True)
+            report.add_thumbnail(index, *made)
+            report.add(Prediction(index, name, scores, "cat"))
+        report.finish()
+    return folder / "report.html"
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_tile_shows_its_whole_picture_whatever_its_shape(chromium, shapes_file, width):
+    page = Page(chromium, shapes_file)
+    page.size(width, 900)
+    page.wait_for("document.querySelectorAll('.card img').length === 4")
+    script = """
+    const done = arguments[0], pictures = [...document.querySelectorAll(".card img")];
+    Promise.all(pictures.map((one) => one.decode().then(() => {
+        const tile = one.parentElement.getBoundingClientRect(), box = one.getBoundingClientRect();
+        return [getComputedStyle(one).objectFit, tile.width / tile.height,
+            box.width / tile.width, box.height / tile.height];
+    }))).then(done)
+    """
+    for fit, shape, across, down in page.driver.execute_async_script(script):
+        assert fit == "contain"
+        assert [shape, across, down] == pytest.approx([4 / 3, 1, 1], rel=0.02)
+
+
+def test_the_lightbox_shows_the_large_picture_and_leads_to_the_file(chromium, shapes_file):
+    page = Page(chromium, shapes_file)
+    page.size(1600, 1400)
+    page.find(".card").click()
+    page.wait_for("document.getElementById('lightbox').open")
+    script = """
+    const done = arguments[0], one = document.querySelector("#lightbox-picture img");
+    one.decode().then(() => done([one.naturalWidth, one.naturalHeight, one.width, one.height]))
+    """
+    for place, (name, (width, height)) in enumerate(SHAPES.items()):
+        page.expect(lambda place=place: page.text("#lightbox-place"), f"{place + 1} of 4")
+        large, high, shown, shown_high = page.driver.execute_async_script(script)
+        assert max(large, high) == 1024
+        assert large / high == pytest.approx(width / height, rel=0.01)
+        # No larger than it is and no other shape, and a wide one as large as it is.
+        assert shown / shown_high == pytest.approx(width / height, rel=0.02)
+        assert max(shown, shown_high) == 1024
+        link = page.find("#lightbox-link")
+        assert (link.text, link.get_dom_attribute("href")) == ("Open the file", f"./{name}")
+        page.press(Keys.ARROW_RIGHT)
+    page.expect(lambda: page.text("#lightbox-place"), "4 of 4")
+    assert page.driver.execute_async_script(script)[:2] == [200, 100]
+    assert not page.find("#lightbox-link").is_displayed()
+
+
+def test_the_link_to_a_file_is_reached_and_followed_by_keyboard(chromium, shapes_file):
+    page = Page(chromium, shapes_file)
+    first = page.driver.current_window_handle
+    page.run("document.querySelector('.card').focus()")
+    page.press(Keys.ENTER)
+    page.wait_for("document.activeElement.id === 'close'")
+    page.press(Keys.TAB)
+    page.wait_for("document.activeElement.id === 'lightbox-link'")
+    page.press(Keys.ENTER)
+    page.expect(lambda: len(page.driver.window_handles), 2)
+    (other,) = set(page.driver.window_handles) - {first}
+    page.driver.switch_to.window(other)
+    try:
+        expected = (shapes_file.parent / "panorama.png").as_uri()
+        page.expect(lambda: page.driver.current_url, expected)
+        assert page.run("return opener") is None
+    finally:
+        page.driver.close()
+        page.driver.switch_to.window(first)
+
+
 def test_of_thousands_of_images_only_those_near_the_window_exist(chromium, tmp_path):
     results: list[Result] = [
         Failure(index, f"{index}.jpg", FailureCode.DAMAGED, "damaged") for index in range(5000)
@@ -512,6 +600,12 @@ def lightbox(page: Page) -> None:
     page.wait_for("document.getElementById('lightbox').open")
 
 
+def linked(page: Page) -> None:
+    page.run("images[0].link = './cat.jpg'")
+    lightbox(page)
+    page.expect(lambda: page.text("#lightbox-link"), "Open the file")
+
+
 def nothing(page: Page) -> None:
     change(page, "search", "no such name")
     page.expect_shown()
@@ -520,7 +614,7 @@ def nothing(page: Page) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize(
     "look",
-    [pytest.param(lambda _page: None, id="gallery"), details, lightbox, nothing, narrow],
+    [pytest.param(lambda _page: None, id="gallery"), details, lightbox, linked, nothing, narrow],
 )
 def test_axe_finds_no_barrier(page: Page, axe: str, scheme: str, look: Callable[[Page], None]):
     page.colours(scheme)

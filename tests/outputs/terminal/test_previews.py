@@ -26,8 +26,8 @@ def jpeg(color: str) -> bytes:
 
 def test_a_picture_is_shown_once_beside_its_own_result():
     previews = Previews(Screen(Graphics.TRUE_COLOR, 80))
-    previews.add(8, jpeg("blue"))
-    previews.add(7, jpeg("red"))
+    previews.add_thumbnail(8, jpeg("blue"))
+    previews.add_thumbnail(7, jpeg("red"))
     assert previews.beside(6, ["six"]) == "six\n"
     first = previews.beside(7, ["seven"]).splitlines()[0]
     assert first.endswith("\x1b[0m  seven")
@@ -37,7 +37,7 @@ def test_a_picture_is_shown_once_beside_its_own_result():
 
 def test_a_picture_is_no_wider_than_its_terminal():
     previews = Previews(Screen(Graphics.TRUE_COLOR, columns=10))
-    previews.add(0, jpeg("red"))
+    previews.add_thumbnail(0, jpeg("red"))
     assert previews.beside(0, ["text"]).splitlines()[0].count("▀") == 10
 
 

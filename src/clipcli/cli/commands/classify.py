@@ -177,7 +177,7 @@ def _run(arguments: ClassifyArguments, console: Console) -> int:
         settings = _settings(arguments, engine.info, labels, head, file)
         expected = [alike for label in arguments.answers.expect for alike in head.same_as(label)]
         run = stack.enter_context(_open_run(arguments, refs, settings, tuple(expected)))
-        report = _open_report(arguments, labels, settings, stack)
+        report = _open_report(arguments, labels, settings, console, stack)
         monitor = _monitor(arguments, console, run)
         previews = open_previews(arguments)
         options = arguments.pipeline_options(
@@ -237,11 +237,16 @@ def _settings(
 
 
 def _open_report(
-    arguments: ClassifyArguments, labels: LabelSet, settings: dict[str, Any], stack: ExitStack
+    arguments: ClassifyArguments,
+    labels: LabelSet,
+    settings: dict[str, Any],
+    console: Console,
+    stack: ExitStack,
 ) -> Report | None:
     if arguments.page.report is None:
         return None
-    report = open_report(arguments.page.report, "Classification report", labels.names, settings)
+    title = "Classification report"
+    report = open_report(arguments.page.report, title, labels.names, settings, console.words)
     return stack.enter_context(report)
 
 

@@ -111,7 +111,9 @@ class EvaluationRun:
             **run_settings(self.arguments, info),
         }
         title = "Evaluation report"
-        self.report = open_report(self.arguments.page.report, title, labels.names, settings)
+        self.report = open_report(
+            self.arguments.page.report, title, labels.names, settings, self.console.words
+        )
         return with_pictures(options, self.report)
 
     def _tell(self, ref: ImageRef, error: InputError | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,11 @@ if TYPE_CHECKING:
 
 
 def open_report(
-    file: str, title: str, labels: Sequence[str], settings: Mapping[str, Any]
+    file: str,
+    title: str,
+    labels: Sequence[str],
+    settings: Mapping[str, Any],
+    words: Sequence[str],
 ) -> Report:
     """Begin the report of a run.
 
@@ -23,17 +28,21 @@ def open_report(
         title: of the page.
         labels: in the user's order.
         settings: what the run is made with.
+        words: of the command line, without the program's name.
 
     Raises:
         UsageError: nothing can be written there.
     """
+    from clipcli.cli.running.command_line import command_line
     from clipcli.outputs.report.writer import Report
 
+    date = datetime.now().astimezone().isoformat(" ", "seconds")
     # The format is that of other results: the page has its own.
     made = {name: value for name, value in settings.items() if name != "format"}
-    return Report(Path(file), title, labels, made)
+    called = {"date": date, "command_line": command_line(words)}
+    return Report(Path(file), title, labels, {**called, **made})
 
 
 def with_pictures(options: PipelineOptions, report: Report | None) -> PipelineOptions:
     """The options of a pipeline that gives the report its thumbnails, if there is a report."""
-    return options if report is None else replace(options, thumbnails=report.add_thumbnail)
+    return options if report is None else replace(options, thumbnails=report)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from clipcli.cli.arguments.classify import ClassifyArguments
     from clipcli.outputs.terminal.previews import Previews
-    from clipcli.runs.options import PipelineOptions
+    from clipcli.runs.options import PipelineOptions, ThumbnailTaker
 
 
 def open_previews(arguments: ClassifyArguments) -> Previews | None:
@@ -31,10 +31,20 @@ def with_previews(options: PipelineOptions, previews: Previews | None) -> Pipeli
     if previews is None:
         return options
     others = options.thumbnails
+    return replace(options, thumbnails=_Takers(previews, others) if others else previews)
 
-    def take(index: int, jpeg: bytes) -> None:
-        previews.add(index, jpeg)
-        if others is not None:
-            others(index, jpeg)
 
-    return replace(options, thumbnails=take)
+@dataclass(frozen=True)
+class _Takers:
+    """A terminal and a report, which take the same pictures."""
+
+    previews: Previews
+    report: ThumbnailTaker
+
+    @property
+    def wants_large(self) -> bool:
+        return self.report.wants_large
+
+    def add_thumbnail(self, index: int, jpeg: bytes, large: bytes = b"") -> None:
+        self.previews.add_thumbnail(index, jpeg)
+        self.report.add_thumbnail(index, jpeg, large)

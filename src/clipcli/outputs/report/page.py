@@ -42,13 +42,20 @@ class Page:
     figures: Mapping[str, str]
     is_cut: bool
 
-    def write(self, file: IO[str], images: Iterable[str], thumbnails: Iterable[bytes]) -> None:
+    def write(
+        self,
+        file: IO[str],
+        images: Iterable[str],
+        thumbnails: Iterable[bytes],
+        large: Iterable[tuple[int, bytes]],
+    ) -> None:
         """Write the page.
 
         Args:
             file: open for writing.
             images: a JSON object for each image, safe within HTML.
             thumbnails: its picture, a JPEG; empty where it has none.
+            large: those to be looked at alone, with the place of the image among all.
         """
         # Inlined: a page that is mailed or moved must not lose half of itself.
         style, script = _asset("report.css"), _asset("report.js")
@@ -61,6 +68,7 @@ class Page:
             script_hash=_csp_hash(script),
             images=images,
             blocks=_blocks(thumbnails),
+            large=((place, _base64(jpeg)) for place, jpeg in large),
         )
         file.writelines(stream)
 
@@ -99,7 +107,11 @@ def _blocks(thumbnails: Iterable[bytes]) -> Iterator[str]:
     """JSON arrays of pictures; base64 has no character that JSON or HTML would escape."""
     rest = iter(thumbnails)
     while block := list(islice(rest, _THUMBNAILS_IN_A_BLOCK)):
-        yield '["' + '","'.join(base64.b64encode(jpeg).decode() for jpeg in block) + '"]'
+        yield '["' + '","'.join(map(_base64, block)) + '"]'
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
 
 
 def _asset(name: str) -> str:
@@ -108,7 +120,7 @@ def _asset(name: str) -> str:
 
 def _csp_hash(text: str) -> str:
     """A script or style as a Content-Security-Policy names it (W3C, CSP Level 3, 2.3.1)."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    return "sha256-" + _base64(hashlib.sha256(text.encode()).digest())
 
 
 @cache

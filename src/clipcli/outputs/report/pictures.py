@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryFile
 
+LARGE_BYTES = 16_000_000
+"""Of all large pictures in a page: some hundred photos, behind which it is read as quickly."""
+
 
 class Pictures:
     """Thumbnails in a file without a name.
@@ -24,37 +27,64 @@ class Pictures:
         # Threads of a run that was cut may still write while the others' pictures are read.
         self._lock = threading.Lock()
         self._size = 0
-        self._places: dict[int, tuple[int, int]] = {}
-        self._shown = array("Q")  # start and length in the file, for each image that is shown
+        self._large_left = LARGE_BYTES
+        self._places: dict[int, tuple[int, int, int]] = {}
+        # Start in the file, length of the small one and of the large one, which comes behind it,
+        # for each image that is shown.
+        self._shown = array("Q")
 
-    def keep(self, index: int, jpeg: bytes) -> None:
-        """Add the picture of the image at a position in the input; from any thread.
+    @property
+    def has_room(self) -> bool:
+        """Whether another large picture may be kept."""
+        return self._large_left > 0
+
+    def keep(self, index: int, jpeg: bytes, large: bytes) -> None:
+        """Add the pictures of the image at a position in the input; from any thread.
+
+        Once a large one finds no room, none after it does: no more need be made.
 
         Raises:
             OSError: the disk takes no more.
         """
         with self._lock:
+            if len(large) > self._large_left:
+                large, self._large_left = b"", 0
+            self._large_left -= len(large)
             self._file.seek(self._size)
-            self._file.write(jpeg)
-            self._places[index] = self._size, len(jpeg)
-            self._size += len(jpeg)
+            self._file.write(jpeg + large)
+            self._places[index] = self._size, len(jpeg), len(large)
+            self._size += len(jpeg) + len(large)
 
     def show(self, index: int) -> None:
-        """Let the picture of the image at a position, if it has one, be the next in order."""
-        self._shown.extend(self._places.pop(index, (0, 0)))
+        """Let the pictures of the image at a position, if it has any, be the next in order."""
+        self._shown.extend(self._places.pop(index, (0, 0, 0)))
 
     def shown(self) -> Iterator[bytes]:
-        """The pictures that are shown, in their order; empty where there is none.
+        """The small pictures that are shown, in their order; empty where there is none.
 
         Raises:
             OSError: the disk cannot be read.
         """
-        for place in range(0, len(self._shown), 2):
-            start, length = self._shown[place : place + 2]
-            with self._lock:
-                self._file.seek(start)
-                jpeg = self._file.read(length)
-            yield jpeg
+        for start, length, _ in self._all():
+            yield self._read(start, length)
+
+    def shown_large(self) -> Iterator[tuple[int, bytes]]:
+        """The large pictures that there are, each with its place in the order.
+
+        Raises:
+            OSError: the disk cannot be read.
+        """
+        for place, (start, length, large_length) in enumerate(self._all()):
+            if large_length:
+                yield place, self._read(start + length, large_length)
+
+    def _all(self) -> Iterator[array[int]]:
+        return (self._shown[place : place + 3] for place in range(0, len(self._shown), 3))
+
+    def _read(self, start: int, length: int) -> bytes:
+        with self._lock:
+            self._file.seek(start)
+            return self._file.read(length)
 
     def close(self) -> None:
         """Forget them all."""

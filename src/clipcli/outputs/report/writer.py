@@ -12,6 +12,7 @@ from clipcli.disk.atomic import open_own, writable
 from clipcli.disk.outputs import OutputFile, workspace
 from clipcli.heads.results import Failure, LabelScore, Result
 from clipcli.outputs.report.counts import Counts
+from clipcli.outputs.report.links import folder_of, link
 from clipcli.outputs.report.page import Page, json_for_html
 from clipcli.outputs.report.pictures import Pictures
 from clipcli.printable import printable
@@ -50,6 +51,7 @@ class Report:
         # Places in place of names: a thousand labels would be written out again for each image.
         self._labels = {label: place for place, label in enumerate(labels)}
         self._settings = settings
+        self._folder = folder_of(path)
         self._counts = Counts()
         with self._writing():
             folder = workspace(path)
@@ -66,18 +68,24 @@ class Report:
             with suppress(OSError):
                 file.close()
 
-    def add_thumbnail(self, index: int, jpeg: bytes) -> None:
-        """Keep an image's picture for when its result comes; may be called from any thread.
+    @property
+    def wants_large(self) -> bool:
+        """Whether there is room for another picture to be looked at alone."""
+        return self._pictures.has_room
+
+    def add_thumbnail(self, index: int, jpeg: bytes, large: bytes = b"") -> None:
+        """Keep an image's pictures for when its result comes; may be called from any thread.
 
         Args:
             index: the image's position in the input.
             jpeg: its picture, a few kilobytes.
+            large: one to be looked at alone, left out where there is no more room for it.
 
         Raises:
             ClipcliError: the disk takes no more.
         """
         with self._writing():
-            self._pictures.keep(index, jpeg)
+            self._pictures.keep(index, jpeg, large)
 
     def add(self, result: Result, truth: str | None = None) -> None:
         """Add one image.
@@ -122,11 +130,13 @@ class Report:
         ):
             self._images.seek(0)
             lines = (line.rstrip("\n") for line in self._images)
-            page.write(file, lines, self._pictures.shown())
+            page.write(file, lines, self._pictures.shown(), self._pictures.shown_large())
 
     def _record(self, result: Result, truth: str | None) -> dict[str, Any]:
         """A result as the page's script reads it; labels are places in the list of labels."""
         record: dict[str, Any] = {"index": result.index, "name": printable(result.name)}
+        if (way := link(result.name, self._folder)) is not None:
+            record["link"] = way
         if truth is not None:
             record["truth"] = self._labels[truth]
         if isinstance(result, Failure):

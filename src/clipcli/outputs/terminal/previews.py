@@ -26,7 +26,12 @@ class Previews:
         self._box = Box(min(_COLUMNS, screen.columns), _ROWS, screen.cell)
         self._waiting: dict[int, bytes] = {}
 
-    def add(self, index: int, jpeg: bytes) -> None:
+    @property
+    def wants_large(self) -> bool:
+        """No: there are a few hundred pixels beside a result."""
+        return False
+
+    def add_thumbnail(self, index: int, jpeg: bytes, _large: bytes = b"") -> None:
         """Keep an image's thumbnail until its result is shown; from any thread."""
         self._waiting[index] = jpeg
 

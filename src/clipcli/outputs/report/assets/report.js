@@ -53,8 +53,7 @@ function thumbnail(image) {
   return block[image.place % blockSize];
 }
 
-function picture(image, alt) {
-  const jpeg = thumbnail(image);
+function picture(image, alt, jpeg = thumbnail(image)) {
   if (!jpeg) {
     const text = image.failure ? image.failure.code.replaceAll("_", " ") : "no preview";
     return element("span", "code", text);
@@ -312,7 +311,12 @@ function fillLightbox(position) {
   // Not `disabled`: that would take the focus from the button.
   byId("previous").ariaDisabled = position === 0;
   byId("next").ariaDisabled = position === shown.length - 1;
-  byId("lightbox-picture").replaceChildren(picture(image, image.name));
+  const large = byId(`large-${image.place}`)?.textContent;
+  byId("lightbox-picture").replaceChildren(picture(image, image.name, large));
+  byId("lightbox-picture").classList.toggle("enlarged", !large);
+  byId("lightbox-link").hidden = !image.link;
+  byId("lightbox-link").href = image.link ?? "";
+  byId("lightbox-link").textContent = /^https?:/i.test(image.link) ? "Open the address" : "Open the file";
   byId("lightbox-name").firstElementChild.textContent = image.name;
   const verdict = { correct: "correct", wrong: `wrong: it is ${labels[image.truth]}` }[image.verdict];
   const doubt = image.doubt && "no label fits well";
