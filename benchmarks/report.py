@@ -26,7 +26,7 @@ from selenium import webdriver
 
 from clipcli.heads.results import LabelScore, Prediction
 from clipcli.images.options import ImageOptions
-from clipcli.images.thumbnails import thumbnail
+from clipcli.images.thumbnails import Thumbnails, thumbnails
 from clipcli.outputs.report.writer import Report
 
 PHOTOS = Path(__file__).parents[1] / "examples" / "photos"
@@ -67,7 +67,7 @@ const done = arguments[0], height = document.documentElement.scrollHeight, times
 """
 
 
-def write(file: Path, count: int, pictures: list[bytes]) -> None:
+def write(file: Path, count: int, pictures: list[Thumbnails]) -> None:
     """A report of so many images whose scores are drawn at random."""
     random = np.random.default_rng(0)
     with Report(file, "Benchmark", LABELS, {"model": "none"}) as report:
@@ -75,7 +75,8 @@ def write(file: Path, count: int, pictures: list[bytes]) -> None:
             shares = random.dirichlet(np.full(len(LABELS), 0.2))
             best = np.argsort(-shares)[:5]
             scores = tuple(LabelScore(LABELS[place], float(shares[place]), 0.2) for place in best)
-            report.add_thumbnail(index, pictures[index % len(pictures)])
+            small, large = pictures[index % len(pictures)]
+            report.add_thumbnail(index, small, large if report.wants_large else b"")
             result = Prediction(index, f"photos/{index:06}.jpg", scores, scores[0].label)
             report.add(result, str(random.choice(LABELS)))
         report.finish()
@@ -115,8 +116,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     files = sorted(file for file in options.photos.rglob("*") if file.suffix in (".jpg", ".png"))
-    made = [thumbnail(file.read_bytes(), ImageOptions()) for file in files]
-    pictures = [jpeg for jpeg in made if jpeg]
+    made = [thumbnails(file.read_bytes(), ImageOptions(), large=True) for file in files]
+    pictures = [one for one in made if one.small]
     if not pictures:
         sys.exit(f"no photos in {options.photos}")
 

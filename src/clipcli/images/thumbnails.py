@@ -49,7 +49,7 @@ def thumbnails(data: bytes, options: ImageOptions, *, large: bool = False) -> Th
     """
     side = LARGE_SIDE if large else SIDE
     try:
-        image = open_image(data, options, reduce=partial(_reduced, side=side))
+        image = open_image(data, options, reduce=partial(_reduced, side=max(side, 2 * SIDE)))
         whole = plain(image)
         whole.thumbnail((side, side), reducing_gap=_REDUCING_GAP)
         shown = in_srgb(whole, colours_of(image)).convert("RGB")
@@ -67,7 +67,7 @@ def thumbnail(data: bytes, options: ImageOptions) -> bytes | None:
 
 def _reduced(image: Image.Image, side: int) -> Image.Image:
     # A photo's JPEG is decoded at a fraction of its size: 27 ms instead of 104.
-    image.draft(None, (2 * side, 2 * side))
+    image.draft(None, (side, side))
     return image
 
 
