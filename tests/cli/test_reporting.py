@@ -17,9 +17,17 @@ from PIL import Image
 from report_pages import Page
 from web_server import answer, serve
 
+from clipcli.cli.running.page import with_pictures
+from clipcli.cli.running.previews import with_previews
 from clipcli.embeddings.rows import Block
+from clipcli.errors import FailureCode
+from clipcli.heads.results import Failure
 from clipcli.images.preprocessing import PreprocessConfig
 from clipcli.images.sources import ImageRef
+from clipcli.outputs.report.writer import Report
+from clipcli.outputs.terminal.pictures import Graphics
+from clipcli.outputs.terminal.previews import Previews
+from clipcli.outputs.terminal.screens import Screen
 from clipcli.runs import lookahead
 from clipcli.runs.options import PipelineOptions
 from clipcli.runs.rescore import with_thumbnails
@@ -135,6 +143,27 @@ def test_pictures_of_a_block_are_all_there_before_its_images_are_shown(tmp_path,
     blocks = with_thumbnails([Block(refs, np.zeros((8, 2), np.float32))], config, options)
     assert next(blocks).refs == refs
     assert sorted(taker.kept) == list(range(7))
+
+
+def test_a_terminal_and_a_report_take_the_same_pictures(tmp_path):
+    previews = Previews(Screen(Graphics.TRUE_COLOR, 80))
+    assert with_previews(PipelineOptions(), previews).thumbnails is previews
+    assert not previews.wants_large
+    with Report(tmp_path / "report.html", "Pets", ["cat"], {}) as report:
+        taker = with_previews(with_pictures(PipelineOptions(), report), previews).thumbnails
+        assert taker is not None
+        assert taker.wants_large
+        taker.add_thumbnail(0, encoded(Image.new("RGB", (9, 9), "red"), "JPEG"), b"large")
+        report.add(Failure(0, "cat.jpg", FailureCode.DAMAGED, "damaged"))
+        report.finish()
+    assert Page(tmp_path / "report.html").large == {0: b"large"}
+    assert previews.beside(0, ["a line"]) != previews.beside(0, ["a line"]) == "a line\n"
+
+
+def encoded(image: Image.Image, kind: str) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind)
+    return file.getvalue()
 
 
 def test_a_run_that_is_cut_reports_what_was_done(clipcli, photos, tmp_path):

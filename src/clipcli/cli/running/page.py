@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +32,8 @@ def open_report(
     Raises:
         UsageError: nothing can be written there.
     """
+    from datetime import datetime
+
     from clipcli.cli.running.command_line import command_line
     from clipcli.outputs.report.writer import Report
 
