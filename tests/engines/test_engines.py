@@ -175,7 +175,8 @@ class TestWeights:
 
         with pytest.raises(
             ModelError,
-            match=r"1 of another shape \(positional_embedding 8 x 32 instead of 16 x 32\)$",
+            match=r"1 of another shape \(positional_embedding 8 x 32 instead of 16 x 32\)\. It was"
+            " trained with a context of 8 tokens and not 16",
         ):
             changed(cut)
 
