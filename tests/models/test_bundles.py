@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 from bundle_copies import FILES, MANIFEST, MODEL_FILES, TINY, copy_of_tiny, cut, prepare_copy
 
+from clipcli.disk import hashes
+from clipcli.disk.hashes import hash_file
+from clipcli.disk.paths import hashes_folder
 from clipcli.errors import ModelError, UsageError
 from clipcli.models import bundles
 from clipcli.models.bundles import (
     IMAGE_GRAPH,
-    STAMP_FILE,
     Bundle,
     Damaged,
     bundle_folder,
@@ -26,6 +28,7 @@ from clipcli.models.bundles import (
     prepared_bundles,
     remove,
     remove_abandoned,
+    steadily,
     temporary_folder,
 )
 from clipcli.models.configurations import MANIFEST_FILE
@@ -37,18 +40,36 @@ from clipcli.models.specs import ModelRequest
 EMPTY_FILE = {"size": 0, "sha256": hashlib.sha256().hexdigest()}
 REPAIR = r"Repair it with 'clipcli pull MODEL', or use --engine torch$"
 
-# Installs a small bundle many times over: arguments are its folder and how many times.
+# Installs a small bundle many times over: arguments are its folder, its source, how many times, and
+# whether folders can change places.
 INSTALL = """
 import sys
 from pathlib import Path
-from clipcli.models.bundles import install, temporary_folder
-folder, source = Path(sys.argv[1]), Path(sys.argv[2])
-for _ in range(60):
-    temporary = temporary_folder(folder)
+from clipcli.models import bundles
+folder, source, times, can_exchange = Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:]
+if can_exchange == "False":
+    bundles.exchange = lambda *_: False
+for _ in range(int(times)):
+    temporary = bundles.temporary_folder(folder)
     temporary.mkdir()
     for file in source.iterdir():
         (temporary / file.name).write_bytes(file.read_bytes())
-    install(temporary, folder)
+    bundles.install(temporary, folder)
+"""
+
+# Opens a bundle, one of its graphs with it, again and again until it is told to end.
+READ = """
+import sys
+from pathlib import Path
+from clipcli.models.bundles import open_bundle, steadily
+folder, end, count = Path(sys.argv[1]), Path(sys.argv[2]), 0
+def look():
+    return [(folder / name).read_bytes() for name in ("image.onnx", "image.onnx.data")]
+while not end.exists():
+    assert open_bundle(folder).size == sum(len(name) for name in sys.argv[3:])
+    assert steadily(folder, look) == [b"image.onnx", b"image.onnx.data"]
+    count += 1
+    print(count, flush=True)
 """
 
 
@@ -70,9 +91,9 @@ def hashed(monkeypatch):
 
     def note(path):
         names.append(path.name)
-        return record_file(path)
+        return hash_file(path)
 
-    monkeypatch.setattr(bundles, "record_file", note)
+    monkeypatch.setattr(hashes, "hash_file", note)
     return names
 
 
@@ -207,40 +228,100 @@ class TestDamaged:
         assert found.model is None
 
 
-class TestStamps:
+class TestNotes:
+    """Of how the files look, in clipcli's own cache."""
+
     def test_files_that_look_as_they_did_are_not_read(self, bundle, hashed):
         open_bundle(bundle.folder)
         assert hashed == []
 
-    def test_a_copy_is_hashed_once(self, bundle, tmp_path, hashed):
+    def test_a_copy_is_hashed_once_and_nothing_is_written_into_it(self, bundle, tmp_path, hashed):
         copy = tmp_path / "elsewhere"
-        copy.mkdir()
-        for file in bundle.folder.iterdir():
-            shutil.copyfile(file, copy / file.name)
+        shutil.copytree(bundle.folder, copy)
+        before = {path.name: path.stat() for path in (copy, *copy.iterdir())}
         assert open_bundle(copy).manifest == bundle.manifest
         assert sorted(hashed) == FILES
         open_bundle(copy)
         assert sorted(hashed) == FILES
+        after = {path.name: path.stat() for path in (copy, *copy.iterdir())}
+        for name, status in before.items():
+            assert (after[name].st_mtime_ns, after[name].st_size) == (
+                status.st_mtime_ns,
+                status.st_size,
+            )
+        assert after.keys() == before.keys()
 
-    @pytest.mark.parametrize("content", ["", "[]", "{", '{"image.onnx": 3}'])
+    @pytest.mark.parametrize("kind", ["link", "dangling", "pipe", "stamps"])
+    def test_what_a_stranger_calls_its_stamps_is_neither_read_nor_written(
+        self, bundle, tmp_path, hashed, kind
+    ):
+        copy, yours = tmp_path / "elsewhere", tmp_path / "yours"
+        shutil.copytree(bundle.folder, copy)
+        yours.write_text("yours")
+        stamps = copy / "stamp.json"
+        if kind == "pipe":
+            os.mkfifo(stamps)
+        elif kind == "stamps":
+            change(copy / IMAGE_GRAPH)
+            found = {name: (copy / name).stat() for name in FILES}
+            told = {name: [s.st_size, s.st_mtime_ns, s.st_ino] for name, s in found.items()}
+            stamps.write_text(json.dumps(told))
+            with pytest.raises(ModelError, match=r"is damaged: image\.onnx has changed"):
+                open_bundle(copy)
+            return
+        else:
+            stamps.symlink_to(yours if kind == "link" else tmp_path / "new")
+        assert open_bundle(copy).manifest == bundle.manifest
+        assert yours.read_text() == "yours"
+        assert not (tmp_path / "new").exists()
+        assert sorted(hashed) == FILES
+
+    @pytest.mark.parametrize("content", ["", "[]", "{", '{"sha256": 3}', "\0", "x" * (1 << 25)])
     def test_unreadable_ones_are_written_anew(self, bundle, hashed, content):
-        whole = (bundle.folder / STAMP_FILE).read_text()
-        (bundle.folder / STAMP_FILE).write_text(content)
+        notes = sorted(hashes_folder().iterdir())
+        whole = [note.read_text() for note in notes]
+        for note in notes:
+            note.write_text(content)
         assert open_bundle(bundle.folder) == bundle
         assert sorted(hashed) == FILES
-        assert json.loads((bundle.folder / STAMP_FILE).read_text()) == json.loads(whole)
+        assert [note.read_text() for note in notes] == whole
 
-    def test_a_folder_that_cannot_be_written_to_serves_all_the_same(self, bundle, monkeypatch):
-        (bundle.folder / STAMP_FILE).unlink()
+    def test_a_pipe_in_the_place_of_a_note_holds_nobody_up(self, bundle, hashed):
+        for note in hashes_folder().iterdir():
+            note.unlink()
+            os.mkfifo(note)
+        assert open_bundle(bundle.folder) == bundle
+        assert sorted(hashed) == FILES
+
+    def test_a_cache_that_cannot_be_written_to_serves_all_the_same(self, bundle, monkeypatch):
+        shutil.rmtree(hashes_folder())
 
         def fail(*_arguments):
             raise PermissionError(13, "Read-only file system")
 
-        monkeypatch.setattr(bundles, "_write_stamps", fail)
+        monkeypatch.setattr(hashes, "write_text", fail)
         assert open_bundle(bundle.folder) == bundle
 
 
 class TestInstall:
+    @pytest.fixture
+    def source(self, tmp_path):
+        """A bundle of a few bytes: each file holds its name."""
+        source = tmp_path / "source"
+        source.mkdir()
+        for name in FILES:
+            (source / name).write_bytes(name.encode())
+        files = {name: vars(record_file(source / name)) for name in FILES}
+        (source / MANIFEST_FILE).write_text(json.dumps({**MANIFEST, "files": files}))
+        return source
+
+    @pytest.fixture
+    def folder(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("CLIPCLI_CACHE_DIR", str(tmp_path / "cache"))
+        folder = tmp_path / "models" / "bundle"
+        folder.parent.mkdir()
+        return folder
+
     def test_an_open_file_of_the_old_bundle_stays_readable(self, spec, bundle):
         with (bundle.folder / "image.onnx.data").open("rb") as file:
             prepare_copy(spec)
@@ -250,20 +331,81 @@ class TestInstall:
             assert len(file.read()) == MANIFEST["files"]["image.onnx.data"]["size"]
         assert [path.name for path in bundle.folder.parent.iterdir()] == [bundle.folder.name]
 
-    def test_many_at_once_leave_one_whole_bundle_and_nothing_else(self, tmp_path):
-        source, folder = tmp_path / "source", tmp_path / "models" / "bundle"
-        source.mkdir()
-        folder.parent.mkdir()
-        for name in FILES:
-            (source / name).write_bytes(name.encode())
-        files = {name: vars(record_file(source / name)) for name in FILES}
-        (source / MANIFEST_FILE).write_text(json.dumps({**MANIFEST, "files": files}))
-        command = [sys.executable, "-c", INSTALL, str(folder), str(source)]
+    @pytest.mark.parametrize("can_exchange", [True, False])
+    def test_many_at_once_leave_one_whole_bundle_and_nothing_else(
+        self, folder, source, can_exchange
+    ):
+        command = [sys.executable, "-c", INSTALL, folder, source, "60", str(can_exchange)]
         running = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(3)]
         ends = [(process.communicate()[1], process.returncode) for process in running]
         assert ends == [(b"", 0)] * 3
         assert isinstance(open_bundle(folder), Bundle)
         assert [path.name for path in folder.parent.iterdir()] == ["bundle"]
+
+    @pytest.mark.parametrize("can_exchange", [True, False])
+    def test_readers_find_it_whole_at_every_moment_while_it_is_replaced(
+        self, tmp_path, folder, source, can_exchange
+    ):
+        install = [sys.executable, "-c", INSTALL, folder, source]
+        subprocess.run([*install, "1", "True"], check=True)
+        end = tmp_path / "end"
+        readers = [
+            subprocess.Popen(
+                [sys.executable, "-c", READ, folder, end, *FILES],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
+            for _ in range(2)
+        ]
+        for reader in readers:
+            assert reader.stdout
+            assert reader.stdout.readline() == b"1\n"
+        subprocess.run([*install, "200", str(can_exchange)], check=True)
+        end.touch()
+        ends = [(reader.communicate()[1], reader.returncode) for reader in readers]
+        assert ends == [(b"", 0)] * 2
+
+    def test_the_new_one_is_in_place_before_the_old_one_goes(self, folder, source, monkeypatch):
+        """Where folders can change places: at no moment is there none."""
+        subprocess.run([sys.executable, "-c", INSTALL, folder, source, "1", "True"], check=True)
+        temporary = temporary_folder(folder)
+        shutil.copytree(source, temporary)
+        before, seen = folder.stat(), []
+        monkeypatch.setattr(
+            bundles.shutil,
+            "rmtree",
+            lambda *_, **__: seen.append(os.path.samestat(before, folder.stat())),
+        )
+        bundles.install(temporary, folder)
+        assert seen == [False]
+        assert open_bundle(folder)
+
+    def test_a_look_at_files_that_are_replaced_meanwhile_is_taken_again(self, folder, source):
+        shutil.copytree(source, folder)
+        looks = []
+
+        def look():
+            looks.append(folder.stat().st_ino)
+            if len(looks) < 3:
+                shutil.copytree(source, temporary := temporary_folder(folder))
+                bundles.install(temporary, folder)
+            if len(looks) == 2:
+                raise FileNotFoundError
+            return len(looks)
+
+        assert steadily(folder, look) == 3
+
+    def test_what_is_wrong_with_files_that_stay_is_told_at_once(self, folder, source):
+        shutil.copytree(source, folder)
+        looks = []
+
+        def look():
+            looks.append(1)
+            raise FileNotFoundError
+
+        with pytest.raises(FileNotFoundError):
+            steadily(folder, look)
+        assert looks == [1]
 
     def test_a_place_that_is_no_folder_is_an_error(self, spec, tmp_path):
         folder = bundle_folder(spec, "fp32")

@@ -110,6 +110,31 @@ def open_own(path: Path, mode: str, **text: str) -> IO[Any]:
     return open(path, mode, opener=own_opener, **text)  # type: ignore[call-overload,no-any-return]
 
 
+def read_own(path: Path, most: int = 1 << 24) -> str:
+    """The text of a small file that clipcli keeps, which another may have spoiled or replaced.
+
+    Args:
+        path: of the file; only a regular one is read.
+        most: bytes; more are not clipcli's.
+
+    Raises:
+        OSError: it cannot be read, or is no such file.
+        ValueError: it is no text.
+    """
+    with open(path, "rb", opener=_open_at_once) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "no regular file", str(path))
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise OSError(errno.EFBIG, "larger than clipcli writes it", str(path))
+    return data.decode("utf-8")
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open a file to read it; a pipe without a writer, too, for which open(2) would wait."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
 def own_opener(path: str, flags: int) -> int:
     """What `open_own` is to `open`: see there."""
     with suppress(FileNotFoundError):

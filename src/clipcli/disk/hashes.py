@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from clipcli.disk.atomic import write_text
+from clipcli.disk.atomic import read_own, write_text
 from clipcli.disk.paths import hashes_folder
 
 
@@ -32,18 +33,40 @@ def known_hash(path: Path) -> str:
     # A link and what it leads to are one file, whose hash is worked out once.
     file = path.resolve(strict=True)
     stamp = _stamp(file)
-    note = hashes_folder() / f"{_name(file)}.json"
     with suppress(OSError, ValueError):
-        known = json.loads(note.read_text(encoding="utf-8"))
+        known = json.loads(read_own(_note(file)))
         if isinstance(known, dict) and known == {**stamp, "sha256": known.get("sha256")}:
             return str(known["sha256"])
     sha256 = hash_file(file)
-    # Something that is being written has no hash yet; and without a note there is only more work.
     with suppress(OSError):
-        if _stamp(file) == stamp:
-            note.parent.mkdir(parents=True, exist_ok=True)
-            write_text(note, json.dumps({**stamp, "sha256": sha256}) + "\n")
+        if _stamp(file) == stamp:  # something that is being written has no hash yet
+            _keep(file, {**stamp, "sha256": sha256})
     return sha256
+
+
+def note_hash(file: Path, sha256: str, place: Path) -> None:
+    """Note the hash of a file for when it has been moved into its place, which no one reads yet.
+
+    Args:
+        file: as it is, whole and hashed.
+        sha256: of its content.
+        place: where it will be; on the same disk.
+    """
+    with suppress(OSError):
+        there = place.parent.resolve() / place.name
+        _keep(there, {**_stamp(file), "file": str(there), "sha256": sha256})
+
+
+def _keep(file: Path, note: Mapping[str, object]) -> None:
+    # Without a note there is only more work.
+    with suppress(OSError):
+        where = _note(file)
+        where.parent.mkdir(parents=True, exist_ok=True)
+        write_text(where, json.dumps(note) + "\n")
+
+
+def _note(file: Path) -> Path:
+    return hashes_folder() / f"{_name(file)}.json"
 
 
 def _name(file: Path) -> str:

@@ -22,7 +22,7 @@ from clipcli.engines.runtime import onnxruntime
 from clipcli.engines.unrelated import doubt_below
 from clipcli.errors import ClipcliWarning, ModelError, one_line
 from clipcli.images.preprocessing import PreprocessConfig
-from clipcli.models.bundles import IMAGE_GRAPH, TEXT_GRAPH, TOKENIZER_FILE, Bundle
+from clipcli.models.bundles import IMAGE_GRAPH, TEXT_GRAPH, TOKENIZER_FILE, Bundle, steadily
 from clipcli.process import ProcessLock, after_fork
 
 if TYPE_CHECKING:
@@ -139,6 +139,9 @@ class OnnxEngine:
 
     @cached_property
     def _tokenizer(self) -> ClipTokenizer | HubTokenizer:
+        return steadily(self._bundle.folder, self._read_tokenizer)
+
+    def _read_tokenizer(self) -> ClipTokenizer | HubTokenizer:
         # Imported here: a run whose labels are all known tokenises nothing.
         manifest, file = self._bundle.manifest, self._bundle.folder / TOKENIZER_FILE
         if manifest.hub_tokenizer is not None:
@@ -162,7 +165,9 @@ class OnnxEngine:
     def _session(self, graph: str, threads: int) -> onnxruntime.InferenceSession:
         with self._opening:
             if graph not in self._sessions:
-                self._sessions[graph] = self._open(graph, threads)
+                folder = self._bundle.folder
+                opened = steadily(folder, lambda: self._open(graph, threads))
+                self._sessions[graph] = opened
             return self._sessions[graph]
 
     def _begin(self) -> None:

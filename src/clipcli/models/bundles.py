@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import json
 import os
 import platform
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from clipcli.assets import asset
-from clipcli.disk.atomic import write_text
+from clipcli.disk.folders import exchange
+from clipcli.disk.hashes import known_hash, note_hash
 from clipcli.disk.paths import bundles_folder
 from clipcli.errors import ModelError, settled
 from clipcli.models.catalogue import DEFAULT_WEIGHTS_FILE
 from clipcli.models.configurations import MANIFEST_FILE
-from clipcli.models.manifests import FileRecord, Manifest, record_file
+from clipcli.models.manifests import FileRecord, Manifest
 from clipcli.models.names import BUNDLED_MODEL
 from clipcli.models.specs import HubWeights, ModelSpec
 
-STAMP_FILE = "stamp.json"
 IMAGE_GRAPH = "image.onnx"
 TEXT_GRAPH = "text.onnx"
 TOKENIZER_FILE = "tokenizer.json"
@@ -32,7 +35,11 @@ TOKENIZER_FILE = "tokenizer.json"
 _BUNDLED_WEIGHTS = asset(BUNDLED_MODEL, DEFAULT_WEIGHTS_FILE)
 _GRAPHS_AND_TOKENIZER = {IMAGE_GRAPH, TEXT_GRAPH, TOKENIZER_FILE}
 _LONGEST_SLUG = 80
+# Where two folders cannot change places, one is away for a moment.
+_AWAY_SECONDS, _LOOK_AGAIN_SECONDS = 1.0, 0.01
 _NODE = re.sub(r"[^A-Za-z0-9-]+", "_", platform.node())[:40]
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -102,7 +109,12 @@ def find_bundle(spec: ModelSpec, precision: str) -> Bundle | None:
         ModelError: there is one, and it is damaged or of another precision.
     """
     folder = bundle_folder(spec, precision)
-    bundle = open_bundle(folder) if folder.is_dir() else None
+    try:
+        bundle = open_bundle(folder)
+    except ModelError:
+        if folder.is_dir():
+            raise
+        bundle = None
     if bundle is not None and bundle.manifest.precision != precision:
         found = bundle.manifest.precision
         raise ModelError(f"{folder} is prepared in {found}: add --precision {found}")
@@ -113,25 +125,64 @@ def open_bundle(folder: Path) -> Bundle:
     """Read a bundle's manifest and see that its files are those that were written.
 
     A file that looks to the file system as it did is not read; another is hashed. The files that
-    came with clipcli itself are its installer's care: of them only the sizes are looked at.
+    came with clipcli itself are its installer's care: of them only the sizes are looked at. What
+    is noted of files goes into clipcli's own cache: the folder may be a stranger's.
 
     Raises:
         ModelError: a file is missing, cut short or changed; the message names the repair.
     """
+    return steadily(folder, lambda: _opened(folder))
+
+
+def _opened(folder: Path) -> Bundle:
     try:
         manifest = _read_manifest(folder)
     except (OSError, ValueError) as error:
         raise _damaged(folder, f"its {MANIFEST_FILE} cannot be used ({error})") from error
     bundle = Bundle(folder, manifest)
-    known = None if bundle.is_bundled else _read_stamps(folder)
-    found = {
-        name: _check_file(folder, name, record, known) for name, record in manifest.files.items()
-    }
-    if known is not None and found != known:
-        # The same files elsewhere: the next start need not hash them, if that can be noted.
-        with suppress(OSError):
-            _write_stamps(folder, found)
+    for name, record in manifest.files.items():
+        _check_file(bundle, name, record)
     return bundle
+
+
+def steadily(folder: Path, look: Callable[[], _T]) -> _T:
+    """What a look at a bundle's files gives, taken again where they were replaced meanwhile.
+
+    Args:
+        folder: of the bundle.
+        look: opens some of its files, and may be called again; what it raises of a bundle that
+            has stayed the same is raised.
+    """
+    while True:
+        before = _identity(folder)
+        try:
+            found = look()
+        except Exception:
+            if _identity(folder) == before and not _comes_back(folder):
+                raise
+        else:
+            # Files of two bundles do not go together, even where they are of one model.
+            if _identity(folder) == before:
+                return found
+
+
+def _identity(folder: Path) -> object:
+    """What tells a bundle from another in its place; None where there is none."""
+    try:
+        status = folder.stat(), (folder / MANIFEST_FILE).stat()
+    except OSError:
+        return None
+    return [(one.st_dev, one.st_ino, one.st_ctime_ns) for one in status]
+
+
+def _comes_back(folder: Path) -> bool:
+    """Whether a bundle that is not there has come back while it was waited for."""
+    deadline = time.monotonic() + _AWAY_SECONDS
+    while not folder.is_dir() and time.monotonic() < deadline:
+        if not any(folder.parent.glob(f".{glob.escape(folder.name)}.*.old")):
+            return folder.is_dir()
+        time.sleep(_LOOK_AGAIN_SECONDS)
+    return False
 
 
 def prepared_bundles() -> Iterator[Bundle | Damaged]:
@@ -144,6 +195,8 @@ def prepared_bundles() -> Iterator[Bundle | Damaged]:
         try:
             yield open_bundle(path)
         except ModelError as error:
+            if not path.is_dir():
+                continue  # removed since
             model = None
             with suppress(OSError, ValueError):
                 model = _read_manifest(path).model
@@ -165,31 +218,41 @@ def remove_abandoned(parent: Path) -> None:
 
 
 def install(temporary: Path, folder: Path) -> None:
-    """Move a finished bundle into its place, whole, whoever else does so at the same time."""
+    """Move a finished bundle into its place, whole, whoever else does so at the same time.
+
+    The new one is in place before the old one goes.
+    """
     manifest = _read_manifest(temporary)
-    _write_stamps(temporary, {name: _stamp(temporary / name) for name in manifest.files})
+    for name, record in manifest.files.items():
+        note_hash(temporary / name, record.sha256, folder / name)
     while True:
         try:
             temporary.rename(folder)
         except OSError as error:
-            # A folder cannot replace one that holds something: that one steps aside first. Another
-            # process may have put it there, or taken it away, since.
+            # A folder cannot replace one that holds something.
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
-            remove(folder)
         else:
+            shutil.rmtree(temporary_folder(folder, "old"), ignore_errors=True)
             return
+        # Another process may have put that there, or taken it away, since.
+        with suppress(FileNotFoundError):
+            if exchange(temporary, folder):
+                shutil.rmtree(temporary, ignore_errors=True)
+                return
+            _set_aside(folder)
 
 
 def remove(folder: Path) -> None:
     """Take a bundle out of its place at once, then delete it at leisure."""
+    with suppress(FileNotFoundError):
+        shutil.rmtree(_set_aside(folder), ignore_errors=True)
+
+
+def _set_aside(folder: Path) -> Path:
     aside = temporary_folder(folder, "old")
     shutil.rmtree(aside, ignore_errors=True)
-    try:
-        folder.rename(aside)
-    except FileNotFoundError:
-        return
-    shutil.rmtree(aside, ignore_errors=True)
+    return folder.rename(aside)
 
 
 def _key(spec: ModelSpec) -> str:
@@ -239,33 +302,16 @@ def _stamp(path: Path) -> list[int]:
     return [status.st_size, status.st_mtime_ns, status.st_ino]
 
 
-def _write_stamps(folder: Path, stamps: Mapping[str, object]) -> None:
-    write_text(folder / STAMP_FILE, json.dumps(stamps))
-
-
-def _read_stamps(folder: Path) -> Mapping[str, object]:
+def _check_file(bundle: Bundle, name: str, record: FileRecord) -> None:
+    """See that a file is the one that was written."""
+    path = bundle.folder / name
     try:
-        stamps = json.loads((folder / STAMP_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return stamps if isinstance(stamps, dict) else {}
-
-
-def _check_file(
-    folder: Path, name: str, record: FileRecord, stamps: Mapping[str, object] | None
-) -> list[int]:
-    """See that a file is the one that was written; returns how it looks now."""
-    path = folder / name
-    try:
-        found = _stamp(path)
-        if found[0] != record.size:
-            raise _damaged(folder, f"{name} is not as long as it was")
-        looks_changed = stamps is not None and found != stamps.get(name)
-        if looks_changed and record_file(path) != record:
-            raise _damaged(folder, f"{name} has changed")
+        if path.stat().st_size != record.size:
+            raise _damaged(bundle.folder, f"{name} is not as long as it was")
+        if not bundle.is_bundled and known_hash(path) != record.sha256:
+            raise _damaged(bundle.folder, f"{name} has changed")
     except OSError as error:
-        raise _damaged(folder, f"{name} cannot be read ({error.strerror})") from error
-    return found
+        raise _damaged(bundle.folder, f"{name} cannot be read ({error.strerror})") from error
 
 
 def _damaged(folder: Path, reason: str) -> ModelError:

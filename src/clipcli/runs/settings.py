@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from clipcli.disk.atomic import read_own
 from clipcli.printable import printable, shortened
 
 Settings = Mapping[str, Any]
@@ -37,6 +38,7 @@ AS_READY = "as ready"
 _NOT_COMPARED = {PROVENANCE, RESUMED, SIZES, CHECKSUMS}
 _MISSING = object()
 _LONGEST = 60
+_LARGEST = 1 << 28  # bytes of settings: labels may be many
 # So much of what two long values have in common is shown before their first difference.
 _CONTEXT = 12
 
@@ -100,7 +102,7 @@ def read_settings(file: Path) -> dict[str, Any]:
         ValueError: it holds no settings.
     """
     try:
-        settings = json.loads(file.read_text(encoding="utf-8"))
+        settings = json.loads(read_own(file, _LARGEST))
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
     if not isinstance(settings, dict):

@@ -22,7 +22,7 @@ from clipcli.engines.runtime import onnxruntime
 from clipcli.engines.torch.openclip import OpenClipEngine
 from clipcli.engines.torch.switches import silence
 from clipcli.engines.unrelated import unrelated_cosines
-from clipcli.errors import ModelError
+from clipcli.errors import DISK_FULL, ModelError
 from clipcli.models.bundles import (
     IMAGE_GRAPH,
     TEXT_GRAPH,
@@ -83,8 +83,10 @@ def prepare(preparation: Preparation, destination: Path | None = None) -> Bundle
         remove_abandoned(folder.parent)
         _prepare(preparation, folder)
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise ModelError(f"the prepared model cannot be written to {folder} ({reason})") from error
+        text = f"the prepared model cannot be written to {folder} ({error.strerror or error})"
+        if error.errno in DISK_FULL:
+            text += ": make room there, or set CLIPCLI_CACHE_DIR to a folder on another disk"
+        raise ModelError(text) from error
     return open_bundle(folder)
 
 

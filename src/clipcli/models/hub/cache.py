@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from clipcli.disk.atomic import read_own
 from clipcli.disk.hashes import known_hash
 from clipcli.disk.paths import nowhere
 from clipcli.errors import ModelError
@@ -86,7 +87,7 @@ class HubFile:
     def _reference(self, name: str) -> str:
         """What another tool noted in the hub's cache."""
         try:
-            return (self.folder / "refs" / name).read_text(encoding="utf-8").strip()
+            return read_own(self.folder / "refs" / name).strip()
         except (OSError, ValueError):
             return ""
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from clipcli.disk.atomic import write_text
+from clipcli.disk.atomic import read_own, write_text
 from clipcli.disk.paths import pins_folder
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -32,7 +32,7 @@ class Pins:
 def read_pins(repository: str) -> Pins:
     """What is known of a repository: nothing, where nothing was noted or can be read."""
     with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
-        content = json.loads(_file(repository).read_text(encoding="utf-8"))
+        content = json.loads(read_own(_file(repository)))
         commits, files = content["commits"].items(), content["files"].items()
         return Pins(
             {name: commit for name, commit in commits if COMMIT.fullmatch(commit)},
