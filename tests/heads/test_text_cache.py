@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
 import sqlite3
 import subprocess
 import sys
 import tracemalloc
+import warnings
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -146,6 +149,150 @@ def test_a_useless_cache_is_one_warning_with_the_ways_out_and_the_right_answer(t
     assert all(way in str(warning.message) for way in WAYS_OUT)
     for head in heads:
         np.testing.assert_array_equal(head.embeddings, build_head(FakeEngine(), LABELS).embeddings)
+
+
+ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)"
+VIEW = f"CREATE VIEW embeddings AS {ENDLESS} SELECT i AS model, i AS prompt, i AS vector FROM n"
+ROWS = "model TEXT NOT NULL, prompt TEXT NOT NULL, vector BLOB NOT NULL"
+TRAPS = {
+    "an endless view": [VIEW],
+    "a view beside the table": [cache_module._TABLE, VIEW.replace("embeddings", "others")],
+    "a trigger": [
+        cache_module._TABLE,
+        "CREATE TRIGGER t BEFORE INSERT ON embeddings BEGIN DELETE FROM embeddings; END",
+    ],
+    "a computed column": [
+        f"CREATE TABLE embeddings ({ROWS}, more BLOB AS (zeroblob(1 << 30)),"
+        " PRIMARY KEY (model, prompt)) WITHOUT ROWID"
+    ],
+    "a check": [
+        f"CREATE TABLE embeddings ({ROWS}, CHECK (length(zeroblob(1 << 30)) > 0),"
+        " PRIMARY KEY (model, prompt)) WITHOUT ROWID"
+    ],
+    "an index with an expression": [
+        cache_module._TABLE,
+        "CREATE INDEX i ON embeddings (abs(prompt))",
+    ],
+    "a virtual table": ["CREATE VIRTUAL TABLE embeddings USING fts5(model, prompt, vector)"],
+    "another table": [cache_module._TABLE, "CREATE TABLE more (a)"],
+}
+
+
+@pytest.mark.parametrize("trap", TRAPS.values(), ids=TRAPS)
+def test_only_a_plain_table_is_read_or_written(cache, trap):
+    cache.file.parent.mkdir(parents=True)
+    with closing(sqlite3.connect(cache.file)) as database, database:
+        for statement in trap:
+            database.execute(statement)
+    before = cache.file.read_bytes()
+    for use in (
+        lambda cache: cache.read("m", ["a"], 2),
+        lambda cache: cache.write("m", {"a": UNIT}),
+        lambda cache: cache.count(),
+    ):
+        with pytest.warns(ClipcliWarning, match="it holds something else than clipcli's table"):
+            use(reopened(cache))
+    assert cache.file.read_bytes() == before
+    head = build_head(FakeEngine(), LABELS)
+    with pytest.warns(ClipcliWarning, match="something else") as told:
+        kept = build_head(FakeEngine(), LABELS, reopened(cache))
+    assert len(told) == 1
+    np.testing.assert_array_equal(kept.embeddings, head.embeddings)
+    reopened(cache).clear()
+    assert reopened(cache).count() == 0
+
+
+@pytest.mark.parametrize("end", ["", "-journal", "-wal", "-shm"])
+@pytest.mark.parametrize("kind", ["link", "dangling", "hard link", "pipe"])
+def test_nothing_is_written_through_a_link_nor_waited_for(cache, tmp_path, end, kind):
+    cache.write("m", {"b": UNIT})
+    file, yours = cache.file.with_name(cache.file.name + end), tmp_path / "yours"
+    yours.write_bytes(b"")
+    file.unlink(missing_ok=True)
+    if kind == "pipe":
+        os.mkfifo(file)
+    elif kind == "hard link":
+        os.link(yours, file)
+    else:
+        file.symlink_to(yours if kind == "link" else tmp_path / "new")
+    for use in (
+        lambda cache: cache.read("m", ["a"], 2),
+        lambda cache: cache.write("m", {"a": UNIT}),
+        lambda cache: cache.count(),
+    ):
+        with pytest.warns(ClipcliWarning, match=r"\(it is .*; remove it\); going on without it"):
+            use(reopened(cache))
+    assert yours.read_bytes() == b""
+    assert not (tmp_path / "new").exists()
+    reopened(cache).clear()
+    assert not os.path.lexists(file)
+
+
+def test_what_takes_too_long_is_broken_off(cache, monkeypatch):
+    """However that comes about: here, that time runs faster than rows are read."""
+    prompts = [f"prompt {number}" for number in range(3000)]
+    cache.write("m", dict.fromkeys(prompts, UNIT))
+    ticks = itertools.count(step=cache_module._MOST_SECONDS / 2)
+    monkeypatch.setattr(cache_module.time, "monotonic", lambda: next(ticks))
+    for use in (lambda cache: cache.read("m", prompts, 2), lambda cache: cache.count()):
+        with pytest.warns(ClipcliWarning, match=r"cannot read .* \(interrupted\)"):
+            use(reopened(cache))
+
+
+def test_a_value_without_end_is_not_read(cache):
+    cache.write("m", {"a": UNIT, "b": UNIT})
+    execute(cache, "UPDATE embeddings SET vector = zeroblob(50000000) WHERE prompt = 'a'")
+    tracemalloc.start()
+    with pytest.warns(ClipcliWarning, match="too big"):
+        reopened(cache).read("m", ["a", "b"], 2)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 10_000_000
+
+
+@pytest.mark.parametrize("bit", [0, 7, 100, 8 * 2048 - 1, -1])
+def test_one_flipped_bit_of_an_embedding_is_seen_and_put_right(cache, bit):
+    """Of a unit vector, most bits change its length by too little to show."""
+    engine = WideEngine()
+    head = build_head(engine, LABELS, cache)
+    with closing(sqlite3.connect(cache.file)) as database, database:
+        query = "SELECT vector FROM embeddings WHERE prompt = 'abc'"
+        value = bytearray(database.execute(query).fetchone()[0])
+        value[bit // 8] ^= 1 << bit % 8
+        database.execute("UPDATE embeddings SET vector = ? WHERE prompt = 'abc'", (bytes(value),))
+    for expected in (["abc"], []):
+        engine = WideEngine()
+        again = build_head(engine, LABELS, reopened(cache))
+        np.testing.assert_array_equal(again.embeddings, head.embeddings)
+        assert engine.prompts == expected
+
+
+def test_an_embedding_of_another_text_or_model_is_not_taken(cache):
+    cache.write("m", {"a": UNIT, "b": -UNIT})
+    cache.write("n", {"b": -UNIT})
+    vector = "(SELECT vector FROM embeddings WHERE model = 'm' AND prompt = 'b')"
+    execute(cache, f"UPDATE embeddings SET vector = {vector}")
+    assert cache.read("m", ["a", "b"], 2).keys() == {"b"}
+    assert cache.read("n", ["b"], 2) == {}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_cache_whose_bytes_are_spoiled_anywhere_costs_no_answer(cache, seed):
+    prompts = [f"prompt {number}" for number in range(200)]
+    rows = dict.fromkeys(prompts, UNIT)
+    cache.write("m", rows)
+    data = bytearray(cache.file.read_bytes())
+    random = np.random.default_rng(seed)
+    for place in random.integers(0, len(data), 40):
+        data[place] = random.integers(0, 256)
+    cache.file.write_bytes(data)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        found = reopened(cache).read("m", prompts, 2)
+        reopened(cache).write("m", rows)
+        reopened(cache).count()
+    assert {warning.category for warning in told} <= {ClipcliWarning}
+    assert all(np.array_equal(vector, UNIT) for vector in found.values())
 
 
 @pytest.mark.parametrize("path", ["/proc/clipcli/texts", "/dev/null/texts", "nul\0.sqlite3"])

@@ -135,10 +135,19 @@ def _open_at_once(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
+def check_own(path: str | Path) -> None:
+    """See that what is under a name of clipcli's own, if there is anything, is a file of one name.
+
+    Raises:
+        OSError: it is a link, a pipe, a device; or the folder cannot be looked into.
+    """
+    with suppress(FileNotFoundError):
+        _check(str(path), os.lstat(path))
+
+
 def own_opener(path: str, flags: int) -> int:
     """What `open_own` is to `open`: see there."""
-    with suppress(FileNotFoundError):
-        _check(path, os.lstat(path))
+    check_own(path)
     # Nothing is cut off before it is known what it is.
     number = os.open(path, (flags & ~os.O_TRUNC) | _NO_LINKS, 0o666)
     try:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 import numpy as np
 
+from clipcli.disk.atomic import check_own
 from clipcli.disk.paths import is_nowhere
 from clipcli.errors import ClipcliWarning
 
@@ -23,10 +27,16 @@ _LOOKED_UP_AT_ONCE = 500  # SQLite allows 999 parameters in its oldest builds
 _UNIT_TOLERANCE = 1e-3  # of a squared length, after rounding to half precision
 _STORED = np.dtype("<f4")  # a shared folder's file is the same on every machine
 _TABLE = (
-    "CREATE TABLE IF NOT EXISTS embeddings ("
+    "CREATE TABLE embeddings ("
     "model TEXT NOT NULL, prompt TEXT NOT NULL, vector BLOB NOT NULL,"
     " PRIMARY KEY (model, prompt)) WITHOUT ROWID"
 )
+# What a damaged or hostile file may take: of time in all, and of memory for one value.
+_MOST_SECONDS = 20.0
+_MOST_BYTES = 1 << 20
+_STEPS_BETWEEN_LOOKS = 1000  # of SQLite's own machine, tens of microseconds
+_MOST_COUNTED = 10**9
+_CHECKSUM_BYTES = 4
 # ValueError: a path or a prompt that no file system or database can hold.
 _TROUBLE = (sqlite3.Error, OSError, ValueError)
 
@@ -60,9 +70,9 @@ class TextCache:
         if not self._usable:
             return found
         try:
-            with closing(self._connect()) as database:
+            with self._opened() as database:
                 for prompt, value in _select(database, model, prompts):
-                    vector = _unit_vector(value, width)
+                    vector = _unpacked(model, prompt, value, width)
                     if vector is not None:
                         found[prompt] = vector
         except _TROUBLE as error:
@@ -79,13 +89,17 @@ class TextCache:
         if not self._usable or not embeddings:
             return
         rows = (
-            (model, prompt, vector.astype(_STORED).tobytes())
+            (model, prompt, _packed(model, prompt, vector.astype(_STORED).tobytes()))
             for prompt, vector in embeddings.items()
         )
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
-            with closing(sqlite3.connect(self.file, timeout=_BUSY_SECONDS)) as database, database:
-                database.execute(_TABLE)
+            with self._opened(to_write=True) as database, database:
+                # Locked before it is looked at: of two that find no table only one may make it.
+                database.execute("BEGIN IMMEDIATE")
+                if not _has_table(database):
+                    database.execute(_TABLE)
+                database.commit()
                 database.executemany("INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?)", rows)
         except _TROUBLE as error:
             self._give_up("write to", error)
@@ -93,10 +107,13 @@ class TextCache:
     def count(self) -> int:
         """How many embeddings are kept; 0, with a warning, where that cannot be told."""
         try:
-            with closing(self._connect()) as database:
+            with self._opened() as database:
                 if not _has_table(database):
                     return 0
-                (number,) = database.execute("SELECT count(*) FROM embeddings").fetchone()
+                # Within bounds, row by row: a plain count(*) is one step, however long that takes.
+                rows = "SELECT 1 FROM embeddings LIMIT ?"
+                query = f"SELECT count(*) FROM ({rows})"  # noqa: S608
+                (number,) = database.execute(query, (_MOST_COUNTED,)).fetchone()
                 return int(number)
         except _TROUBLE as error:
             self._give_up("read", error)
@@ -107,7 +124,7 @@ class TextCache:
         total = 0
         for file in self._files():
             with suppress(OSError, ValueError):
-                total += file.stat().st_size
+                total += file.lstat().st_size
         return total
 
     def clear(self) -> None:
@@ -122,18 +139,27 @@ class TextCache:
 
     def _files(self) -> list[Path]:
         """The database and what SQLite keeps beside it."""
-        return [self.file.with_name(self.file.name + end) for end in ("", "-journal")]
+        return [
+            self.file.with_name(self.file.name + end) for end in ("", "-journal", "-wal", "-shm")
+        ]
 
-    def _connect(self) -> sqlite3.Connection:
-        """Open the database to read it; where there is none, an empty one that is on no disk."""
+    @contextmanager
+    def _opened(self, *, to_write: bool = False) -> Iterator[sqlite3.Connection]:
+        """Open the database; to read where there is none, an empty one that is on no disk."""
+        for file in self._files():
+            if os.path.lexists(file):
+                check_own(file)  # SQLite would follow a link, and wait in a pipe
         # Opening a file that is not there would make it.
-        where = self.file if self.file.exists() else ":memory:"
-        return sqlite3.connect(where, timeout=_BUSY_SECONDS)
+        where = self.file if to_write or self.file.exists() else ":memory:"
+        with closing(sqlite3.connect(where, timeout=_BUSY_SECONDS)) as database:
+            _restrain(database)
+            yield database
 
     def _give_up(self, verb: str, error: Exception) -> None:
         self._usable = False
+        reason = getattr(error, "strerror", None) or error
         message = (
-            f"cannot {verb} the cache of text embeddings {self.file} ({error}); going on without"
+            f"cannot {verb} the cache of text embeddings {self.file} ({reason}); going on without"
             " it. 'clipcli cache --clear' empties it, CLIPCLI_CACHE_DIR moves it, --no-cache"
             " leaves it alone"
         )
@@ -152,17 +178,42 @@ def _select(
         yield from database.execute(query, (model, *part))
 
 
+def _restrain(database: sqlite3.Connection) -> None:
+    """Keep whatever the file holds from taking more time or memory than an honest one."""
+    deadline = time.monotonic() + _MOST_SECONDS
+    database.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS_BETWEEN_LOOKS)
+    database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MOST_BYTES)
+    for pragma in ("trusted_schema = OFF", "cell_size_check = ON", "mmap_size = 0"):
+        database.execute(f"PRAGMA {pragma}")
+
+
 def _has_table(database: sqlite3.Connection) -> bool:
-    """Whether there is the table: not in a file that another process has only just made."""
-    query = "SELECT 1 FROM sqlite_master WHERE name = 'embeddings'"
-    return database.execute(query).fetchone() is not None
+    """Whether there is the table: not in a file that another process has only just made.
+
+    Raises:
+        ValueError: there is something else. Only a plain table is read: behind a view, a trigger
+            or a computed column there may be a program, and an endless one.
+    """
+    found = database.execute("SELECT type, name, sql FROM sqlite_master LIMIT 2").fetchall()
+    if found and found != [("table", "embeddings", _TABLE)]:
+        raise ValueError("it holds something else than clipcli's table")
+    return bool(found)
 
 
-def _unit_vector(value: object, width: int) -> Float32 | None:
-    """A stored embedding, or None where it cannot be one: another width, not of length 1."""
-    if not isinstance(value, bytes) or len(value) != width * _STORED.itemsize:
+def _packed(model: str, prompt: str, vector: bytes) -> bytes:
+    """An embedding as it is stored: with the checksum of what it belongs to, and of itself."""
+    text = f"{model}\0{prompt}\0".encode("utf-8", "surrogatepass")
+    return vector + crc32(vector, crc32(text)).to_bytes(_CHECKSUM_BYTES, "little")
+
+
+def _unpacked(model: str, prompt: str, value: object, width: int) -> Float32 | None:
+    """A stored embedding, or None where it cannot be one: changed, of another width or length."""
+    if not isinstance(value, bytes) or len(value) != width * _STORED.itemsize + _CHECKSUM_BYTES:
         return None
-    vector = np.frombuffer(value, _STORED).astype(np.float32, copy=False)
+    data = value[:-_CHECKSUM_BYTES]
+    if value != _packed(model, prompt, data):
+        return None
+    vector = np.frombuffer(data, _STORED).astype(np.float32, copy=False)
     with np.errstate(all="ignore"):
         squared_length = float(vector @ vector)
     return vector if abs(squared_length - 1) < _UNIT_TOLERANCE else None
