@@ -267,15 +267,6 @@ def test_one_flipped_bit_of_an_embedding_is_seen_and_put_right(cache, bit):
         assert engine.prompts == expected
 
 
-def test_an_embedding_of_another_text_or_model_is_not_taken(cache):
-    cache.write("m", {"a": UNIT, "b": -UNIT})
-    cache.write("n", {"b": -UNIT})
-    vector = "(SELECT vector FROM embeddings WHERE model = 'm' AND prompt = 'b')"
-    execute(cache, f"UPDATE embeddings SET vector = {vector}")
-    assert cache.read("m", ["a", "b"], 2).keys() == {"b"}
-    assert cache.read("n", ["b"], 2) == {}
-
-
 @pytest.mark.parametrize("seed", range(20))
 def test_a_cache_whose_bytes_are_spoiled_anywhere_costs_no_answer(cache, seed):
     prompts = [f"prompt {number}" for number in range(200)]

@@ -72,7 +72,7 @@ class TextCache:
         try:
             with self._opened() as database:
                 for prompt, value in _select(database, model, prompts):
-                    vector = _unpacked(model, prompt, value, width)
+                    vector = _unpacked(value, width)
                     if vector is not None:
                         found[prompt] = vector
         except _TROUBLE as error:
@@ -89,7 +89,7 @@ class TextCache:
         if not self._usable or not embeddings:
             return
         rows = (
-            (model, prompt, _packed(model, prompt, vector.astype(_STORED).tobytes()))
+            (model, prompt, _packed(vector.astype(_STORED).tobytes()))
             for prompt, vector in embeddings.items()
         )
         try:
@@ -200,18 +200,17 @@ def _has_table(database: sqlite3.Connection) -> bool:
     return bool(found)
 
 
-def _packed(model: str, prompt: str, vector: bytes) -> bytes:
-    """An embedding as it is stored: with the checksum of what it belongs to, and of itself."""
-    text = f"{model}\0{prompt}\0".encode("utf-8", "surrogatepass")
-    return vector + crc32(vector, crc32(text)).to_bytes(_CHECKSUM_BYTES, "little")
+def _packed(vector: bytes) -> bytes:
+    """An embedding as it is stored: with its checksum, since most flipped bits do not show."""
+    return vector + crc32(vector).to_bytes(_CHECKSUM_BYTES, "little")
 
 
-def _unpacked(model: str, prompt: str, value: object, width: int) -> Float32 | None:
+def _unpacked(value: object, width: int) -> Float32 | None:
     """A stored embedding, or None where it cannot be one: changed, of another width or length."""
     if not isinstance(value, bytes) or len(value) != width * _STORED.itemsize + _CHECKSUM_BYTES:
         return None
     data = value[:-_CHECKSUM_BYTES]
-    if value != _packed(model, prompt, data):
+    if value != _packed(data):
         return None
     vector = np.frombuffer(data, _STORED).astype(np.float32, copy=False)
     with np.errstate(all="ignore"):

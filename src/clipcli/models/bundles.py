@@ -37,6 +37,7 @@ _GRAPHS_AND_TOKENIZER = {IMAGE_GRAPH, TEXT_GRAPH, TOKENIZER_FILE}
 _LONGEST_SLUG = 80
 # Where two folders cannot change places, one is away for a moment.
 _AWAY_SECONDS, _LOOK_AGAIN_SECONDS = 1.0, 0.01
+_LOOKS = 20  # it may be back and away again between two questions
 _NODE = re.sub(r"[^A-Za-z0-9-]+", "_", platform.node())[:40]
 
 _T = TypeVar("_T")
@@ -158,7 +159,8 @@ def steadily(folder: Path, look: Callable[[], _T]) -> _T:
         try:
             found = look()
         except Exception:
-            if _identity(folder) == before and not _comes_back(folder):
+            after = _identity(folder)
+            if after == before and (after is not None or not _comes_back(folder)):
                 raise
         else:
             # Files of two bundles do not go together, even where they are of one model.
@@ -176,12 +178,15 @@ def _identity(folder: Path) -> object:
 
 
 def _comes_back(folder: Path) -> bool:
-    """Whether a bundle that is not there has come back while it was waited for."""
+    """Whether a bundle that is not there is there after all, or again."""
     deadline = time.monotonic() + _AWAY_SECONDS
-    while not folder.is_dir() and time.monotonic() < deadline:
-        if not any(folder.parent.glob(f".{glob.escape(folder.name)}.*.old")):
-            return folder.is_dir()
-        time.sleep(_LOOK_AGAIN_SECONDS)
+    for _ in range(_LOOKS):
+        while any(folder.parent.glob(f".{glob.escape(folder.name)}.*.old")):
+            if _identity(folder) is not None or time.monotonic() > deadline:
+                break
+            time.sleep(_LOOK_AGAIN_SECONDS)
+        if _identity(folder) is not None:
+            return True
     return False
 
 
