@@ -20,6 +20,7 @@ from clipcli.engines.choice import FEW_IMAGES, choose_engine, load_engine
 from clipcli.engines.torch import openclip
 from clipcli.errors import ClipcliWarning, ModelError, UsageError
 from clipcli.heads.labels import LabelSet
+from clipcli.heads.text_cache import TextCache
 from clipcli.heads.zero_shot import build_head
 from clipcli.images.preprocessing import PreprocessConfig
 from clipcli.images.sources import ImageRef
@@ -235,6 +236,17 @@ class TestWeights:
         (tmp_path / "cut.safetensors").write_bytes(content[:size])
         with pytest.raises(ModelError, match=r"cut\.safetensors is not a whole safetensors file"):
             load(clip, tmp_path / "cut.safetensors")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_text_tower_that_is_not_finite_is_the_models_fault(clip, state, tmp_path, precision):
+    spoilt = {**state, "text_projection": torch.full_like(state["text_projection"], torch.nan)}
+    save_file(spoilt, tmp_path / "spoilt.safetensors")
+    engine = load(clip, tmp_path / "spoilt.safetensors", precision=precision)
+    cache = TextCache(tmp_path / "texts.sqlite3")
+    with pytest.raises(ModelError, match="its embeddings of texts are not finite"):
+        build_head(engine, LabelSet(("a cat", "a dog")), cache)
+    assert cache.count() == 0
 
 
 class TestRefused:

@@ -184,10 +184,13 @@ class TestGraphs:
         self, copied, monkeypatch, options, threads, prepacked
     ):
         monkeypatch.setattr(onnx_engine, "available_cpus", lambda: 5)
-        opened = []
-        monkeypatch.setattr(
-            onnxruntime, "InferenceSession", lambda _path, settings, **_: opened.append(settings)
-        )
+        opened, session = [], onnxruntime.InferenceSession
+
+        def note(path, settings, **rest):
+            opened.append(settings)
+            return session(path, settings, **rest)
+
+        monkeypatch.setattr(onnxruntime, "InferenceSession", note)
         _ = OnnxEngine(copied, EngineOptions("cpu", **options))._image_session
         (settings,) = opened
         assert settings.intra_op_num_threads == threads

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipcli.arrays import Float32
-from clipcli.engines.base import EngineOptions, ModelInfo, TooLittleMemoryError
+from clipcli.engines.base import EngineOptions, ModelInfo, TooLittleMemoryError, fingerprint
+from clipcli.engines.graphs import Signature, check_operations, check_signature
 from clipcli.engines.hardware import available_cpus
 from clipcli.engines.runtime import onnxruntime
 from clipcli.engines.unrelated import doubt_below
@@ -36,6 +37,7 @@ _PROVIDERS = ["CPUExecutionProvider"]
 _HANDFUL = 8
 _ENGINES: WeakSet[OnnxEngine] = WeakSet()
 _OUT_OF_MEMORY = re.compile("bad_?alloc|allocate memory", re.IGNORECASE)
+_SIGNATURES = {IMAGE_GRAPH: Signature.of_images, TEXT_GRAPH: Signature.of_texts}
 
 
 def load(
@@ -70,7 +72,8 @@ class OnnxEngine:
         options: the number of threads, and of images; the device is the CPU.
 
     Raises:
-        ModelError: ONNX Runtime cannot open a graph (at its first use).
+        ModelError: the manifest speaks of another model; ONNX Runtime cannot open a graph, or it
+            is not the manifest's (at its first use).
     """
 
     def __init__(self, bundle: Bundle, options: EngineOptions) -> None:
@@ -103,6 +106,7 @@ class OnnxEngine:
             short_context=manifest.short_context,
             doubt_below=doubt_below(manifest.unrelated_cosines),
         )
+        self._check_fingerprint()
 
     def tokenize(self, prompts: Sequence[str]) -> Tokens:
         """Token ids of prompts, cut and padded to the model's context length."""
@@ -128,14 +132,20 @@ class OnnxEngine:
 
     def _run(self, session: onnxruntime.InferenceSession, batch: NDArray[np.generic]) -> Float32:
         try:
-            result: Float32 = session.run(None, {session.get_inputs()[0].name: batch})[0]
-            return result
+            result: Float32 | None = session.run(None, {session.get_inputs()[0].name: batch})[0]
         except Exception as error:
             # Its errors have a class of their own for each code, and this has none.
             if not _OUT_OF_MEMORY.search(str(error)):
-                raise
-        fewer = "use a smaller --batch-size" if len(batch) > 1 else "use a smaller model"
-        raise TooLittleMemoryError(f"not enough memory for {len(batch)} at once: {fewer}")
+                raise self._unusable(f"its graph does not run ({one_line(error)})") from error
+            result = None
+        if result is None:
+            fewer = "use a smaller --batch-size" if len(batch) > 1 else "use a smaller model"
+            raise TooLittleMemoryError(f"not enough memory for {len(batch)} at once: {fewer}")
+        wanted = (len(batch), self.info.embed_dim)
+        # A graph may leave its sizes open until it runs.
+        if result.shape != wanted:
+            raise self._unusable(f"its graph gives {result.shape}, and by embed_dim it is {wanted}")
+        return result
 
     @cached_property
     def _tokenizer(self) -> ClipTokenizer | HubTokenizer:
@@ -195,9 +205,37 @@ class OnnxEngine:
             settings.add_session_config_entry("session.disable_prepacking", "1")
         path = self._bundle.folder / graph
         try:
-            return onnxruntime.InferenceSession(path, settings, providers=_PROVIDERS)
+            check_operations(path)
+            session = onnxruntime.InferenceSession(path, settings, providers=_PROVIDERS)
+            signature = _SIGNATURES[graph](self._bundle.manifest)
+            check_signature(session.get_inputs(), session.get_outputs(), signature)
+        except ValueError as error:
+            raise self._unusable(f"{graph}: {one_line(error)}") from error
         except Exception as error:
             raise ModelError(
                 f"ONNX Runtime cannot open {path}: {one_line(error)}."
                 " Repair it with 'clipcli pull MODEL', or use --engine torch"
             ) from error
+        return session
+
+    def _check_fingerprint(self) -> None:
+        """See that the manifest speaks of the model that was prepared.
+
+        A changed mean, say, would still give answers; and embeddings of texts are kept by it.
+        """
+        manifest, identity = self._bundle.manifest, dict(self._bundle.manifest.config)
+        if manifest.hub_tokenizer is not None:
+            sha256 = manifest.files[TOKENIZER_FILE].sha256
+            identity["tokenizer"] = {**manifest.hub_tokenizer, "sha256": sha256}
+        own = fingerprint(
+            manifest.weights_sha256, identity, self.info.preprocess, manifest.precision
+        )
+        if own != manifest.fingerprint:
+            fields = "config, preprocess (size, mean, std, interpolation, ...) or hub_tokenizer"
+            raise self._unusable(f"its fingerprint is not that of its {fields}")
+
+    def _unusable(self, reason: str) -> ModelError:
+        return ModelError(
+            f"the prepared model in {self._bundle.folder} cannot be used: {reason}."
+            " Repair it with 'clipcli pull MODEL', or use --engine torch"
+        )
