@@ -20,7 +20,7 @@ def test_a_pipe_gets_columns_between_tabs_and_nothing_else(clipcli):
     by_name = {row[0]: row[1:] for row in rows}
     assert by_name["ViT-B-32:laion2b_s34b_b79k"] == ["151.3", "224", "512", "66.6", ""]
     assert by_name["ViT-S-32"][3:] == ["", "no published weights: needs --checkpoint"]
-    assert by_name["ViTamin-S:datacomp1b"][4] == "not usable: published only as a pickle"
+    assert by_name["ViTamin-S:datacomp1b"][4] == "published only as a pickle: needs --allow-pickle"
     assert by_name["nllb-clip-base:v1"][4] == "needs the package transformers"
 
 

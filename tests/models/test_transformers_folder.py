@@ -1,6 +1,8 @@
 """Folders of the transformers library: their configuration, vocabulary and names of tensors."""
 
+import json
 import math
+from contextlib import nullcontext
 from importlib.util import find_spec
 
 import numpy as np
@@ -30,6 +32,7 @@ from clipcli.models import transformers_folder
 from clipcli.models.hub.cache import MissingFileError
 from clipcli.models.names import resolve_model
 from clipcli.models.specs import ModelRequest
+from clipcli.models.tokenizers.clip import check_vocabulary
 from clipcli.models.weights import fetch_model
 
 
@@ -240,6 +243,22 @@ class TestVocabulary:
         write_folder(tmp_path, vocab=words)
         with pytest.raises(ModelError, match="not CLIP's own vocabulary"):
             self.load(tmp_path)
+
+    @pytest.mark.parametrize(
+        ("token", "is_refused"),
+        [
+            ({"id": 49407, "content": "<|endoftext|>"}, False),
+            ({"id": 0, "content": "!"}, False),  # a common choice for the padding
+            ({"id": 49408, "content": "<mask>"}, True),
+            ({"id": 320, "content": "cat</w>"}, True),
+        ],
+    )
+    def test_a_token_that_is_added_to_it_is_refused(self, tmp_path, token, is_refused):
+        file = tmp_path / "tokenizer.json"
+        model = {"type": "BPE", "vocab": clip_words()}
+        file.write_text(json.dumps({"model": model, "added_tokens": [token]}))
+        with pytest.raises(ValueError, match="adds a token") if is_refused else nullcontext():
+            check_vocabulary(file)
 
 
 class TestHub:

@@ -7,7 +7,6 @@ model's own, or the one file that it stands for is fetched as any other of a mod
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -15,12 +14,22 @@ from pathlib import Path
 from typing import Any
 
 from clipcli.errors import ModelError
-from clipcli.models.fields import read_json, shown
+from clipcli.models.fields import check, read_json, shown, whole
 
 _HUB_PREFIX = "hf-hub:"
 _CONFIG_FILE = "config.json"
 # What is built in; a tag of weights may follow the architecture.
 _TIMM_NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z0-9_]+)?", re.ASCII | re.IGNORECASE)
+
+# As transformers' text towers and timm's transformers name their sizes.
+_LAYERS = ("num_hidden_layers", "num_layers", "encoder_layers", "decoder_layers", "depth")
+_WIDTHS = ("hidden_size", "d_model", "embed_dim", "intermediate_size", "d_ff", "encoder_ffn_dim")
+_MOST = {
+    **dict.fromkeys(_LAYERS, 512),
+    **dict.fromkeys(_WIDTHS, 1 << 18),
+    "vocab_size": 1 << 24,
+    "max_position_embeddings": 1 << 20,
+}
 _WAY_OUT = "--allow-remote-names lets it be fetched, as data only"
 
 Fetch = Callable[[str, str], Path]
@@ -95,22 +104,37 @@ def names_settled(config: Mapping[str, Any], folder: Path | None, fetch: Fetch) 
     timm_name, text_name = vision.get("timm_model_name") or "", text.get("hf_model_name")
     if timm_name.startswith(_HUB_PREFIX):
         file = fetch(timm_name.removeprefix(_HUB_PREFIX), _CONFIG_FILE)
-        vision["timm_model_name"] = f"local-dir:{_without_programs(file)}"
+        vision["timm_model_name"] = f"local-dir:{without_programs(file)}"
     if text_name:
         inner = _within(folder, text_name)
         file = inner / _CONFIG_FILE if inner else fetch(text_name, _CONFIG_FILE)
-        text["hf_model_name"] = str(_without_programs(file))
+        text["hf_model_name"] = str(without_programs(file))
     return {**config, "vision_cfg": vision, "text_cfg": text}
 
 
-def _without_programs(file: Path) -> Path:
-    """The folder of a `config.json`, the only file that is read there."""
+def without_programs(file: Path) -> Path:
+    """The folder of a `config.json` or the like that a library is to read.
+
+    Raises:
+        ModelError: it cannot be read, or asks for a program of its own, or for too large a tower.
+    """
     try:
         content = read_json(file)
+        if not isinstance(content, dict):
+            raise ValueError("it is not a table of settings")
+        _check_sizes(content)
     except (OSError, ValueError) as error:
-        raise ModelError(f"{file} is not readable as JSON ({error})") from error
-    if not isinstance(content, dict):
-        raise ModelError(f"{file} is not a table of settings")
-    if "auto_map" in json.dumps(content):
-        raise ModelError(f"{file} asks for a program of its own (auto_map): clipcli runs none")
+        raise ModelError(f"{file} cannot be used: {error}") from error
     return file.parent
+
+
+def _check_sizes(table: Mapping[str, Any]) -> None:
+    """Refuse programs, and numbers that a tower would take all memory, or for ever, to be built."""
+    for name, value in table.items():
+        if name == "auto_map":
+            raise ValueError("it asks for a program of its own (auto_map), and clipcli runs none")
+        most = _MOST.get(name)
+        if most is not None and isinstance(value, int | float | str):
+            check({name: value}, {name: whole(0, most)}, "")
+        if isinstance(value, dict):
+            _check_sizes(value)

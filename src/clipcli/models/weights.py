@@ -192,11 +192,15 @@ def foreign_tokenizer_folder(spec: ModelSpec, *, offline: bool) -> Path:
     Raises:
         ModelError: there are none, or they cannot be had.
     """
+    from clipcli.models.remote_names import without_programs
+
     fetch = _tokenizer_fetch(spec, offline=offline)
     found: list[Path] = []
     for name in _FOREIGN_TOKENIZER_FILES:
         with suppress(MissingFileError):
             found.append(fetch(name))
+            if name.endswith("config.json"):
+                without_programs(found[-1])
     if not found:
         raise ModelError(
             f"{spec.hub_tokenizer} holds none of {', '.join(_FOREIGN_TOKENIZER_FILES)}"
@@ -223,6 +227,8 @@ def _has_tokenizer(spec: ModelSpec, filename: str) -> bool:
     assert folder is not None
     if os.path.isfile(folder / filename):
         return True
+    if spec.hub_tokenizer == filename:  # as for transformers' folders, which name no repository
+        raise ModelError(f"{folder} holds no {filename}, and its tokenizer is not CLIP's own")
     if spec.allow_remote_names:
         return False
     raise ModelError(

@@ -5,9 +5,11 @@ import os
 import subprocess
 import sys
 import unicodedata
+from copy import deepcopy
 from functools import cache
 from itertools import permutations
 from pathlib import Path
+from random import Random
 from typing import get_args
 
 import numpy as np
@@ -15,6 +17,7 @@ import open_clip
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
 from open_clip.tokenizer import SimpleTokenizer
 
 import clipcli
@@ -177,6 +180,52 @@ def test_every_token_is_what_its_letters_merge_to():
             assert reference.bpe(token.removesuffix("</w>")) == token
         else:
             assert reference.bpe(token + loner) == f"{token} {loner}</w>"
+
+
+SPECIAL_PARTS = (
+    *("<mask>", "<MASK>", "<Mask>", "<a/b>", "<x_1>", "<3d>", "<it's>", "<a&b>", "<<mask>>"),
+    *("<start_of_text>", "<end_of_text>", "cat", "mask", "<", ">", " ", "'s", "3", "é", "ﬁ", "’"),
+    *("&lt;mask&gt;", "&amp;", "_", "<mask>s"),
+)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"additional_special_tokens": None, "reduction_mask": ""},
+        {"additional_special_tokens": []},
+        {"clean": "whitespace"},
+        {"clean": "canonicalize"},
+        {"additional_special_tokens": ["<mask>"]},
+        {"additional_special_tokens": ["<Mask>", "<a/b>", "<x_1>"], "clean": "whitespace"},
+        {"additional_special_tokens": ["<mask>", "<3d>", "<it's>", "<a&b>"]},
+        {"additional_special_tokens": ["<mask>"], "clean": "canonicalize"},
+    ],
+    ids=str,
+)
+def test_the_options_of_a_configuration_are_open_clips(options):
+    rng = Random(0)
+    texts = ["".join(rng.choices(SPECIAL_PARTS, k=rng.randint(0, 12))) for _ in range(400)]
+    config = TokenizerConfig.from_open_clip({"context_length": 20, "tokenizer_kwargs": options})
+    expected = SimpleTokenizer(context_length=20, **deepcopy(options))(texts).numpy()
+    assert_array_equal(ClipTokenizer(config)(texts).ids, expected)
+    added = options.get("additional_special_tokens") or []
+    if any(token.islower() for token in added) and options.get("clean") != "canonicalize":
+        assert expected.max() >= 49408
+
+
+@pytest.mark.parametrize(
+    "tokens",
+    [
+        *(["mask"], ["[MASK]"], ["<|image|>"], ["<a b>"], ["<>"], ["<->"], ["<ä>"], ["<a>b"]),
+        *(["(a+)+$"], ["."], [""], ["<a>", "<a>"], ["<end_of_text>"], ["<" + "a" * 64 + ">"]),
+        [f"<{number}>" for number in range(4097)],
+    ],
+)
+def test_a_special_token_that_open_clip_reads_as_something_else_is_refused(tokens):
+    with pytest.raises(ValueError, match=r"is there twice|none of the form '<name>'"):
+        TokenizerConfig(special_tokens=tuple(tokens))
 
 
 def test_a_cut_text_is_named_and_still_ends_with_the_end_of_text():

@@ -210,6 +210,13 @@ class TestSettings:
     def test_where_no_pad_token_is_named_it_is_the_usual_one(self, tmp_path):
         assert read_config({}, save(tmp_path, bert()[0], {})).pad_id == 0
 
+    def test_padding_that_the_model_has_no_row_for_is_refused(self, tmp_path):
+        tokenizer, config = t5()
+        folder = save(tmp_path, tokenizer, {**config, "pad_token": "</s>"})
+        assert read_config({"vocab_size": 2}, folder).pad_id == 1
+        with pytest.raises(ValueError, match=r"pad_token is number 1, and text_cfg.vocab_size"):
+            read_config({"vocab_size": 1}, folder)
+
     @pytest.mark.parametrize(
         ("shape", "changes", "reason"),
         [

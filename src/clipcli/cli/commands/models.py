@@ -120,7 +120,7 @@ def _note(entry: CatalogueEntry) -> str:
     if entry.weights is None:
         return "no published weights: needs --checkpoint"
     if entry.weights == "pickle":
-        return "not usable: published only as a pickle"
+        return "published only as a pickle: needs --allow-pickle"
     return "needs the package transformers" if entry.needs_transformers else ""
 
 

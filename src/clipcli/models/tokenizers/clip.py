@@ -344,8 +344,12 @@ def check_vocabulary(file: Path) -> None:
         vocabulary = model["vocab"] if isinstance(model, dict) else content
         words = sorted(vocabulary, key=vocabulary.__getitem__)[: VOCABULARY_SIZE - 2]
         ids = sorted(vocabulary.values())
+        added = content.get("added_tokens") if isinstance(model, dict) else None
+        strange = [each for each in added or () if vocabulary.get(each["content"]) != each["id"]]
     except (LookupError, TypeError, AttributeError) as error:
         raise ValueError(f"{file} holds no vocabulary") from error
     digest = hashlib.sha256("".join(f"{word}\n" for word in words).encode()).hexdigest()
     if digest != _VOCABULARY_SHA256 or ids != [*range(VOCABULARY_SIZE)]:
         raise ValueError(f"{file} is not CLIP's own vocabulary, the only one that clipcli has")
+    if strange:
+        raise ValueError(f"{file} adds a token to CLIP's own: {str(strange[0]['content'])[:40]!r}")

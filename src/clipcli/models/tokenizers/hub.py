@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
 
-from clipcli.models.tokenizers.clip import CleanMode, Tokens, clean_text
+from clipcli.models.tokenizers.clip import VOCABULARY_SIZE, CleanMode, Tokens, clean_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -140,9 +140,14 @@ def read_config(text_cfg: Mapping[str, Any], folder: Path) -> HubTokenizerConfig
     settings = _read_settings(folder)
     _check_settings(tokenizer, settings)
     strip = options.get("strip_sep_token", False)
+    pad_id = _special_id(tokenizer, settings, "pad_token")
+    # Of the transformers library's towers open_clip's configuration does not say it.
+    size = text_cfg.get("vocab_size", VOCABULARY_SIZE)
+    if pad_id >= size and not text_cfg.get("hf_model_name"):
+        raise ValueError(f"its pad_token is number {pad_id}, and text_cfg.vocab_size is {size}")
     return HubTokenizerConfig(
         context_length=text_cfg.get("context_length", 77),
-        pad_id=_special_id(tokenizer, settings, "pad_token"),
+        pad_id=pad_id,
         clean=options.get("clean") or _own_cleaning(settings),
         strip_id=_special_id(tokenizer, settings, "sep_token") if strip else None,
     )
