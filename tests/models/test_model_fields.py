@@ -140,7 +140,6 @@ def test_so_is_each_of_the_preprocessing(tmp_path):
         ("vision_cfg", {"width": 40}, "vision_cfg.width is 40, no multiple of its head_width 16"),
         ("vision_cfg", {"head_width": 64}, "vision_cfg.width is 32, no multiple of its head_width"),
         ("vision_cfg", {"patch_size": 64}, "vision_cfg.patch_size is 64, larger than its image_si"),
-        ("vision_cfg", {"output_tokens": True}, "vision_cfg.output_tokens is true, which goes"),
         ("vision_cfg", {"norm_kwargs": {"eps": -1}}, "vision_cfg.norm_kwargs.eps is -1"),
         ("vision_cfg", {"act_kwargs": {"inplace": True}}, "vision_cfg.act_kwargs.inplace is unkn"),
         ("text_cfg", {"width": 33}, "text_cfg.width is 33, no multiple of its 2 heads"),
