@@ -24,9 +24,12 @@ from clipcli.models.configurations import MANIFEST_FILE
 from clipcli.models.manifests import record_file
 
 FLOAT, INT = TensorProto.FLOAT, TensorProto.INT64
-PIXELS = ["rows", 3, 64, 64]
+WIDTH = MANIFEST["embed_dim"]
+HALF = WIDTH // 2
+SIDE, _ = SIZE = MANIFEST["preprocess"]["size"]
+PIXELS = ["rows", 3, *SIZE]
 TOKENS = ["rows", "length"]
-ROWS = ["rows", 128]
+ROWS = ["rows", WIDTH]
 LABELS = LabelSet(("a cat", "a dog"))
 
 
@@ -47,7 +50,7 @@ def model(nodes, inputs, outputs, **more):
 
 def widened(shape, given=ROWS):
     """Nodes from an input to embeddings: its largest numbers, as often as the output is wide."""
-    width = [size if isinstance(size, int) else 128 for size in given[1:]]
+    width = [size if isinstance(size, int) else WIDTH for size in given[1:]]
     return [
         constant("zero", np.zeros(width, np.float32)),
         constant("axes", np.asarray(range(1, len(shape)), np.int64)),
@@ -120,7 +123,9 @@ def foreign_operation():
 
 
 def with_weights_elsewhere(place):
-    tensor = TensorProto(name="w", data_type=FLOAT, dims=[128], data_location=TensorProto.EXTERNAL)
+    tensor = TensorProto(
+        name="w", data_type=FLOAT, dims=[WIDTH], data_location=TensorProto.EXTERNAL
+    )
     tensor.external_data.add(key="location", value=place)
     found = tower()
     found.graph.initializer.append(tensor)
@@ -162,7 +167,7 @@ def texts(engine):
 
 def test_a_graph_as_the_manifest_says_runs(folder):
     engine = OnnxEngine(write(folder, tower()), EngineOptions("cpu"))
-    assert images(engine).shape == (2, 128)
+    assert images(engine).shape == (2, WIDTH)
 
 
 @pytest.mark.parametrize(
@@ -170,14 +175,17 @@ def test_a_graph_as_the_manifest_says_runs(folder):
     [
         (tower(outputs=2), "has 2 outputs"),
         (tower(inputs=2), "has 2 inputs"),
-        (tower(given=["rows", 64]), "gives tensor.float. of n x 64, and by embed_dim"),
-        (tower(given=["rows", 128, 1]), "gives tensor.float. of n x 128 x 1, and by embed_dim"),
-        (tower(given=[128]), "and by embed_dim|cannot open"),
+        (tower(given=["rows", HALF]), rf"gives tensor.float. of n x {HALF}, and by embed_dim"),
+        (tower(given=["rows", WIDTH, 1]), rf"gives tensor.float. of n x {WIDTH} x 1, and by emb"),
+        (tower(given=[WIDTH]), "and by embed_dim|cannot open"),
         (tower(taken=["rows", 3, 32, 32]), "takes .* n x 3 x 32 x 32, and by preprocess.size"),
-        (tower(taken=["rows", 1, 64, 64]), "takes .* n x 1 x 64 x 64, and by preprocess.size"),
+        (
+            tower(taken=["rows", 1, *SIZE]),
+            rf"takes .* n x 1 x {SIDE} x {SIDE}, and by preprocess.size",
+        ),
         (tower(taken=["rows", 64]), "takes .* n x 64, and by preprocess.size"),
         (tower(kind=INT), "takes tensor.int64. of .* by preprocess.size"),
-        (tower(taken=[1, 3, 64, 64], given=[1, 128]), "does not run|by preprocess.size"),
+        (tower(taken=[1, 3, *SIZE], given=[1, WIDTH]), "does not run|by preprocess.size"),
         (tower(given=["rows", "width"], taken=["rows", 3, "h", "w"]), ""),
         (endless(), "holds Loop, which may never end"),
         (endless(name="node_If"), "holds Loop, which may never end"),
@@ -191,11 +199,11 @@ def test_a_graph_as_the_manifest_says_runs(folder):
 )
 def test_an_image_tower_that_is_another(graph, words, folder):
     outside = folder.parent / "outside.bin"
-    outside.write_bytes(bytes(512))
+    outside.write_bytes(bytes(4 * WIDTH))
     (folder / "link.bin").symlink_to(outside)
     engine = OnnxEngine(write(folder, graph), EngineOptions("cpu"))
     if not words:
-        assert images(engine).shape == (2, 128)
+        assert images(engine).shape == (2, WIDTH)
         return
     with pytest.raises(ModelError, match=words) as caught:
         images(engine)
@@ -209,7 +217,7 @@ def test_an_image_tower_that_is_another(graph, words, folder):
         (tower(TOKENS, kind=INT, outputs=2), "has 2 outputs"),
         (tower(TOKENS, kind=FLOAT), "by context_length it is tensor.int64. of n x n"),
         (tower(["rows", 3, 64, 64]), "by context_length"),
-        (tower(TOKENS, ["rows", 64], kind=INT), "by embed_dim"),
+        (tower(TOKENS, ["rows", HALF], kind=INT), "by embed_dim"),
         (tower(["rows", 16], kind=INT), "does not run|by context_length"),
     ],
 )
@@ -225,7 +233,7 @@ def test_one_that_gives_another_width_than_it_says_is_found_when_it_runs(folder)
     graph = tower(given=["rows", "width"])
     graph.graph.node.extend(
         [
-            constant("half", np.repeat(np.float32([1, 0]), 64)),
+            constant("half", np.repeat(np.float32([1, 0]), HALF)),
             helper.make_node("ReduceMax", ["input"], ["most"], keepdims=0),
             helper.make_node("Greater", ["half", "most"], ["kept"]),
             helper.make_node("Compress", ["embeddings", "kept"], ["less"], axis=1),
@@ -233,7 +241,9 @@ def test_one_that_gives_another_width_than_it_says_is_found_when_it_runs(folder)
     )
     graph.graph.output[0].name = "less"
     engine = OnnxEngine(write(folder, graph), EngineOptions("cpu"))
-    with pytest.raises(ModelError, match=r"gives \(2, 64\), and by embed_dim it is \(2, 128\)"):
+    with pytest.raises(
+        ModelError, match=rf"gives \(2, {HALF}\), and by embed_dim it is \(2, {WIDTH}\)"
+    ):
         images(engine)
 
 
@@ -248,8 +258,8 @@ def test_only_what_it_does_counts_and_not_what_it_is_called(name, tmp_path):
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("mean", [0.5, 0.5, 0.5]),
-        ("std", [0.1, 0.1, 0.1]),
+        ("mean", [0.25, 0.25, 0.25]),
+        ("std", [0.125, 0.125, 0.125]),
         ("interpolation", "bilinear"),
         ("resize_mode", "squash"),
         ("fill_color", 9),
@@ -267,7 +277,7 @@ def test_preprocessing_that_is_not_the_prepared_models_is_refused(field, value, 
     [
         (tower(outputs=2), "image.onnx", b"has 2 outputs"),
         (endless(), "image.onnx", b"which may never end"),
-        (tower(TOKENS, ["rows", 64], kind=INT), "text.onnx", b"by embed_dim"),
+        (tower(TOKENS, ["rows", HALF], kind=INT), "text.onnx", b"by embed_dim"),
     ],
 )
 def test_the_command_ends_with_5_and_says_nothing_of_good_photos(

@@ -278,8 +278,8 @@ IN_A_MANIFEST = {
     "weights_sha256": ["", "y" * 64, 3],
     "config": NO_TABLE,
     "preprocess": NO_TABLE,
-    "embed_dim": [*NO_COUNT, 127],
-    "context_length": [*NO_COUNT, 76],
+    "embed_dim": [*NO_COUNT, MANIFEST["embed_dim"] + 1],
+    "context_length": [*NO_COUNT, MANIFEST["context_length"] - 1],
     "short_context": [*NO_FLAG, False],
     "clean": ["upper", "whitespace", 3, None],
     "logit_scale": [*NO_NUMBER, None],
@@ -312,8 +312,8 @@ class TestManifest:
             (("preprocess", "size"), [64, 10**9], "preprocess_cfg.size is"),
             (("preprocess", "mean"), [0, 0, "x"], "preprocess_cfg.mean is"),
             (("preprocess", "std"), [1, 1, 0], "preprocess_cfg.std is"),
-            (("config", "embed_dim"), 64, "embed_dim is 128, and by its config 64"),
-            (("config", "text_cfg", "context_length"), 64, "context_length is 77, and by its"),
+            (("config", "embed_dim"), 64, r"embed_dim is \d+, and by its config 64"),
+            (("config", "text_cfg", "context_length"), 64, r"context_length is \d+, and by its"),
             (("config", "text_cfg", "no_causal_mask"), True, "short_context is True, and by its"),
             (("config", "text_cfg", "hf_tokenizer_name"), "a/b", "short_context|hub_tokenizer"),
             (("config", "text_cfg", "layers"), 10**9, "model_cfg.text_cfg.layers is 1000000000"),
@@ -339,7 +339,7 @@ class TestManifest:
             Manifest.from_json(json.dumps(content))
 
     def test_the_bundled_one_is_whole(self):
-        assert Manifest.from_json(json.dumps(MANIFEST)).embed_dim == 128
+        assert Manifest.from_json(json.dumps(MANIFEST)).embed_dim == MANIFEST["embed_dim"]
 
 
 JSON = st.recursive(
