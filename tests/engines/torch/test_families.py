@@ -70,8 +70,8 @@ class TestRefused:
     @pytest.mark.parametrize(
         ("change", "message"),
         [
-            ({"vision_cfg": {**VISION, "pool_type": "none"}}, "gives 5 x 16 numbers .* is 16"),
-            ({"text_cfg": {**TEXT, "pool_type": "none"}}, "gives 16 x 16 numbers .* is 16"),
+            ({"vision_cfg": {**VISION, "pool_type": "none"}}, "gives 5 x 16 numbers|pool_type"),
+            ({"text_cfg": {**TEXT, "pool_type": "none"}}, "gives 16 x 16 numbers|pool_type"),
             ({"text_cfg": {**TEXT, "proj_type": "none"}}, "gives 32 numbers .* embed_dim is 16"),
             (
                 {"vision_cfg": {**VISION, "attentional_pool": "parallel", "attn_pooler_heads": 2}},
@@ -82,9 +82,9 @@ class TestRefused:
     )
     def test_it_is_a_fault_of_the_model_and_named(self, tmp_path, change, message):
         write_model(tmp_path / "model", {**CLIP, **change})
-        spec = resolve_model(ModelRequest(str(tmp_path / "model")))
-        engine = load_engine(spec, EngineOptions("cpu", engine="torch"))
         pixels = np.zeros((2, 3, 32, 32), np.float32)
-        with pytest.raises(ModelError, match=message):  # noqa: PT012  whichever of the towers it is
+        with pytest.raises(ModelError, match=message):  # noqa: PT012  at whichever step it is found
+            spec = resolve_model(ModelRequest(str(tmp_path / "model")))
+            engine = load_engine(spec, EngineOptions("cpu", engine="torch"))
             engine.encode_images(pixels)
             engine.encode_tokens(engine.tokenize(["a cat", "a dog"]).ids)
