@@ -48,7 +48,8 @@ class TestNumbers:
         _, _, _, expected = built
         for rows in (expected.images, expected.texts):
             cosines = (rows @ rows.T)[np.triu_indices(len(rows), 1)]
-            assert cosines.max() < LEAST_COSINE
+            # A thousand times what fp32 may be off: mixed-up rows do not pass.
+            assert cosines.max() < 0.9995
 
 
 @pytest.mark.parametrize("name", ["ViT", "layer scale", "timm ConvNeXt", "ModifiedResNet"])
