@@ -286,10 +286,10 @@ def test_decoding_fast_and_in_another_process_is_the_same(orientation):
     bare = decode(photo((1600, 1200), exif=tags.tobytes()), config, DEFAULT)
     assert np.abs(usual - fast).mean() < 1
     assert np.abs(usual - bare).mean() > 5
-    with DecoderPool(config, DEFAULT, 120, workers=1, thumbnails=True) as pool:
-        found = pool.decoded(data)
+    with DecoderPool(config, DEFAULT, 120, workers=1) as pool:
+        found = pool.decoded(data, thumbnails=1)
     assert np.array_equal(found.pixels, usual)
-    assert found.thumbnail == thumbnail(data, DEFAULT)
+    assert found.thumbnails.small == thumbnail(data, DEFAULT)
 
 
 def test_thumbnails_are_in_srgb():

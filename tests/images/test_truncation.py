@@ -248,11 +248,11 @@ def test_predictions_say_so():
 
 
 def test_another_process_says_the_same():
-    with DecoderPool(CONFIG, TAKEN, 120, workers=1, thumbnails=True) as pool:
+    with DecoderPool(CONFIG, TAKEN, 120, workers=1) as pool:
         for name in ("JPEG", "PNG"):
-            found = pool.decoded(cut(name))
+            found = pool.decoded(cut(name), thumbnails=1)
             assert found.truncated
-            assert found.thumbnail == thumbnail(cut(name), TAKEN)
+            assert found.thumbnails.small == thumbnail(cut(name), TAKEN)
             assert np.array_equal(found.pixels, decode(cut(name), CONFIG, TAKEN))
             assert not pool.decoded(CUT[name]).truncated
 

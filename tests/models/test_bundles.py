@@ -467,7 +467,7 @@ class TestShipped:
         assert MANIFEST["config"] == spec.config
         assert MANIFEST["precision"] == "fp32"
         assert {path.name for path in TINY.iterdir()} == {
-            *(*FILES, *MODEL_FILES, MANIFEST_FILE, "README.md")
+            *(*FILES, *MODEL_FILES, MANIFEST_FILE, "README.md", "LICENSE-APACHE", "NOTICE")
         }
 
     def test_it_agreed_with_torch(self):

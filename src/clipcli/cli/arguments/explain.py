@@ -182,34 +182,44 @@ class ExplainArguments:
         return ref
 
     def target(self, labels: Iterable[str]) -> Path | None:
-        """Where pictures are written: a folder, made if it is not there, or a PNG file.
+        """Where pictures are written: a folder, which need not be there, or a PNG file.
 
         Args:
             labels: of which the best get pictures.
 
         Raises:
-            UsageError: it cannot be made or written to, or holds such pictures.
+            UsageError: it cannot be written, or it or such pictures are there already.
         """
         if self.how.output is None:
             return None
         target = Path(self.how.output)
-        suffix = "" if target.is_dir() else target.suffix.lower()
-        if is_stream(target) or suffix == ".png":
+        if _is_picture(target):
             check_output(f"-o {target}", target, may_be_there=self.force.force)
-        elif suffix in _OTHER_PICTURES:
+        elif not target.is_dir() and target.suffix.lower() in _OTHER_PICTURES:
             raise UsageError(f"-o {target}: pictures are PNG: name FILE.png, or a folder")
         else:
             names = file_names(labels, self.explain_options().top_k)
             check_pictures("-o", target, names, force=self.force.force)
-            _make_folder(target)
         return target
 
 
-def _make_folder(folder: Path) -> None:
+def make_folder(target: Path) -> None:
+    """Make the folder of pictures, where one is named and is not there.
+
+    Raises:
+        UsageError: it cannot be made or written to.
+    """
+    if _is_picture(target):
+        return
     try:
         # Made now: minutes of work must not end with a folder that cannot be made.
-        folder.mkdir(parents=True, exist_ok=True)
+        target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"cannot make the folder {folder} ({error.strerror})") from error
-    if not os.access(folder, os.W_OK):
-        raise UsageError(f"cannot write to {folder} (it is read-only)")
+        raise UsageError(f"cannot make the folder {target} ({error.strerror})") from error
+    if not os.access(target, os.W_OK):
+        raise UsageError(f"cannot write to {target} (it is read-only)")
+
+
+def _is_picture(target: Path) -> bool:
+    """Whether one picture is meant, and no folder of them."""
+    return is_stream(target) or (target.suffix.lower() == ".png" and not target.is_dir())

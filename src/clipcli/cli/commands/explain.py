@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clipcli.cli.arguments.explain import ExplainArguments, ExplainFlags, ImageFlag
+from clipcli.cli.arguments.explain import ExplainArguments, ExplainFlags, ImageFlag, make_folder
 from clipcli.cli.console import Console, results_stream
 from clipcli.cli.exit_codes import ExitCode
 from clipcli.cli.options.groups import SectionedCommand, takes
@@ -77,10 +77,12 @@ def _run(arguments: ExplainArguments, console: Console) -> int:
     """Check everything that is cheap to check, then load the model, then explain."""
     labels = arguments.labels.label_set()
     arguments.engine_options()
-    spec = resolve_model(arguments.model_request())
-    labels.check_alternatives(spec.activation)
     # Seen to now: minutes of work must not end with a place that cannot be written to.
     target = arguments.target(labels.names)
+    spec = resolve_model(arguments.model_request())
+    labels.check_alternatives(spec.activation)
+    if target is not None:
+        make_folder(target)
     with ExitStack() as stack:
         ref = arguments.image_ref(stack)
 
