@@ -122,9 +122,11 @@ def read_own(path: Path, most: int = 1 << 24) -> str:
         ValueError: it is no text.
     """
     with open(path, "rb", opener=_open_at_once) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode):
             raise OSError(errno.EINVAL, "no regular file", str(path))
-        data = file.read(most + 1)
+        # What is asked for is set aside, however small the file.
+        data = file.read(min(found.st_size, most) + 1)
     if len(data) > most:
         raise OSError(errno.EFBIG, "larger than clipcli writes it", str(path))
     return data.decode("utf-8")
