@@ -267,6 +267,8 @@ _OPTION = re.compile(
     r"(?: (?P<value>auto|onnx|torch|fp32|fp16|bf16|int8|cpu|mps|cuda(?::\d+)?|main|tiny"
     r"|\./FOLDER|FILE\.safetensors|N))?"
 )
+# What is typed in a terminal is the same in Python.
+_QUOTED_COMMAND = re.compile(r"""(['"`]clipcli [a-z]+ .*?['"`])""")
 _SWITCHES = ("allow-pickle", "quick-gelu", "offline")
 
 
@@ -276,8 +278,12 @@ def _in_python() -> Iterator[None]:
     try:
         yield
     except (UsageError, ModelError) as error:
-        text = _OPTION.sub(_argument, str(error).replace("--[no-]", "--"))
-        raise type(error)(text) from error.__cause__
+        parts = _QUOTED_COMMAND.split(str(error))
+        for place in range(0, len(parts), 2):  # between the commands
+            parts[place] = _OPTION.sub(_argument, parts[place].replace("--[no-]", "--"))
+        told = type(error)("".join(parts))
+        vars(told).update(vars(error))
+        raise told from error.__cause__
 
 
 def _argument(option: re.Match[str]) -> str:

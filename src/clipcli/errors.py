@@ -5,6 +5,7 @@
     ClipcliError
     ├── UsageError          the request itself is at fault: an option, a label, a device
     ├── ModelError          the model cannot be had: unknown, unreachable, or not what it claims
+    │   └── UnavailableModelError   files of it are not on this computer, and do not come
     └── InputError          one image cannot be used; it becomes that image's Failure
 
 Warnings that a user should see are `ClipcliWarning`.
@@ -70,6 +71,22 @@ class UsageError(ClipcliError):
 
 class ModelError(ClipcliError):
     """The model cannot be had (exit code 5)."""
+
+
+class UnavailableModelError(ModelError):
+    """Files of a model are not on this computer, and the hub does not give them now.
+
+    Args:
+        reason: which model, and why.
+        ways_out: what helps, a part of a sentence each; the options in it are those of `classify`.
+        detail: the file's address, and what the system said.
+    """
+
+    def __init__(self, reason: str, ways_out: tuple[str, ...] = (), detail: str = "") -> None:
+        super().__init__(": ".join(filter(None, (reason, "; ".join(ways_out)))))
+        self.reason = reason
+        self.ways_out = ways_out
+        self.detail = detail
 
 
 class InputError(ClipcliError):

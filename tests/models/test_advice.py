@@ -66,8 +66,8 @@ NAMES = [
     ("ViT-B/32:laion2b…", "did you mean laion2b_e16 or laion2b_s34b_b79k"),
     ("TINY", "did you mean tiny?"),
     # Nothing, or next to it.
-    ("", "it is empty: leave --model out"),
-    ("  ", "it is empty: leave --model out"),
+    ("", "it is empty: the default is ViT-B/32"),
+    ("  ", "it is empty: the default is ViT-B/32"),
     (" ViT-B/32", "did you mean 'ViT-B/32', without the spaces?"),
     ("ViT-B/32\n", "did you mean 'ViT-B/32', without the spaces?"),
 ]
@@ -133,8 +133,8 @@ class TestFolder:
 @pytest.mark.parametrize(
     ("checkpoint", "words"),
     [
-        (".", "it is a folder; a model's folder is given with --model ."),
-        ("hf-hub:org/name", "a model of the hub is given with --model hf-hub:org/name"),
+        (".", "it is a folder; a model's folder is the model itself, without --checkpoint"),
+        ("hf-hub:org/name", "that is a model of the hub, and goes without --checkpoint"),
         ("nowhere.safetensors", "nowhere.safetensors: there is no such weights file"),
     ],
 )

@@ -75,7 +75,7 @@ def test_a_revision_goes_with_the_weights_and_into_the_command_that_prepares_the
     spec = resolve("ViT-B/32", revision="v1", allow_pickle=True)
     # The branch as it is now, for all files alike; the command says what the user said.
     assert spec.weights == replace(resolve("ViT-B/32").weights, revision=commit)
-    assert spec.pull_command == "clipcli pull ViT-B/32 --allow-pickle --revision v1"
+    assert spec.request.pull_command == "clipcli pull ViT-B/32 --allow-pickle --revision v1"
     # What is prepared of one is not found for another.
     assert bundle_folder(spec, "fp32") != bundle_folder(resolve("ViT-B/32"), "fp32")
 
@@ -102,7 +102,7 @@ def test_a_tag_is_found_in_open_clips_other_spelling():
         ("ViT-bigG-14", ["needs a pretrained tag, for example ViT-bigG-14:laion2b_s39b_b160k"]),
         ("ViT-S-32", ["needs a pretrained tag. Its tags are: none", "--checkpoint"]),
         ("ViT-S-32:openai", ["no pretrained tag 'openai'. Its tags are: none"]),
-        ("ViTamin-B:datacomp1b", ["ViTamin-B:datacomp1b is published only as a pickle", "tiny"]),
+        ("ViTamin-B:datacomp1b", ["ViTamin-B:datacomp1b is published only as a pickle", "--checkpoint"]),
         ("hf-hub:a/b/c", ["'a/b/c' is not a repository's name: did you mean hf-hub:a/b?"]),
         ("hf-hub:", ["'' is not a repository's name"]),
         ("./no-such-folder", ["./no-such-folder is not a model's folder: there is no such"]),

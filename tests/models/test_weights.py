@@ -101,7 +101,7 @@ class TestAllowPickle:
         with pytest.raises(ModelError, match="--allow-pickle"):
             fetch_model(resolve_model(request), offline=True)
         spec = resolve_model(replace(request, allow_pickle=True))
-        assert "--allow-pickle" in spec.pull_command
+        assert "--allow-pickle" in spec.request.pull_command
         engine = load_engine(spec, EngineOptions("cpu", engine="torch"))
         assert engine.encode_tokens(engine.tokenize(["a cat"]).ids).shape == (1, 16)
 

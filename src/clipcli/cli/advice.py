@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from clipcli.errors import FailureCode
+from clipcli.errors import FailureCode, UnavailableModelError
 from clipcli.images.sources import STDIN, is_url
 
 if TYPE_CHECKING:
@@ -21,6 +21,11 @@ _OTHER_NAMES = {"download": "pull", "list": "models", "check": "doctor"}
 _NEAR = 0.75
 # Fewer letters are the beginning of anything.
 _SHORTEST_BEGINNING = 3
+# With the value that makes it advice.
+_OPTION = re.compile(r"(--[a-z][a-z-]*[a-z])(?: torch| cpu)?")
+_COMMAND = re.compile(r"""(['"`]clipcli .*?['"`])""")
+# With these another model is refused, or is not the one that is missing.
+_OF_ONE_MODEL = {"--embeddings", "--resume", "--retry-failed", "--compare-models"}
 
 
 def labels_meant(images: Sequence[str], labels: Iterable[str]) -> str:
@@ -52,6 +57,48 @@ def way_out(failure: Failure) -> str:
     if failure.code is FailureCode.NOT_AN_IMAGE and failure.name == STDIN:
         return " (a list of images' names on standard input is read with --files-from -)"
     return ""
+
+
+def model_ways_out(
+    error: UnavailableModelError, options: Collection[str], words: Sequence[str]
+) -> str:
+    """Why a model cannot be had, with those ways out that are ways out here.
+
+    Args:
+        error: that says so.
+        options: of the command that runs.
+        words: of the command line.
+    """
+    given = {word.partition("=")[0] for word in words}
+    here = set(options) - ({"--model"} if given & _OF_ONE_MODEL else set())
+    ways_out = [way_out for way_out in error.ways_out if _options_in(way_out) <= here]
+    if "--model" not in options:  # as `clipcli pull` itself
+        ways_out = [re.sub("`clipcli pull .*`", "the same command", one) for one in ways_out]
+    text = str(UnavailableModelError(error.reason, tuple(ways_out)))
+    # click took it from there.
+    return text if "--offline" in given else text.replace("--offline", "CLIPCLI_OFFLINE")
+
+
+def with_owners(text: str, options: Collection[str]) -> str:
+    """A text in which options that the command at hand lacks have the name of one that has them.
+
+    Args:
+        text: of an error of the model, whose rooms speak of the options of `classify`.
+        options: of the command that runs.
+    """
+    parts = _COMMAND.split(text)
+    for place in range(0, len(parts), 2):  # between whole commands
+
+        def owned(match: re.Match[str]) -> str:
+            return match[0] if match[1] in options else f"{match[0]} of `clipcli classify`"
+
+        parts[place] = _OPTION.sub(owned, parts[place])
+    return "".join(parts)
+
+
+def _options_in(way_out: str) -> set[str]:
+    """The options of the command at hand that a text names; another command's are its own."""
+    return set(_OPTION.findall(_COMMAND.sub("", way_out)))
 
 
 def command_meant(word: str, commands: Iterable[str]) -> str | None:

@@ -69,6 +69,11 @@ class Console:
         if self.verbose and not self.quiet:
             self._line(text)
 
+    def detail(self, text: str) -> None:
+        """Tell what an error comes from, to those who asked."""
+        if self.verbose or self.debug:
+            self._line(text)
+
     def hint(self, text: str) -> None:
         """Tell what would serve the user better next time."""
         if not self.quiet:

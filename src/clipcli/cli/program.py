@@ -9,13 +9,20 @@ from contextlib import suppress
 import click
 from click.shell_completion import shell_complete
 
+from clipcli.cli.advice import model_ways_out, with_owners
 from clipcli.cli.console import Console
 from clipcli.cli.exit_codes import ExitCode
 from clipcli.cli.group import DefaultCommandGroup, LazyCommand
 from clipcli.cli.running.interruption import Signals, Terminated
 from clipcli.cli.shells import COMPLETE_VARIABLE, register_shells
 from clipcli.disk.atomic import cannot_write
-from clipcli.errors import DISK_FULL, ClipcliError, ModelError, UsageError
+from clipcli.errors import (
+    DISK_FULL,
+    ClipcliError,
+    ModelError,
+    UnavailableModelError,
+    UsageError,
+)
 from clipcli.version import __version__
 
 _EXIT_CODES: tuple[tuple[tuple[type[BaseException], ...], ExitCode], ...] = (
@@ -152,12 +159,24 @@ def _exit_code(error: BaseException) -> int:
 def _tell(error: BaseException, code: int, console: Console) -> None:
     if code == ExitCode.USAGE:
         console.error(error, _usage_message(error, console.command))
+    elif isinstance(error, UnavailableModelError):
+        console.error(error, model_ways_out(error, _options(console), console.words))
+        console.detail(error.detail)
+    elif isinstance(error, ModelError):
+        console.error(error, with_owners(str(error), _options(console)))
     elif isinstance(error, ClipcliError):
         console.error(error, str(error))
     elif isinstance(error, OSError) and error.errno in _CANNOT_WRITE:
         console.error(error, _unwritten(error))
     elif isinstance(error, Exception) and code == ExitCode.UNEXPECTED:
         console.unexpected(error)
+
+
+def _options(console: Console) -> set[str]:
+    """The options of the command that runs."""
+    command = cli.commands[console.command.split()[-1]]
+    loaded = command.load() if isinstance(command, LazyCommand) else command
+    return {name for parameter in loaded.params for name in parameter.opts}
 
 
 def _unwritten(error: OSError) -> str:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from clipcli.disk.hashes import hash_file
 from clipcli.doctor.findings import Check, Outcome, attempt
 from clipcli.engines.base import fingerprint
+from clipcli.errors import UnavailableModelError
 from clipcli.models import catalogue
 from clipcli.models.hub.cache import (
     HubFile,
-    MissingFileError,
     cache_root,
     hash_in_name,
     is_repository,
@@ -158,7 +158,7 @@ def _fingerprint(name: str, sha256: str) -> str | None:
 
     try:
         spec = resolve_model(ModelRequest(name, offline=True))
-    except MissingFileError:  # weights alone, without their configuration
+    except UnavailableModelError:  # weights alone, without their configuration
         return None
     if spec.hub_tokenizer:  # the identity then holds the tokenizer's hash, too
         return None

@@ -67,7 +67,7 @@ def choose_engine(spec: ModelSpec, options: EngineOptions) -> EngineChoice:
     if bundle is not None:
         return EngineChoice("onnx", bundle, f"{bundle.folder} is prepared")
     if prepared_only:
-        pull = f"{spec.pull_command} --precision {options.precision}"
+        pull = f"{spec.request.pull_command} --precision {options.precision}"
         raise ModelError(f"{spec.name} is not prepared in {options.precision}: run '{pull}' first")
     # No advice that cannot be followed.
     preparable = not spec.needs_transformers

@@ -23,7 +23,14 @@ from clipcli.engines.runtime import onnxruntime
 from clipcli.engines.unrelated import doubt_below
 from clipcli.errors import ClipcliWarning, ModelError, one_line
 from clipcli.images.preprocessing import PreprocessConfig
-from clipcli.models.bundles import IMAGE_GRAPH, TEXT_GRAPH, TOKENIZER_FILE, Bundle, steadily
+from clipcli.models.bundles import (
+    IMAGE_GRAPH,
+    TEXT_GRAPH,
+    TOKENIZER_FILE,
+    Bundle,
+    repair,
+    steadily,
+)
 from clipcli.process import ProcessLock, after_fork
 
 if TYPE_CHECKING:
@@ -213,8 +220,7 @@ class OnnxEngine:
             raise self._unusable(f"{graph}: {one_line(error)}") from error
         except Exception as error:
             raise ModelError(
-                f"ONNX Runtime cannot open {path}: {one_line(error)}."
-                " Repair it with 'clipcli pull MODEL', or use --engine torch"
+                f"ONNX Runtime cannot open {path}: {one_line(error)}. {repair(self._bundle.folder)}"
             ) from error
         return session
 
@@ -237,5 +243,5 @@ class OnnxEngine:
     def _unusable(self, reason: str) -> ModelError:
         return ModelError(
             f"the prepared model in {self._bundle.folder} cannot be used: {reason}."
-            " Repair it with 'clipcli pull MODEL', or use --engine torch"
+            f" {repair(self._bundle.folder)}"
         )

@@ -13,6 +13,7 @@ from clipcli.models.configurations import (
     MANIFEST_FILE,
     TRANSFORMERS_CONFIG_FILE,
 )
+from clipcli.models.specs import DEFAULT_MODEL
 
 _REPOSITORY = r"(?P<name>\w[\w.-]*/\w[\w.-]*)"
 _HUB_ADDRESS = re.compile(
@@ -87,7 +88,7 @@ def _models_within(folder: Path, names: list[str]) -> Iterator[Path]:
 
 def _emptiness(name: str) -> str | None:
     if not name.strip():
-        return "it is empty: leave --model out for the default"
+        return f"it is empty: the default is {DEFAULT_MODEL}"
     if name != name.strip():
         return f"did you mean {name.strip()!r}, without the spaces?"
     return None
@@ -112,7 +113,7 @@ def _is_inside_a_model(path: PurePath) -> bool:
 
 
 def _with_checkpoint(file: str) -> str:
-    return f"weights are given with --checkpoint {file}, and their architecture with --model"
+    return f"weights are given with --checkpoint {file}, and the model is their architecture"
 
 
 def _hub(name: str) -> str | None:

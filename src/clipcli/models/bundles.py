@@ -320,7 +320,11 @@ def _check_file(bundle: Bundle, name: str, record: FileRecord) -> None:
 
 
 def _damaged(folder: Path, reason: str) -> ModelError:
-    return ModelError(
-        f"the prepared model in {folder} is damaged: {reason}."
-        " Repair it with 'clipcli pull MODEL', or use --engine torch"
-    )
+    return ModelError(f"the prepared model in {folder} is damaged: {reason}. {repair(folder)}")
+
+
+def repair(folder: Path) -> str:
+    """What to do about a prepared model that cannot be used, as a sentence."""
+    if "-int8-" in folder.name:  # as `bundle_folder` calls it
+        return "Repair it with 'clipcli pull MODEL --precision int8', or use --precision fp32"
+    return "Repair it with 'clipcli pull MODEL', or use --engine torch"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -28,6 +27,7 @@ from clipcli.models.configurations import (
 )
 from clipcli.models.fields import shown
 from clipcli.models.specs import HubWeights, ModelRequest, ModelSpec
+from clipcli.models.unavailable import told_as_asked
 
 DEFAULT_TAG = "openai"
 BUNDLED_MODEL = "tiny"
@@ -46,9 +46,11 @@ def resolve_model(request: ModelRequest) -> ModelSpec:
         ModelError: there is no such model, or its configuration cannot be had.
         UsageError: options that do not go together, or an open question about QuickGELU.
     """
+    with told_as_asked(request):
+        named = _resolve_name(request)
     spec = replace(
-        _resolve_name(request),
-        pull_command=_pull_command(request),
+        named,
+        request=request,
         allow_pickle=request.allow_pickle,
         allow_remote_names=request.allow_remote_names,
     )
@@ -63,21 +65,6 @@ def resolve_model(request: ModelRequest) -> ModelSpec:
         )
     name = f"{spec.name} ({request.checkpoint.name})"
     return replace(spec, name=name, weights=request.checkpoint)
-
-
-def _pull_command(request: ModelRequest) -> str:
-    words = ["clipcli", "pull", request.name]
-    if request.checkpoint is not None:
-        words += ["--checkpoint", str(request.checkpoint)]
-    if request.quick_gelu is not None:
-        words.append("--quick-gelu" if request.quick_gelu else "--no-quick-gelu")
-    if request.allow_pickle:
-        words.append("--allow-pickle")
-    if request.allow_remote_names:
-        words.append("--allow-remote-names")
-    if request.revision is not None:
-        words += ["--revision", request.revision]
-    return shlex.join(words)
 
 
 def _resolve_name(request: ModelRequest) -> ModelSpec:
@@ -199,12 +186,10 @@ def _did_you_mean(names: list[str]) -> str:
 
 def _published_weights(weights: PretrainedTag, request: ModelRequest) -> HubWeights:
     if weights.repository is None or not (weights.has_safetensors or request.allow_pickle):
-        from clipcli.models.hub.cache import WAY_OUT
-
         raise ModelError(
             f"{weights.name} is published only as a pickle, which can run code when it is opened;"
-            " clipcli reads safetensors. Add --allow-pickle, which reads tensors and runs nothing."
-            f" {WAY_OUT}"
+            " clipcli reads safetensors. Add --allow-pickle, which reads tensors and runs nothing,"
+            " or give other weights with --checkpoint FILE.safetensors"
         )
     revision = _commit(weights.repository, weights.filename, request)
     return HubWeights(weights.repository, weights.filename, revision)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +39,22 @@ class ModelRequest:
     revision: str | None = None
     allow_remote_names: bool = False
 
+    @property
+    def pull_command(self) -> str:
+        """What prepares the model, to be pasted into a terminal."""
+        words = ["clipcli", "pull", self.name]
+        if self.checkpoint is not None:
+            words += ["--checkpoint", str(self.checkpoint)]
+        if self.quick_gelu is not None:
+            words.append("--quick-gelu" if self.quick_gelu else "--no-quick-gelu")
+        if self.allow_pickle:
+            words.append("--allow-pickle")
+        if self.allow_remote_names:
+            words.append("--allow-remote-names")
+        if self.revision is not None:
+            words += ["--revision", self.revision]
+        return shlex.join(words)
+
 
 @dataclass(frozen=True)
 class HubWeights:
@@ -68,7 +85,7 @@ class ModelSpec:
         folder: of the model's other files (a tokenizer's), where it has one.
         bundle: the prepared model that was named itself, by its folder.
         vocabulary: a file that must hold CLIP's own, or nothing can tell which tokens it reads.
-        pull_command: what prepares it, to be pasted into a terminal.
+        request: what the user asked for.
         allow_pickle: as in the request.
         allow_remote_names: as in the request.
     """
@@ -81,7 +98,7 @@ class ModelSpec:
     bundle: Path | None = None
     vocabulary: Path | None = None
     # Two ways to ask for one model are one model.
-    pull_command: str = field(default="clipcli pull MODEL", compare=False)
+    request: ModelRequest = field(default=ModelRequest("MODEL"), compare=False)
     allow_pickle: bool = field(default=False, compare=False)
     allow_remote_names: bool = field(default=False, compare=False)
 

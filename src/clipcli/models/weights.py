@@ -17,6 +17,7 @@ from clipcli.models.hub.cache import MissingFileError
 from clipcli.models.hub.files import hub_file
 from clipcli.models.names import SAFE_NAMES
 from clipcli.models.specs import HubWeights, ModelSpec
+from clipcli.models.unavailable import told_as_asked
 
 _PICKLES = (".pt", ".pth", ".bin", ".ckpt")
 _HARMLESS_WEIGHTS = 100_000_000  # 400 MB, which any machine for this has
@@ -49,9 +50,9 @@ def _why_not(weights: Path) -> str:
     if os.path.isfile(f"{weights}.index.json"):
         return ": they are in several files, and clipcli reads one"
     if os.path.isdir(weights):
-        return f": it is a folder; a model's folder is given with --model {weights}"
+        return ": it is a folder; a model's folder is the model itself, without --checkpoint"
     if str(weights).startswith("hf-hub:"):
-        return f": a model of the hub is given with --model {weights}"
+        return ": that is a model of the hub, and goes without --checkpoint"
     return ""
 
 
@@ -113,8 +114,10 @@ def _hub_file(weights: HubWeights, *, offline: bool, allow_pickle: bool) -> Path
         if weights.pickle is None:
             raise
         if not allow_pickle:
-            hint = f"If there is only {weights.pickle}: --allow-pickle reads it, and runs nothing"
-            raise MissingFileError(f"{error}. {hint}") from error
+            error.add_hint(
+                f"If there is only {weights.pickle}: --allow-pickle reads it, and runs nothing"
+            )
+            raise
     return hub_file(repository, weights.pickle, revision=revision, offline=offline)
 
 
@@ -124,14 +127,14 @@ def fetch_model(spec: ModelSpec, *, offline: bool) -> Path:
     Raises:
         ModelError: they cannot be had, or the weights are too few for the configuration.
     """
-    # The smaller downloads first.
-    built_config(spec, offline=offline)
-    if spec.hub_tokenizer:
-        # What is wrong with the files the engine says, or transformers knows what to do instead.
-        with suppress(MissingFileError, OSError, ValueError):
-            _fetch_tokenizer(spec, offline=offline)
-    file = weights_file(spec, offline=offline)
-    _check_size(spec, file)
+    with told_as_asked(spec.request, spec):
+        # The smaller downloads first.
+        built_config(spec, offline=offline)
+        absent = _fetch_tokenizer(spec, offline=offline) if spec.hub_tokenizer else None
+        file = weights_file(spec, offline=offline)
+        _check_size(spec, file)
+        if absent is not None:
+            raise absent
     return file
 
 
@@ -196,19 +199,34 @@ def foreign_tokenizer_folder(spec: ModelSpec, *, offline: bool) -> Path:
 
     fetch = _tokenizer_fetch(spec, offline=offline)
     found: list[Path] = []
+    absent: MissingFileError | None = None
     for name in _FOREIGN_TOKENIZER_FILES:
-        with suppress(MissingFileError):
+        try:
             found.append(fetch(name))
-            if name.endswith("config.json"):
-                without_programs(found[-1])
+        except MissingFileError as error:
+            absent = error if error.absence else absent
+            continue
+        if name.endswith("config.json"):
+            without_programs(found[-1])
     if not found:
-        raise ModelError(
+        raise absent or ModelError(
             f"{spec.hub_tokenizer} holds none of {', '.join(_FOREIGN_TOKENIZER_FILES)}"
         )
     return found[0].parent
 
 
-def _fetch_tokenizer(spec: ModelSpec, *, offline: bool) -> None:
+def _fetch_tokenizer(spec: ModelSpec, *, offline: bool) -> MissingFileError | None:
+    """Get a tokenizer's files; what keeps one away that may come another time is returned."""
+    # What is wrong with the files the engine says, or transformers knows what to do instead.
+    with suppress(OSError, ValueError):
+        try:
+            _download_tokenizer(spec, offline=offline)
+        except MissingFileError as error:
+            return error if error.absence else None
+    return None
+
+
+def _download_tokenizer(spec: ModelSpec, *, offline: bool) -> None:
     try:
         tokenizer_folder(spec, offline=offline)
     except MissingFileError:

@@ -297,7 +297,7 @@ class TestOtherSizes:
         with pytest.raises(ModelError, match=f"It was trained with {fact}") as caught:
             load(ModelRequest(str(tmp_path / "asked"), file))
         message = str(caught.value)
-        assert f"--model ./FOLDER --checkpoint {file}: " in message
+        assert f"the model is ./FOLDER with --checkpoint {file}: " in message
         assert "nothing is interpolated here" in message
         (tmp_path / "pasted").mkdir()
         line = message[message.index("{") :]

@@ -105,8 +105,7 @@ def test_each_refusal_of_the_hub_is_said_in_its_own_words(hub, tmp_path):
     for (repository, filename, revision), message in zip(words, outcome.found, strict=True):
         url = f"{hub.url}/{repository}/resolve/{revision or 'main'}/{filename}"
         reason = words[repository, filename, revision]
-        assert f"Error: cannot get the model: {url}: {reason}" in message
-        assert message.endswith("--model tiny")
+        assert f"Error: {url}: {reason}" in message
         assert "\n" not in message
     # Nothing was tried in a missing file's place, and nothing twice.
     assert len(hub.requests) == len(words)
@@ -129,7 +128,7 @@ def test_a_revision_that_is_none_asks_no_hub(revision):
 
 def test_a_mirrors_password_is_not_shown(monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "https://me:secret@mirror.test/hub/")
-    with pytest.raises(ModelError, match=r": https://mirror\.test/hub/org/name/resolve/main/a"):
+    with pytest.raises(ModelError, match=r"^https://mirror\.test/hub/org/name/resolve/main/a"):
         hub_file("org/name", "a.txt", offline=True)
 
 
@@ -327,6 +326,7 @@ def test_offline_without_the_model_ends_the_run(clipcli, photos, tmp_path):
     for model in (MODEL, "ViT-B/32"):
         run = clipcli(*arguments, "--model", model, env={"HF_HOME": str(tmp_path)})
         assert (run.returncode, run.stdout) == (5, b"")
-        assert (
-            b"offline is set: get it once without. Give the weights with --checkpoint" in run.stderr
+        assert run.stderr.decode() == (
+            f"clipcli: {model} is not on this computer and offline is set (--offline): `--model"
+            f" tiny` works without; `clipcli pull {model}` once without --offline\n"
         )

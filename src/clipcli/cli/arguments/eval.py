@@ -76,8 +76,8 @@ class ComparisonFlags:
         multiple=True,
         default=(DEFAULT_PRECISION_TARGET,),
         show_default=True,
-        help="Suggest a --min-probability and a --min-similarity at which P of the answers are"
-        " right; give several.",
+        help="Suggest a --min-probability and a --min-similarity (for `clipcli classify`) at which"
+        " P of the answers are right; give several.",
     )
 
     def __post_init__(self) -> None:

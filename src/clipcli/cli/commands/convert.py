@@ -19,6 +19,8 @@ from clipcli.models.catalogue import architectures
 from clipcli.models.names import SAFE_NAMES
 from clipcli.printable import printable
 
+_CLASSIFY = ("clipcli", "IMAGE", "-l", "TEXT", "-l", "TEXT", "--model")
+
 
 @click.command()
 @click.argument("source", metavar="FILE.pt", type=click.Path(path_type=Path))
@@ -61,7 +63,8 @@ def _check(source: Path, target: Path, *, force: bool) -> None:
     if target.suffix != ".safetensors" and not is_stream(target):
         raise UsageError(f"{target}: clipcli writes safetensors, so name it FILE.safetensors")
     if source.suffix == ".safetensors":
-        raise UsageError(f"{source} is safetensors already: use it with --checkpoint {source}")
+        use = shlex.join([*_CLASSIFY, "ARCHITECTURE", "--checkpoint", str(source)])
+        raise UsageError(f"{source} is safetensors already: use it with '{use}'")
     if not os.path.isfile(source):
         raise ModelError(f"{source}: there is no such weights file")
     check_output(str(target), target, may_be_there=force)
@@ -69,12 +72,11 @@ def _check(source: Path, target: Path, *, force: bool) -> None:
 
 def _next_command(source: Path, target: Path, *, is_openais: bool) -> str:
     """What classifies with the new file, as far as the old one's name tells."""
-    words = ["clipcli", "IMAGE", "-l", "TEXT", "-l", "TEXT", "--model"]
     if SAFE_NAMES.get(source.name) == target.name and source.parent == target.parent:
-        return shlex.join([*words, os.path.join(".", target.parent)])
+        return shlex.join([*_CLASSIFY, os.path.join(".", target.parent)])
     # OpenAI's names are open_clip's, but for ViT-L-14-336px.
     stem = source.stem.removesuffix("px")
     model = stem if stem in architectures() else "ARCHITECTURE"
-    words += [model, "--checkpoint", str(target)]
+    words = [*_CLASSIFY, model, "--checkpoint", str(target)]
     # Of others only their makers know.
     return shlex.join([*words, "--quick-gelu"] if is_openais else words)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from clipcli.cli.advice import with_owners
 from clipcli.cli.console import Console
 from clipcli.cli.exit_codes import ExitCode
 from clipcli.cli.options.shared import console_options
@@ -76,7 +77,8 @@ def _text(finding: Fact | Check) -> str:
     if not isinstance(finding, Check):
         return finding.text
     words = {Outcome.OK: "ok", Outcome.FAILED: "FAILED", Outcome.NOT_RUN: "not run"}
-    return f"{words[finding.outcome]:<7}  {finding.detail}"
+    detail = with_owners(finding.detail, ["--images"])
+    return f"{words[finding.outcome]:<7}  {detail}"
 
 
 def _verdict(examination: Examination) -> str:

@@ -33,4 +33,6 @@ def open_engine(
 
 def _advise(choice: EngineChoice, spec: ModelSpec, console: Console) -> None:
     if choice.worth_preparing:
-        console.hint(f"'{spec.pull_command}' once makes every later start of this model faster")
+        console.hint(
+            f"'{spec.request.pull_command}' once makes every later start of this model faster"
+        )

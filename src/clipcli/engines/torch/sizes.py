@@ -107,12 +107,11 @@ def _way_out(spec: ModelSpec, config: dict[str, Any], file: Path) -> str:
         if not timm.is_model(vision["timm_model_name"]):
             return "timm has no model of this size"
     named = [name for name in catalogue.architectures() if _is(name, config)]
-    command = ["--model", "./FOLDER", "--checkpoint", str(file)]
     content = {"model_cfg": config, "preprocess_cfg": dict(spec.preprocess)}
     return (
         (f"open_clip has that as {named[0]}. Otherwise w" if named else "W")
-        + f"rite this line to FOLDER/{CONFIG_FILE} and use {shlex.join(command)}: "
-        + json.dumps(content)
+        + f"rite this line to FOLDER/{CONFIG_FILE}, and the model is ./FOLDER with"
+        f" --checkpoint {shlex.quote(str(file))}: " + json.dumps(content)
     )
 
 

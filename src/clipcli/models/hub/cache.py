@@ -6,6 +6,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from clipcli.disk.atomic import read_own
 from clipcli.disk.hashes import known_hash
@@ -13,19 +14,53 @@ from clipcli.disk.paths import nowhere
 from clipcli.errors import ModelError
 from clipcli.models.hub.pins import COMMIT, SHA256, Pins, pin, read_pins
 
-WAY_OUT = (
-    "Give the weights with --checkpoint FILE.safetensors or a local open_clip folder with"
-    " --model ./FOLDER, or use the bundled model: --model tiny"
-)
 DEFAULT_REVISION = "main"
 
 # Two hyphens stand for the slash in the cache's names of folders.
 _REPOSITORY = re.compile(r"(?!.*(?:--|\.\.))(?:\w[\w.-]*/)?\w[\w.-]*", re.ASCII)
 _REVISION = re.compile(r"\w(?:[\w+-]|[./](?=\w))*", re.ASCII)
+_OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 _TRUE = {"1", "ON", "YES", "TRUE"}
 
 
-class MissingFileError(ModelError):
+class Absence(NamedTuple):
+    """Why a file does not come that may come another time.
+
+    Attributes:
+        why: a sentence, "the hub cannot be reached".
+        until: what must have changed then, "once with a network".
+    """
+
+    why: str
+    until: str
+
+
+class HubError(ModelError):
+    """A file of the hub cannot be had; the text begins with its address.
+
+    Args:
+        message: all of it.
+        file: `organisation/name/file`.
+        reason: without the address.
+        absence: where it may be had another time.
+    """
+
+    def __init__(
+        self, message: str, *, file: str = "", reason: str = "", absence: Absence | None = None
+    ) -> None:
+        super().__init__(message)
+        self.file = file
+        self.reason = reason
+        self.absence = absence
+        self.hint = ""
+
+    def add_hint(self, hint: str) -> None:
+        """Add what else may help to the text."""
+        self.args = (f"{self}. {hint}",)
+        self.hint = hint
+
+
+class MissingFileError(HubError):
     """The repository holds no such file, or (offline) it is not in the cache."""
 
 
@@ -75,14 +110,17 @@ class HubFile:
         """Where the cache holds the file, or would."""
         return self.folder / "snapshots" / commit / self.filename
 
-    def unavailable(self, reason: str, kind: type[ModelError] = ModelError) -> ModelError:
+    def unavailable(
+        self, reason: str, kind: type[HubError] = HubError, absence: Absence | None = None
+    ) -> HubError:
         """The error that says why the file cannot be had."""
         endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
         revision = self.revision or DEFAULT_REVISION
         url = f"{endpoint}/{self.repository}/resolve/{revision}/{self.filename}"
-        text = f"cannot get the model: {url}: {reason}. {WAY_OUT}"
         # A mirror's address may hold a password.
-        return kind(re.sub(r"//[^/@\s]*@", "//", text))
+        address = re.sub(r"//[^/@\s]*@", "//", url)
+        file = f"{self.repository}/{self.filename}"
+        return kind(f"{address}: {reason}", file=file, reason=reason, absence=absence)
 
     def _reference(self, name: str) -> str:
         """What another tool noted in the hub's cache."""
@@ -108,10 +146,10 @@ def cache_root() -> Path:
     return nowhere() if folder.startswith("~") else Path(folder)
 
 
-def told_to_stay_offline() -> bool:
-    """Whether the environment forbids the hub's client every connection."""
-    get = os.environ.get
-    return (get("HF_HUB_OFFLINE") or get("TRANSFORMERS_OFFLINE") or "").upper() in _TRUE
+def told_to_stay_offline() -> str:
+    """The environment's variable that forbids the hub's client every connection, or nothing."""
+    name = next((name for name in _OFFLINE if os.environ.get(name)), "")
+    return name if os.environ.get(name, "").upper() in _TRUE else ""
 
 
 def cached_file(wanted: HubFile, *, offline: bool) -> Path | None:

@@ -28,12 +28,13 @@ from clipcli.disk.paths import is_nowhere
 from clipcli.errors import ClipcliWarning, ModelError
 from clipcli.models.hub.cache import (
     DEFAULT_REVISION,
+    HubError,
     HubFile,
     MissingFileError,
     cache_root,
     cached_file,
 )
-from clipcli.models.hub.errors import WrongBytesError, is_busy, pause_after, reason
+from clipcli.models.hub.errors import WrongBytesError, absence, is_busy, pause_after, reason
 from clipcli.models.hub.pins import COMMIT, SHA256, Pins, pin, read_pins
 from clipcli.process import Shared
 
@@ -95,8 +96,8 @@ def _errors_explained(wanted: HubFile) -> Iterator[None]:
         raise
     # The hub's client lets errors of its HTTP library and of the file system through.
     except Exception as error:
-        kind = MissingFileError if isinstance(error, RemoteEntryNotFoundError) else ModelError
-        raise wanted.unavailable(reason(error, wanted), kind) from error
+        kind = MissingFileError if isinstance(error, RemoteEntryNotFoundError) else HubError
+        raise wanted.unavailable(reason(error, wanted), kind, absence(error)) from error
 
 
 @Shared

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import re
+import ssl
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,7 +19,7 @@ from huggingface_hub.errors import (
 
 from clipcli.errors import one_line
 from clipcli.images.web.errors import retry_after
-from clipcli.models.hub.cache import DEFAULT_REVISION, HubFile, cache_root
+from clipcli.models.hub.cache import DEFAULT_REVISION, Absence, HubFile, cache_root
 from clipcli.models.hub.pins import read_pins
 
 _CANNOT_WRITE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC}
@@ -52,7 +53,7 @@ def pause_after(error: Exception, attempt: int) -> float | None:
     # By name: which HTTP library raises them depends on the client's version, and its part for
     # large files raises nothing better than a RuntimeError. Of a hub that is silent or not there
     # the client has made sure.
-    names = {base.__name__ for base in type(cause).__mro__}
+    names = _names(cause)
     if "ConnectError" in names:
         return None
     is_cut = names & {"NetworkError", "RemoteProtocolError", "RuntimeError"}
@@ -73,6 +74,34 @@ def _cause(error: Exception) -> BaseException:
     """What the client's "not found here either" came from."""
     is_wrapped = isinstance(error, LocalEntryNotFoundError) and error.__cause__ is not None
     return error.__cause__ or error if is_wrapped else error
+
+
+def _names(cause: BaseException) -> set[str]:
+    return {base.__name__ for base in type(cause).__mro__}
+
+
+def absence(error: Exception) -> Absence | None:
+    """What keeps the hub, or the way to it, from giving a file; None where that is not all."""
+    cause = _cause(error)
+    answer = getattr(cause, "response", None)
+    if answer is not None:
+        return Absence(_refusal(answer), "once it answers again") if is_busy(answer) else None
+    names = _names(cause)
+    if "TransportError" not in names or "UnsupportedProtocol" in names:
+        return None
+    if "ProxyError" in names:
+        return Absence("the proxy on the way to the hub refuses", "once HTTPS_PROXY names another")
+    if _is_untrusted(cause):
+        trust = "once SSL_CERT_FILE names the certificates to be trusted"
+        return Absence("the hub's certificate is not trusted here", trust)
+    return Absence("the hub cannot be reached", "once with a network")
+
+
+def _is_untrusted(error: BaseException | None) -> bool:
+    """Whether an error came from a certificate that nobody vouches for."""
+    while error is not None and not isinstance(error, ssl.SSLCertVerificationError):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def reason(error: Exception, wanted: HubFile) -> str:

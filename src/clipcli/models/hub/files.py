@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from clipcli.models.hub.cache import (
+    Absence,
+    HubError,
     HubFile,
     MissingFileError,
     cached_file,
@@ -12,7 +14,8 @@ from clipcli.models.hub.cache import (
 )
 from clipcli.models.hub.pins import pin, read_pins
 
-_NOT_HERE = "it is not in the cache, and offline is set: get it once without"
+_OFFLINE = "--offline"
+"""The option that forbids all downloads, where no variable does."""
 
 
 def hub_file(
@@ -38,7 +41,7 @@ def hub_file(
         ModelError: it cannot be downloaded, or is not what it was when it came.
     """
     # The environment's word counts as the option's: a machine without a network is set up once.
-    offline = offline or told_to_stay_offline()
+    offline = offline or bool(told_to_stay_offline())
     if revision is not None:
         revision = hub_commit(repository, filename, revision, offline=offline)
     wanted = HubFile(repository, filename, revision)
@@ -46,7 +49,7 @@ def hub_file(
     if file is not None:
         return file
     if offline:
-        raise wanted.unavailable(_NOT_HERE, MissingFileError)
+        raise _not_here(wanted)
 
     from clipcli.models.hub.downloads import download
 
@@ -77,7 +80,7 @@ def hub_commit(repository: str, filename: str, revision: str, *, offline: bool =
     if offline or told_to_stay_offline():
         commit = wanted.commit(read_pins(repository))
         if commit is None:
-            raise wanted.unavailable(_NOT_HERE, MissingFileError)
+            raise _not_here(wanted)
         return commit
 
     from clipcli.models.hub.downloads import current_commit
@@ -86,3 +89,10 @@ def hub_commit(repository: str, filename: str, revision: str, *, offline: bool =
     # For those who ask offline later.
     pin(repository, revision, commit, {})
     return commit
+
+
+def _not_here(wanted: HubFile) -> HubError:
+    forbids = told_to_stay_offline() or _OFFLINE
+    absence = Absence(f"offline is set ({forbids})", f"once without {forbids}")
+    reason = f"it is not in the cache, and {absence.why}"
+    return wanted.unavailable(reason, MissingFileError, absence)
