@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import pty
+import subprocess
+
 import pytest
-from command import PHOTOS
+from command import PATIENCE, PHOTOS, clean_environment, installed_command
 
 CAT = str(PHOTOS / "chelsea.png")
 
@@ -28,6 +32,11 @@ ANSWERED = {
     "--files-from - --labels -": "standard input can be read only once",
     "p.jpg --labels - --labels -": "standard input can be read only once",
     "explain - --labels -": "standard input can be read only once",
+    "pull": "Missing argument 'MODEL'; for example: clipcli pull ViT-B/32",
+    "embed p.jpg": "for example: clipcli embed photos/ -r -o photos.npz",
+    "convert x.pt": "for example: clipcli convert ViT-B-32.pt ViT-B-32.safetensors",
+    "completion": "for example: clipcli completion bash >> ~/.bashrc",
+    "eval": "for example: clipcli eval photos/",
     "-l cat -l dog": "no images: name files",
     "p.jpg -l cat -l dog --expect cat --expect bird": "--expect 'bird' is none of the labels",
 }
@@ -100,3 +109,56 @@ def test_a_list_of_names_on_the_dash_is_told_from_an_image(clipcli):
     result = clipcli("-", "-l", "cat", "-l", "dog", "-m", "tiny", input=b"cat.jpg\ndog.jpg\n")
     assert result.returncode == 4
     assert b"is read with --files-from -" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "is_address"),
+    [
+        ("www.example.com/cat.jpg", True),
+        ("example.org/photos/cat.jpg", True),
+        ("upload.example.org:8080/cat.jpg", True),
+        ("cat.jpg", False),
+        ("photos/cat.jpg", False),
+        ("./example.org/cat.jpg", False),
+        ("kept.org/cat.jpg", False),  # a folder that is there
+    ],
+)
+def test_an_address_without_its_scheme_is_told_with_it(clipcli, tmp_path, name, is_address):
+    (tmp_path / "kept.org").mkdir()
+    result = clipcli(name, "-l", "cat", "-l", "dog", "-m", "tiny", cwd=tmp_path)
+    assert result.returncode == 4
+    hint = f" (if it is an address: https://{name})" if is_address else ""
+    assert result.stderr.decode() == f"clipcli: {name}: no such file{hint}\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        ("- -l cat -l dog", "the bytes of an image"),
+        ("--files-from - -l cat -l dog", "names of images"),
+        ("p.jpg --labels -", "labels"),
+        ("explain - -l cat -l dog", "the bytes of an image"),
+        ("explain p.jpg --labels -", "labels"),
+        ("embed - -o x.npz", "the bytes of an image"),
+        ("embed --files-from - -o x.npz", "names of images"),
+    ],
+)
+def test_who_is_to_type_is_told_so(tmp_path, line, what):
+    screen, terminal = pty.openpty()
+    command = [installed_command(), *line.split(), "-m", "tiny"]
+    with subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        env=clean_environment(),
+        stdin=terminal,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    ) as process:
+        assert process.stderr is not None
+        told = process.stderr.readline().decode()
+        os.write(screen, b"\x04")
+        process.communicate(timeout=PATIENCE)
+    os.close(screen)
+    os.close(terminal)
+    assert told == f"clipcli: reading {what} from the keyboard: Ctrl-D ends them, Ctrl-C leaves\n"

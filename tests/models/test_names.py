@@ -102,7 +102,10 @@ def test_a_tag_is_found_in_open_clips_other_spelling():
         ("ViT-bigG-14", ["needs a pretrained tag, for example ViT-bigG-14:laion2b_s39b_b160k"]),
         ("ViT-S-32", ["needs a pretrained tag. Its tags are: none", "--checkpoint"]),
         ("ViT-S-32:openai", ["no pretrained tag 'openai'. Its tags are: none"]),
-        ("ViTamin-B:datacomp1b", ["ViTamin-B:datacomp1b is published only as a pickle", "--checkpoint"]),
+        (
+            "ViTamin-B:datacomp1b",
+            ["ViTamin-B:datacomp1b is published only as a pickle", "--checkpoint"],
+        ),
         ("hf-hub:a/b/c", ["'a/b/c' is not a repository's name: did you mean hf-hub:a/b?"]),
         ("hf-hub:", ["'' is not a repository's name"]),
         ("./no-such-folder", ["./no-such-folder is not a model's folder: there is no such"]),

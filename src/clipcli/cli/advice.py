@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 _PATH_MARKS = re.compile(r"[/\\*?\[\]]|\.\w+$")
 # What people call a command that has another name here.
 _OTHER_NAMES = {"download": "pull", "list": "models", "check": "doctor"}
+# `www.example.com/cat.jpg`: a browser takes addresses without their scheme.
+_BARE_ADDRESS = re.compile(
+    r"(?:www\.[\w.-]+|[\w-]+(?:\.[\w-]+)*\.[a-z]{2,6})(?::\d+)?/.*", re.IGNORECASE
+)
 _NEAR = 0.75
 # Fewer letters are the beginning of anything.
 _SHORTEST_BEGINNING = 3
@@ -54,6 +58,8 @@ def way_out(failure: Failure) -> str:
     """What to try with an image that failed for a slip, to end its message with; or nothing."""
     if failure.code is FailureCode.NOT_FOUND and _is_word(failure.name):
         return f" (if it is a label: -l {shlex.quote(failure.name)})"
+    if failure.code is FailureCode.NOT_FOUND and _is_bare_address(failure.name):
+        return f" (if it is an address: https://{failure.name})"
     if failure.code is FailureCode.NOT_AN_IMAGE and failure.name == STDIN:
         return " (a list of images' names on standard input is read with --files-from -)"
     return ""
@@ -116,6 +122,11 @@ def command_meant(word: str, commands: Iterable[str]) -> str | None:
         and (word.startswith(name) or name.startswith(word))
     ]
     return next(iter([*near, *begun]), _OTHER_NAMES.get(word.lower()))
+
+
+def _is_bare_address(name: str) -> bool:
+    host, _, _ = name.partition("/")
+    return _BARE_ADDRESS.fullmatch(name) is not None and not os.path.isdir(host)
 
 
 def _is_word(text: str) -> bool:

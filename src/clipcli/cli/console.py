@@ -79,6 +79,11 @@ class Console:
         if not self.quiet:
             self._line(text)
 
+    def awaiting(self, what: str) -> None:
+        """Tell who is at the keyboard that it is their turn; in a pipe there is nobody to tell."""
+        if sys.stdin.isatty():
+            self.hint(f"reading {what} from the keyboard: Ctrl-D ends them, Ctrl-C leaves")
+
     def step(self, text: str) -> None:
         """Tell where a long job has come to, on a terminal or to those who asked."""
         if (self.verbose or sys.stderr.isatty()) and not self.quiet:

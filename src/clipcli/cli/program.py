@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from contextlib import suppress
 
 import click
@@ -172,6 +173,12 @@ def _tell(error: BaseException, code: int, console: Console) -> None:
         console.unexpected(error)
 
 
+def _example(command: click.Command) -> str:
+    """How a command is used, as the first example in its help has it."""
+    found = re.search(rf"clipcli {command.name} .*", command.help or "")
+    return found[0] if found else f"clipcli {command.name} ..."
+
+
 def _options(console: Console) -> set[str]:
     """The options of the command that runs."""
     command = cli.commands[console.command.split()[-1]]
@@ -203,4 +210,6 @@ def _usage_message(error: BaseException, command: str) -> str:
         text = " ".join(error.format_message().split())  # click breaks some into lines
         context = getattr(error, "ctx", None)
         command = context.command_path if context else command
+    if isinstance(error, click.MissingParameter) and context is not None:
+        text = f"{text.rstrip('.')}; for example: {_example(context.command)}"
     return f"{text.rstrip('.')} (see '{command} --help')"

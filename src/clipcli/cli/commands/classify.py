@@ -155,6 +155,8 @@ def _with_the_files_model(
 def _run(arguments: ClassifyArguments, console: Console) -> int:
     """Check everything that is cheap to check, then load the model, then go through the images."""
     # Labels first: a slip of the pen should not have to wait for a model.
+    if arguments.labels.reads_stdin:
+        console.awaiting("labels")
     labels = arguments.label_set()
     arguments.engine_options()
     file = arguments.embeddings_file()

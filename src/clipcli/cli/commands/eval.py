@@ -101,6 +101,8 @@ def _run(arguments: EvalArguments, console: Console) -> int:
     arguments.check_outputs()
     arguments.engine_options()
     data = arguments.dataset()
+    if arguments.labels.reads_stdin:
+        console.awaiting("labels")
     prompts = arguments.prompt_sets(data.classes)
     specs = [resolve_model(request) for request in arguments.model_requests()]
     # All sets have the same labels, but a later model may be the one of softmax.

@@ -25,6 +25,7 @@ from clipcli.cli.options.shared import (
 from clipcli.cli.running.engine import open_engine
 from clipcli.disk.atomic import writable
 from clipcli.errors import InputError
+from clipcli.images.sources import STDIN
 from clipcli.models.names import resolve_model
 from clipcli.outputs.writers import FORMATS, OutputOptions, record
 
@@ -75,6 +76,8 @@ def explain(console: Console, /, **groups: Any) -> int:  # noqa: ANN401
 
 def _run(arguments: ExplainArguments, console: Console) -> int:
     """Check everything that is cheap to check, then load the model, then explain."""
+    if arguments.labels.reads_stdin:
+        console.awaiting("labels")
     labels = arguments.labels.label_set()
     arguments.engine_options()
     # Seen to now: minutes of work must not end with a place that cannot be written to.
@@ -85,6 +88,8 @@ def _run(arguments: ExplainArguments, console: Console) -> int:
         make_folder(target)
     with ExitStack() as stack:
         ref = arguments.image_ref(stack)
+        if arguments.image.image == STDIN:
+            console.awaiting("the bytes of an image")
 
         from clipcli.engines.batches import check_batch_size
         from clipcli.heads.results import Failure

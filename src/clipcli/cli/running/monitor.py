@@ -55,6 +55,9 @@ class RunMonitor:
         self._limits = limits
         self._way_on = way_on
         self._interruption = Interruption()
+        if naming.reads_stdin:
+            is_image = naming.reads_image_from_stdin
+            console.awaiting("the bytes of an image" if is_image else "names of images")
         # An earlier run's failures were let pass: the limit counts this one's.
         self._failed_before = run.tally.failed.total()
         # Counting a list takes a moment: not for a number that nobody sees.
