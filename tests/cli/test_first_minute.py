@@ -16,6 +16,7 @@ ANSWERED = {
     "p.jpg -l cat dog": "did you mean: clipcli p.jpg -l cat -l dog",
     "p.jpg -l cat,dog": "did you mean: clipcli p.jpg -l cat -l dog",
     "-l cat,dog p.jpg": "did you mean: clipcli p.jpg -l cat -l dog",
+    "p.jpg cat,dog": "did you mean: clipcli p.jpg -l cat -l dog",
     "cat dog": "did you mean: clipcli IMAGE -l cat -l dog",
     "p.jpg --labels cat,dog": "write -l cat -l dog",
     "p.jpg --labels cat dog": "write -l cat",

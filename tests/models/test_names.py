@@ -108,6 +108,10 @@ def test_a_tag_is_found_in_open_clips_other_spelling():
         ),
         ("hf-hub:a/b/c", ["'a/b/c' is not a repository's name: did you mean hf-hub:a/b?"]),
         ("hf-hub:", ["'' is not a repository's name"]),
+        (
+            "./tiny",
+            ["./tiny is not a model's folder: there is no such folder (did you mean tiny?)"],
+        ),
         ("./no-such-folder", ["./no-such-folder is not a model's folder: there is no such"]),
         ("./" + "x" * 5000, ["there is no such folder"]),
         ("~nobody-of-this-name/clip", ["there is no such folder"]),

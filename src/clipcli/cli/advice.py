@@ -46,7 +46,7 @@ def labels_meant(images: Sequence[str], labels: Iterable[str]) -> str:
     """
     meant = [part for label in labels for part in _parts(label)]
     words = [image for image in images if _is_word(image)]
-    meant += words
+    meant += [part for word in words for part in _parts(word)]
     if len(meant) < 2:
         return ""
     rest = [image for image in images if image not in words] or ["IMAGE"]

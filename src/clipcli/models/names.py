@@ -304,7 +304,8 @@ def _no_folder(name: str, folder: Path) -> ModelError:
         hint = folder_advice(folder)
     else:
         reason = "it is a file" if os.path.isfile(folder) else "there is no such folder"
-        hint = advice(name)
+        is_bundled = os.path.basename(name) == BUNDLED_MODEL
+        hint = f"did you mean {BUNDLED_MODEL}?" if is_bundled else advice(name)
     return ModelError(f"{name} is not a model's folder: {reason}{f' ({hint})' if hint else ''}")
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     show_default=True,
     envvar="CLIPCLI_PRECISION",
     show_envvar=True,
-    help="Of the prepared model; int8 is smaller and faster, and a little less exact.",
+    help="Of the prepared model; int8 makes transformers smaller and faster, a little less exact.",
 )
 @console_options
 @click.pass_obj
