@@ -108,6 +108,22 @@ class Console:
         failed = f"{failures:,} failed{f' ({codes})' if codes else ''}"
         self._line(f"{done:,} done, {failed}{speed}")
 
+    def narrow(self, count: int, total: int, *, has_tiles: bool = True) -> None:
+        """Warn of pictures of which the model was shown less than half, if there are any.
+
+        Args:
+            count: how many there are.
+            total: how many pictures there are in all.
+            has_tiles: the command knows `--fit tiles`.
+        """
+        if count:
+            were = "picture was" if total == 1 else "pictures were"
+            tiles = "--fit tiles sees all of each in pieces, " if has_tiles else ""
+            self.hint(
+                f"warning: {count:,} of {total:,} {were} looked at by less than half; {tiles}"
+                "--fit pad and --fit squash see it at once, smaller"
+            )
+
     @contextmanager
     def warnings(self) -> Iterator[None]:
         """Show clipcli's warnings as lines of their own, and libraries' warnings not at all."""

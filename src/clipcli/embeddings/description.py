@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+from clipcli.images.options import FITS, Fit
 from clipcli.version import __version__
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class Description:
         precision: of the model's arithmetic.
         preprocess: `plain` or `reference`, as in `--preprocess`.
         fast_decode: whether large JPEG photos were decoded at a fraction of their size.
+        fit: how pictures were brought into the model's shape, as in `--fit`.
         clipcli: version that wrote the file.
         format: version of the file's layout.
     """
@@ -43,6 +45,7 @@ class Description:
     precision: str = "fp32"
     preprocess: str = "plain"
     fast_decode: bool = False
+    fit: Fit = "crop"
     clipcli: str = __version__
     format: int = FORMAT_VERSION
 
@@ -57,6 +60,7 @@ class Description:
             precision=precision,
             preprocess=images.preprocessing,
             fast_decode=images.fast_decode,
+            fit=info.preprocess.fitted(images.fit).fit,
         )
 
     def to_json(self) -> bytes:
@@ -78,6 +82,8 @@ class Description:
             # Not isinstance(): True is an int, too.
             if type(value) is not _KINDS[name]:
                 raise ValueError(f"its description has no {name}, or one of a wrong type")
+        if content["fit"] not in FITS:
+            raise ValueError("its description names a way to fit pictures that is not known here")
         if not 0 < content["embed_dim"] <= _MAX_EMBED_DIM or content["format"] < 1:
             raise ValueError("its description holds an impossible number")
         return cls(**known)
@@ -87,6 +93,7 @@ _KINDS: dict[str, type] = {
     **dict.fromkeys(("model", "fingerprint", "engine", "precision", "preprocess", "clipcli"), str),
     **dict.fromkeys(("embed_dim", "format"), int),
     "fast_decode": bool,
+    "fit": str,
 }
 
 

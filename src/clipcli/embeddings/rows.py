@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from clipcli.arrays import Float32
 from clipcli.errors import InputError
 from clipcli.images.sources import ImageRef
+from clipcli.images.views import Sight
 
 _UNIT_TOLERANCE = 1e-3  # of a squared length: an engine's own rounding is below 1e-6
 
@@ -24,13 +25,13 @@ class Block:
         embeddings: unit rows of shape (n, embed_dim); a failure's row means nothing. None where
             nothing could be read.
         failures: why an image has no embedding, by its place in the block.
-        truncated: places of images whose file is cut short.
+        sights: how an image was seen, by its place, where that is worth telling.
     """
 
     refs: Sequence[ImageRef]
     embeddings: Float32 | None
     failures: Mapping[int, InputError] = field(default_factory=dict)
-    truncated: frozenset[int] = frozenset()
+    sights: Mapping[int, Sight] = field(default_factory=dict)
 
 
 def unit_rows(rows: Float32) -> NDArray[np.bool_]:

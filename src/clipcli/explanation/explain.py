@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,12 +13,11 @@ from clipcli.engines.base import Differentiable
 from clipcli.errors import UsageError
 from clipcli.explanation.occlusion import occlusion_maps
 from clipcli.explanation.options import ExplainOptions
-from clipcli.explanation.views import View
 from clipcli.heads.results import Prediction, ScoreOptions
 from clipcli.heads.zero_shot import ZeroShotHead
-from clipcli.images.decoding import as_seen, preprocess
+from clipcli.images.decoding import as_seen, prepare
 from clipcli.images.sources import ImageRef
-from clipcli.images.truncation import TRUNCATED
+from clipcli.images.views import View
 from clipcli.runs.pipeline import unusable
 
 if TYPE_CHECKING:
@@ -88,9 +87,10 @@ def explain(
         InputError: the image cannot be prepared, or its embedding is not finite.
         UsageError: the engine or the model has no gradients.
     """
-    config = engine.info.preprocess
-    pixels = preprocess(image, config, options.images)
-    prediction = replace(_classified(ref, pixels, engine, head), truncated=TRUNCATED in image.info)
+    config = engine.info.preprocess.fitted(options.images.fit)
+    prepared = prepare(image, config, options.images)
+    pixels = prepared.pixels
+    prediction = _classified(ref, pixels, engine, head).at(prepared.sight)
     # By name: the prediction is best first, the head in the user's order.
     labels = [score.label for score in prediction.scores[: options.top_k]]
     rows = directions(head)[[head.labels.index(label) for label in labels]]

@@ -16,15 +16,14 @@ from clipcli.disk.outputs import OutputFile
 from clipcli.errors import ClipcliWarning
 from clipcli.explanation.explain import FAINTEST, Explanation, HeatMap
 from clipcli.explanation.names import FIGURE_FILE, file_name
-from clipcli.explanation.views import View, on_picture
+from clipcli.explanation.views import on_picture
+from clipcli.images.views import UNSEEN_LIGHT, View
 from clipcli.printable import printable
 
 Color = tuple[int, int, int]
 
 # Larger pictures are drawn smaller: a map of ten places a side has no more to show.
 _LONGEST_SIDE = 1024
-# The part that the model does not look at.
-_UNSEEN_LIGHT = 0.35
 # The picture stays visible under the strongest heat.
 _STRONGEST = 0.8
 
@@ -66,7 +65,7 @@ def overlay(picture: Image.Image, heat_map: HeatMap, view: View) -> Image.Image:
     heat = heat_map.shares(on_picture(heat_map.values, view, picture.size))
     grey = np.asarray(picture.convert("L"), np.float64)[:, :, None]
     seen = on_picture(np.ones((1, 1)), view, picture.size)[:, :, None]
-    grey = grey * (_UNSEEN_LIGHT + (1 - _UNSEEN_LIGHT) * seen)
+    grey = grey * (UNSEEN_LIGHT + (1 - UNSEEN_LIGHT) * seen)
     opacity = _STRONGEST * np.clip((heat - FAINTEST) / (1 - FAINTEST), 0, 1)[:, :, None] ** 0.7
     mixed = grey * (1 - opacity) + colors(heat) * opacity
     return Image.fromarray(mixed.round().astype(np.uint8))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+from clipcli.errors import UsageError
 from clipcli.images.options import ImageOptions
 
 Method = Literal["occlusion", "gradient"]
@@ -22,6 +23,9 @@ class ExplainOptions:
         batch_size: images in one run of the engine.
         images: what is accepted as an image, and how it is prepared.
         each_scale: each map is drawn up to its own maximum, not to that of all.
+
+    Raises:
+        UsageError: the image is to be cut into tiles, which share no map.
     """
 
     method: Method = "occlusion"
@@ -30,3 +34,10 @@ class ExplainOptions:
     batch_size: int = 32
     images: ImageOptions = field(default_factory=ImageOptions)
     each_scale: bool = False
+
+    def __post_init__(self) -> None:
+        if self.images.fit == "tiles":
+            raise UsageError(
+                "--fit tiles gives no map: a map is of one look at the picture, and tiles are"
+                " several; --fit pad or --fit squash shows the model all of it at once"
+            )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from clipcli.errors import FailureCode, InputError
 
 if TYPE_CHECKING:
     from clipcli.images.sources import ImageRef
+    from clipcli.images.views import Sight
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class Prediction:
         doubt: whether the best label fits no better than a strange word may, as far as the model
             has been measured, and nobody has said what similarity is wanted.
         truncated: whether the image's file is cut short, so that a part of it was grey.
+        seen: the share of the image's area that was looked at, in 0..1, where that is less than
+            half; None elsewhere.
     """
 
     index: int
@@ -48,6 +51,14 @@ class Prediction:
     answer: str | None
     doubt: bool = False
     truncated: bool = False
+    seen: float | None = None
+
+    def at(self, sight: Sight | None) -> Prediction:
+        """The prediction, with what is to be told of how the image was seen, if anything is."""
+        if sight is None or not sight.is_worth_telling:
+            return self
+        seen = sight.seen if sight.is_narrow else None
+        return replace(self, truncated=sight.truncated, seen=seen)
 
     @property
     def best(self) -> LabelScore:

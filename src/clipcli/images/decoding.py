@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 
+import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from clipcli.arrays import Float32
@@ -25,6 +26,7 @@ from clipcli.images.formats import (
     unsupported,
 )
 from clipcli.images.options import ImageOptions
+from clipcli.images.prepared import Prepared
 from clipcli.images.preprocessing import (
     PreprocessConfig,
     check_shape,
@@ -34,6 +36,7 @@ from clipcli.images.preprocessing import (
     resized_size,
 )
 from clipcli.images.truncation import TRUNCATED, rescued
+from clipcli.images.views import Sight, View
 from clipcli.process import ProcessLock
 
 # Fast decoding leaves an image's sides at least so many times what the resize makes of them. At
@@ -63,28 +66,22 @@ def decode(data: bytes, config: PreprocessConfig, options: ImageOptions) -> Floa
     """Turn an encoded image into the model's input.
 
     Returns:
-        Normalised pixels of shape (3, height, width).
+        Normalised pixels of shape (3, height, width); of a picture in tiles, the first.
 
     Raises:
         InputError: as `open_image` and `preprocess` do.
     """
-    return decode_marked(data, config, options)[0]
+    return decode_marked(data, config, options).pixels
 
 
-def decode_marked(
-    data: bytes, config: PreprocessConfig, options: ImageOptions
-) -> tuple[Float32, bool]:
-    """Do what `decode` does.
-
-    Returns:
-        The pixels, and whether some are missing, since the file is cut short.
-    """
+def decode_marked(data: bytes, config: PreprocessConfig, options: ImageOptions) -> Prepared:
+    """Do what `decode` does, and say how much of the picture there is in the pixels."""
+    fitted = config.fitted(options.fit)
 
     def reduce(image: Image.Image) -> Image.Image:
-        return _reduced(image, config) if options.fast_decode else image
+        return _reduced(image, fitted) if options.fast_decode else image
 
-    image = open_image(data, options, config, reduce=reduce)
-    return preprocess(image, config, options), TRUNCATED in image.info
+    return prepare(open_image(data, options, config, reduce=reduce), config, options)
 
 
 def open_image(
@@ -190,7 +187,7 @@ def identified(
             raise unsupported(found.unusual) if is_known else reason from error
         _check_pixels(image.size, options.max_pixels)
         if config is not None:
-            check_shape(image.size, config, options.max_pixels)
+            check_shape(image.size, config.fitted(options.fit), options.max_pixels)
     image.info.update(found.info)
     # What else is in the block may be broken, and Pillow warn of it.
     if isinstance(block := image.info.get("exif"), bytes):
@@ -308,21 +305,36 @@ def preprocess(image: Image.Image, config: PreprocessConfig, options: ImageOptio
     with `options.reference`, on images of every mode.
 
     Returns:
-        Normalised pixels of shape (3, height, width).
+        Normalised pixels of shape (3, height, width); of a picture in tiles, the first.
 
     Raises:
-        InputError: resized, the image would have more than `options.max_pixels` pixels, or a
-            damaged image only shows it now.
+        InputError: resized, the image would have more than `options.max_pixels` pixels or tiles
+            than there may be, or a damaged image only shows it now.
     """
+    return prepare(image, config, options).pixels
+
+
+def prepare(image: Image.Image, config: PreprocessConfig, options: ImageOptions) -> Prepared:
+    """Do what `preprocess` does, and say how much of the picture there is in the pixels."""
+    config = config.fitted(options.fit)
     with _decoding():
+        is_truncated = TRUNCATED in image.info
         colours = None if options.reference else colours_of(image)
         if not options.reference:
             image = plain(image)
-        fitted = fit(image, config, options.max_pixels, colours)
-        if fitted.mode == "P":
-            # It does not change the colours; Pillow would warn of transparency in several steps.
-            fitted.info.pop("transparency", None)
-        return normalised(fitted.convert("RGB"), config)
+        first, *others = map(_rgb, fit(image, config, options.max_pixels, colours))
+        tiles = np.empty((len(others), *config.size, 3), np.uint8)
+        for place, tile in enumerate(others):
+            tiles[place] = np.asarray(tile)
+        sight = Sight(is_truncated, View.of(image.size, config).share)
+        return Prepared(normalised(first, config), tiles, sight)
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "P":
+        # It does not change the colours; Pillow would warn of transparency in several steps.
+        image.info.pop("transparency", None)
+    return image.convert("RGB")
 
 
 def as_seen(image: Image.Image) -> Image.Image:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
 import signal
@@ -12,22 +13,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from queue import LifoQueue
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clipcli.arrays import Float32
 from clipcli.errors import ClipcliError, FailureCode, InputError
 from clipcli.images.options import ImageOptions
-from clipcli.images.preprocessing import PreprocessConfig
+from clipcli.images.prepared import Prepared
+from clipcli.images.preprocessing import MOST_TILES, PreprocessConfig
 from clipcli.images.thumbnails import LARGE_MAX_BYTES, MAX_BYTES, Thumbnails
+from clipcli.images.views import Sight
 from clipcli.images.worker import (
     FAILURE,
+    HEAD,
     LENGTH_BYTES,
     MAX_FAILURE_BYTES,
     PIXELS,
     READY,
-    SOME_PIXELS,
 )
 
 # The import path comes from the parent, who found this package on it; -I keeps the environment
@@ -48,14 +52,12 @@ class DecodedImage:
     """What a process has made of an image.
 
     Attributes:
-        pixels: normalised, of shape (3, height, width).
+        image: as the model wants it.
         thumbnails: those that are wanted and can be made.
-        truncated: whether pixels are missing, since the file is cut short.
     """
 
-    pixels: Float32
+    image: Prepared
     thumbnails: Thumbnails
-    truncated: bool
 
 
 class DecoderPool:
@@ -106,7 +108,7 @@ class DecoderPool:
             InputError: as `images.decode` does, or the decoder hung or died.
             ClipcliError: no process can be started, or the pool is closed.
         """
-        return self.decoded(data).pixels
+        return self.decoded(data).image.pixels
 
     def decoded(self, data: bytes, thumbnails: int = 0) -> DecodedImage:
         """An image's pixels as `pixels` gives them, and what else is known of it.
@@ -251,16 +253,37 @@ class _Worker:
 
     def _answer(self, thumbnails: int) -> DecodedImage | InputError:
         kind = self._answers.read(1)
-        if kind in (PIXELS, SOME_PIXELS):
-            pixels = np.empty((3, *self._settings.config.size), np.float32)
-            pixels.data.cast("B")[:] = self._answers.read(pixels.nbytes)
+        if kind == PIXELS:
+            image = self._image()
             most = (MAX_BYTES, LARGE_MAX_BYTES)[:thumbnails]
-            jpegs = Thumbnails(*map(self._part, most))
-            return DecodedImage(pixels, jpegs, kind == SOME_PIXELS)
+            return DecodedImage(image, Thumbnails(*map(self._part, most)))
         if kind == FAILURE:
             code, _, message = self._part(MAX_FAILURE_BYTES).decode().partition("\n")
             return InputError(FailureCode(code), message)
         raise ValueError(kind)
+
+    def _image(self) -> Prepared:
+        """An image, and how much of it is to be seen.
+
+        Raises:
+            ValueError: it is cut short, or what is said of it cannot be.
+        """
+        head = self._answers.read(HEAD.size)
+        if len(head) < HEAD.size:
+            raise ValueError(head)
+        truncated, seen, others = HEAD.unpack(head)
+        settings = self._settings
+        most = MOST_TILES - 1 if settings.options.fit == "tiles" else 0
+        if not (0 <= seen <= 1 and others <= most):
+            raise ValueError(head)
+        size = settings.config.size
+        pixels = self._array((3, *size), np.float32)
+        return Prepared(pixels, self._array((others, *size, 3), np.uint8), Sight(truncated, seen))
+
+    def _array(self, shape: tuple[int, ...], kind: type[np.generic]) -> NDArray[Any]:
+        values = np.empty(math.prod(shape), kind)
+        values.data.cast("B")[:] = self._answers.read(values.nbytes)
+        return values.reshape(shape)
 
     def _part(self, most: int) -> bytes:
         """What has its length in front.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from clipcli.errors import UsageError
 from clipcli.images.formats import EXTRA_FORMATS
@@ -19,6 +20,10 @@ MOST_BYTES = 1 << 40
 PREPROCESSINGS = ("plain", "reference")
 """How images may be prepared: as a viewer shows them, or exactly as open_clip does it."""
 
+Fit = Literal["crop", "pad", "squash", "tiles"]
+FITS: tuple[Fit, ...] = get_args(Fit)
+"""How a picture may be brought into a model's shape, which is a square as a rule."""
+
 
 @dataclass(frozen=True)
 class ImageOptions:
@@ -33,10 +38,13 @@ class ImageOptions:
         fast_decode: decode large JPEG photos at a half, a quarter or an eighth of their size;
             their pixels change a little.
         allow_truncated: take what is there of a picture whose file is cut short; the rest is grey.
+        fit: how a picture is brought into the model's shape: `crop` takes its middle, `pad` puts a
+            border beside it, `squash` gives up its proportions, and `tiles` cuts it into
+            overlapping squares, whose embeddings are averaged. None: as the model was trained.
 
     Raises:
-        UsageError: no such extra format, a limit that is out of range, or `fast_decode` together
-            with `reference`.
+        UsageError: no such extra format or fit, a limit that is out of range, or `fast_decode` or
+            `fit` together with `reference`.
     """
 
     max_bytes: int = DEFAULT_MAX_BYTES
@@ -45,6 +53,7 @@ class ImageOptions:
     reference: bool = False
     fast_decode: bool = False
     allow_truncated: bool = False
+    fit: Fit | None = None
 
     @property
     def preprocessing(self) -> str:
@@ -69,3 +78,16 @@ class ImageOptions:
         if self.fast_decode and self.reference:
             message = "fast decoding changes pixels, which the reference's preprocessing rules out"
             raise UsageError(f"{message}: leave out one of the two")
+        self._check_fit()
+
+    def _check_fit(self) -> None:
+        if self.fit is None:
+            return
+        if self.fit not in FITS:
+            known = ", ".join(FITS)
+            raise UsageError(f"{self.fit!r} is no way to fit a picture: use one of {known}")
+        if self.reference:
+            message = f"--fit {self.fit} goes without the reference's preprocessing"
+            raise UsageError(
+                f"{message}, which fits pictures as the model was trained: leave out one of the two"
+            )

@@ -3,19 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 from math import prod
 from typing import Any, Literal, get_args
 
 import numpy as np
 from PIL import Image
 
-from clipcli.arrays import Float32
+from clipcli.arrays import Float32, UInt8
 from clipcli.errors import FailureCode, InputError, ModelError
 from clipcli.images.colours import Colours, in_srgb
 from clipcli.images.formats import damaged
+from clipcli.images.options import Fit
 
-ResizeMode = Literal["shortest", "longest", "squash"]
+ResizeMode = Literal["shortest", "longest", "squash", "tiles"]
+"""Open_clip's own, and `tiles`, which no model was trained with."""
+
+_MODES: dict[Fit, ResizeMode] = {
+    "crop": "shortest",
+    "pad": "longest",
+    "squash": "squash",
+    "tiles": "tiles",
+}
+
+# Which bring the shorter side to size.
+_OF_SHORTEST = ("shortest", "tiles")
+
+MOST_TILES = 64
+"""Of one picture; its longer side is then 51 times the shorter."""
+
+# Neighbouring tiles have a part of their side in common, this one of so many at least: what lies on
+# the edge of one is seen by the other with something around it.
+_COMMON = 5
 
 # OpenAI's own data set, as in the preprocessing of openai/CLIP.
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -39,7 +59,7 @@ class PreprocessConfig:
         std: per channel.
         interpolation: `bicubic`, `bilinear` or `random` (bicubic, save in training).
         resize_mode: which side is brought to size before the centre is cut out; `squash` gives
-            up the aspect ratio.
+            up the aspect ratio, `tiles` cuts out as many parts as cover the whole.
         fill_color: 0..255, beside an image whose longest side was brought to size.
 
     Raises:
@@ -71,14 +91,26 @@ class PreprocessConfig:
             size: of the model's input, in pixels: a side, or height and width.
         """
         height, width = (size, size) if isinstance(size, int) else size
+        mode: ResizeMode = fields.get("resize_mode") or "shortest"
+        if mode == "tiles":
+            raise ModelError(f"the model asks for an unknown resize mode: {mode!r}")
         return cls(
             size=(height, width),
             mean=_per_channel(fields.get("mean") or OPENAI_MEAN),
             std=_per_channel(fields.get("std") or OPENAI_STD),
             interpolation=fields.get("interpolation") or "bicubic",
-            resize_mode=fields.get("resize_mode") or "shortest",
+            resize_mode=mode,
             fill_color=fields.get("fill_color") or 0,
         )
+
+    @property
+    def fit(self) -> Fit:
+        """What `resize_mode` is called in `ImageOptions`."""
+        return next(fit for fit, mode in _MODES.items() if mode == self.resize_mode)
+
+    def fitted(self, fit: Fit | None) -> PreprocessConfig:
+        """The same model's wishes, with pictures fitted in another way; None leaves its own."""
+        return self if fit is None else replace(self, resize_mode=_MODES[fit])
 
 
 def _per_channel(value: float | Sequence[float]) -> tuple[float, float, float]:
@@ -88,7 +120,7 @@ def _per_channel(value: float | Sequence[float]) -> tuple[float, float, float]:
 
 def fit(
     image: Image.Image, config: PreprocessConfig, max_pixels: int, colours: Colours = None
-) -> Image.Image:
+) -> list[Image.Image]:
     """Resize and crop to the model's size, rounding as torchvision and open_clip do.
 
     Args:
@@ -97,17 +129,22 @@ def fit(
         max_pixels: of the resized image.
         colours: from which it is converted to sRGB, resized; None leaves it as it is.
 
+    Returns:
+        One image, or the tiles of one, from the left or from the top.
+
     Raises:
-        InputError: resized, the image would have more than `max_pixels` pixels.
+        InputError: resized, the image would have more than `max_pixels` pixels, or take more than
+            `MOST_TILES` tiles.
     """
     if 0 in image.size:
         raise damaged("it has no pixels")
     width, height = resized_size(image.size, config)
-    _check_resized(width, height, max_pixels)
+    _check_resized((width, height), config, max_pixels)
     if (width, height) != image.size:
         image = image.resize((width, height), resampling(config))
     # Before the border, whose colour is the model's.
-    return _centre(in_srgb(image, colours), config)
+    image = in_srgb(image, colours)
+    return _tiles(image, config) if config.resize_mode == "tiles" else [_centre(image, config)]
 
 
 def check_shape(size: tuple[int, int], config: PreprocessConfig, max_pixels: int) -> None:
@@ -123,10 +160,18 @@ def check_shape(size: tuple[int, int], config: PreprocessConfig, max_pixels: int
     """
     if 0 not in size:
         ways = (resized_size(one, config) for one in (size, size[::-1]))
-        _check_resized(*min(ways, key=prod), max_pixels)
+        _check_resized(min(ways, key=prod), config, max_pixels)
 
 
-def _check_resized(width: int, height: int, max_pixels: int) -> None:
+def _check_resized(size: tuple[int, int], config: PreprocessConfig, max_pixels: int) -> None:
+    width, height = size
+    count = prod(1 + _steps(*sides) for sides in zip(size, config.size[::-1], strict=True))
+    if config.resize_mode == "tiles" and count > MOST_TILES:
+        message = (
+            f"too elongated: it would take {count:,} tiles, and {MOST_TILES} are the most: --fit"
+            " squash or --fit pad takes all of it at once, --fit crop its middle"
+        )
+        raise InputError(FailureCode.TOO_ELONGATED, message)
     if width * height > max_pixels:
         message = (
             f"too elongated: resized for the model it would be {width:,} x {height:,} pixels "
@@ -138,7 +183,7 @@ def _check_resized(width: int, height: int, max_pixels: int) -> None:
 def resampling(config: PreprocessConfig) -> Image.Resampling:
     """The filter that a model's images are resized with."""
     # open_clip's transform for targets that are not square is bicubic, whatever was asked for.
-    if config.resize_mode == "shortest" and config.size[0] != config.size[1]:
+    if config.resize_mode in _OF_SHORTEST and config.size[0] != config.size[1]:
         return Image.Resampling.BICUBIC
     return _RESAMPLING[config.interpolation]
 
@@ -154,7 +199,7 @@ def resized_size(size: tuple[int, int], config: PreprocessConfig) -> tuple[int, 
     target_height, target_width = config.size
     if config.resize_mode == "squash":
         return target_width, target_height
-    if config.resize_mode == "shortest" and target_height == target_width:
+    if config.resize_mode in _OF_SHORTEST and target_height == target_width:
         # torchvision truncates the long side.
         short, long = min(size), max(size)
         long = int(target_width * long / short)
@@ -182,7 +227,37 @@ def _centre(image: Image.Image, config: PreprocessConfig) -> Image.Image:
     return image.crop((left, top, left + width, top + height))
 
 
-def normalised(image: Image.Image, config: PreprocessConfig) -> Float32:
+def _tiles(image: Image.Image, config: PreprocessConfig) -> list[Image.Image]:
+    """The parts of the target size that cover a resized image; one, where that is all of it."""
+    height, width = config.size
+    corners = _corners(image.size, config)
+    return [image.crop((left, top, left + width, top + height)) for top, left in corners]
+
+
+def _corners(size: tuple[int, int], config: PreprocessConfig) -> list[tuple[int, int]]:
+    """The top and left of each tile of a resized image of some width and height."""
+    height, width = config.size
+    return [*product(tile_starts(size[1], height), tile_starts(size[0], width))]
+
+
+def tile_starts(length: int, target: int) -> list[int]:
+    """Where tiles begin that cover a side: as few as may be, evenly spread, from end to end.
+
+    Args:
+        length: of the side.
+        target: of each tile, no longer than the side.
+    """
+    steps = _steps(length, target)
+    return [0, *((length - target) * step // steps for step in range(1, steps + 1))]
+
+
+def _steps(length: int, target: int) -> int:
+    """How many tiles there are behind the first."""
+    # Of whole numbers, rounded up.
+    return -(-(length - target) * _COMMON // ((_COMMON - 1) * target))
+
+
+def normalised(image: Image.Image | UInt8, config: PreprocessConfig) -> Float32:
     """(value / 255 - mean) / std of an RGB image, of shape (3, height, width).
 
     Step by step in float32, as torch does it, so that every rounding is the same.

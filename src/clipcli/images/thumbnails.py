@@ -11,6 +11,8 @@ from PIL import Image
 from clipcli.images.colours import colours_of, in_srgb
 from clipcli.images.decoding import open_image, plain
 from clipcli.images.options import ImageOptions
+from clipcli.images.preprocessing import PreprocessConfig
+from clipcli.images.views import View
 
 SIDE, LARGE_SIDE = 256, 1024
 """The longest sides in pixels: of one among many, and of one that is looked at alone."""
@@ -36,12 +38,19 @@ class Thumbnails(NamedTuple):
     large: bytes = b""
 
 
-def thumbnails(data: bytes, options: ImageOptions, *, large: bool = False) -> Thumbnails:
+def thumbnails(
+    data: bytes,
+    options: ImageOptions,
+    config: PreprocessConfig | None = None,
+    *,
+    large: bool = False,
+) -> Thumbnails:
     """Small pictures of an encoded image: its first frame, upright, on white, in sRGB.
 
     Args:
         data: the image, as it is in its file.
-        options: what is accepted as an image; how it is prepared for a model does not matter.
+        options: what is accepted as an image, and how it is fitted.
+        config: of the model that it is for: what that is not shown of the picture is dark.
         large: make the large one, too.
 
     Returns:
@@ -51,8 +60,10 @@ def thumbnails(data: bytes, options: ImageOptions, *, large: bool = False) -> Th
     try:
         image = open_image(data, options, reduce=partial(_reduced, side=max(side, 2 * SIDE)))
         whole = plain(image)
+        view = config and View.of(whole.size, config.fitted(options.fit))
         whole.thumbnail((side, side), reducing_gap=_REDUCING_GAP)
         shown = in_srgb(whole, colours_of(image)).convert("RGB")
+        shown = view.lit(shown) if view else shown
         large_jpeg = _jpeg(shown) if max(shown.size) > SIDE else b""
         shown.thumbnail((SIDE, SIDE), reducing_gap=_REDUCING_GAP)
         return Thumbnails(_jpeg(shown), large_jpeg)

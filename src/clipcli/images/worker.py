@@ -2,10 +2,10 @@
 
 It reads its settings and then image after image from its standard input, each with its length in
 front and, in a byte, how many thumbnails are wanted: none, the small one, or the large one, too.
-It answers on its standard output: one byte for the kind, then the pixels, whose size is known
-beforehand, or a failure's code and message with their length in front. The thumbnails follow the
-pixels, each with its length in front. The worker has decoded bytes of strangers, so nothing that it
-says is to be unpickled or taken on trust.
+It answers on its standard output: one byte for the kind, then what is known of the image (`HEAD`)
+and its pixels and other tiles, whose size is known beforehand, or a failure's code and message with
+their length in front. The thumbnails follow the pixels, each with its length in front. The worker
+has decoded bytes of strangers, so nothing that it says is to be unpickled or taken on trust.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import ceil
+from struct import Struct
 
 from PIL import Image
 
@@ -26,8 +27,11 @@ from clipcli.images.options import ImageOptions
 from clipcli.images.preprocessing import PreprocessConfig
 from clipcli.images.thumbnails import thumbnails
 
-READY, PIXELS, SOME_PIXELS, FAILURE = b"R", b"P", b"S", b"F"
-"""The kinds of answers; some pixels are those of a file that is cut short."""
+READY, PIXELS, FAILURE = b"R", b"P", b"F"
+"""The kinds of answers."""
+
+HEAD = Struct("<?dB")
+"""Whether the file is cut short, the share that is seen, and how many tiles follow the first."""
 
 LENGTH_BYTES = 8
 MAX_FAILURE_BYTES = 10_000
@@ -59,7 +63,7 @@ def serve() -> None:
         with _end_of_an_orphan(seconds):
             answer = _answer_to(data, config, options)
             if wanted and not answer.startswith(FAILURE):
-                answer += _thumbnails_of(data, options, wanted)
+                answer += _thumbnails_of(data, config, options, wanted)
         answers.write(answer)
         answers.flush()
         del data, answer  # an idle process keeps nothing
@@ -67,16 +71,19 @@ def serve() -> None:
 
 def _answer_to(data: bytes, config: PreprocessConfig, options: ImageOptions) -> bytes:
     try:
-        pixels, is_truncated = decode_marked(data, config, options)
-        return (SOME_PIXELS if is_truncated else PIXELS) + pixels.tobytes()
+        found = decode_marked(data, config, options)
+        head = HEAD.pack(found.sight.truncated, found.sight.seen, len(found.others))
+        return PIXELS + head + found.pixels.tobytes() + found.others.tobytes()
     except InputError as error:
         text = f"{error.code}\n{error.message[: MAX_FAILURE_BYTES // 8]}"
         encoded = text.encode(errors="backslashreplace")
         return FAILURE + len(encoded).to_bytes(LENGTH_BYTES) + encoded
 
 
-def _thumbnails_of(data: bytes, options: ImageOptions, wanted: int) -> bytes:
-    jpegs = thumbnails(data, options, large=wanted > 1)[:wanted]
+def _thumbnails_of(
+    data: bytes, config: PreprocessConfig, options: ImageOptions, wanted: int
+) -> bytes:
+    jpegs = thumbnails(data, options, config, large=wanted > 1)[:wanted]
     return b"".join(len(jpeg).to_bytes(LENGTH_BYTES) + jpeg for jpeg in jpegs)
 
 

@@ -103,8 +103,8 @@ class HumanWriter(_Writer):
         # Told on standard error, where people look for it.
         if isinstance(result, Failure):
             return
-        cut = " (cut short)" if result.truncated else ""
-        head = ("" if self._first else "\n") + self._bold(printable(result.name)) + cut + "\n"
+        name = self._bold(printable(result.name))
+        head = ("" if self._first else "\n") + name + _marks(result) + "\n"
         self._first = False
         lines = []
         shown = result.scores[: self.options.shown]
@@ -154,6 +154,12 @@ class HumanWriter(_Writer):
 
     def _bold(self, text: str) -> str:
         return f"\x1b[1m{text}\x1b[0m" if self.options.color else text
+
+
+def _marks(result: Prediction) -> str:
+    """What people are told of how an image was seen, behind its name."""
+    cut = " (cut short)" if result.truncated else ""
+    return cut if result.seen is None else f"{cut} ({100 * result.seen:.2g} % of it looked at)"
 
 
 @dataclass
@@ -276,5 +282,7 @@ def record(result: Result, options: OutputOptions) -> dict[str, Any]:
     scored = {"answer": result.answer, "predictions": predictions, "model": model}
     # Told of the few that they are true of.
     marks = {"doubt": result.doubt, "truncated": result.truncated}
-    told = {name: True for name, is_so in marks.items() if is_so}
+    told: dict[str, Any] = {name: True for name, is_so in marks.items() if is_so}
+    if result.seen is not None:
+        told["seen"] = result.seen
     return {**fields, "status": "ok", **scored, **told}

@@ -12,9 +12,9 @@ from itertools import takewhile
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
-from clipcli.arrays import Float32
 from clipcli.errors import InputError, settled
-from clipcli.images.decoding import check_start, decode_marked, load_image, preprocess
+from clipcli.images.decoding import check_start, decode_marked, load_image, prepare
+from clipcli.images.prepared import Prepared
 from clipcli.images.preprocessing import PreprocessConfig
 from clipcli.images.reading import read_bytes
 from clipcli.images.sources import ImageRef, Url
@@ -37,13 +37,11 @@ class Decoded:
 
     Attributes:
         ref: the image.
-        pixels: as the engine wants them.
-        truncated: whether some are missing, since the file is cut short.
+        image: as the engine wants it.
     """
 
     ref: ImageRef
-    pixels: Float32 | InputError
-    truncated: bool = False
+    image: Prepared | InputError
 
 
 class LookAhead:
@@ -127,14 +125,14 @@ class LookAhead:
 
     def _decoded(self, ref: ImageRef) -> Decoded:
         try:
-            return Decoded(ref, *self._pixels(ref))
+            return Decoded(ref, self._prepared(ref))
         except InputError as error:
             return Decoded(ref, settled(error))
 
-    def _pixels(self, ref: ImageRef) -> tuple[Float32, bool]:
+    def _prepared(self, ref: ImageRef) -> Prepared:
         images = self._options.images
         if ref.open_image is not None:
-            return preprocess(load_image(ref.open_image), self._config, images), False
+            return prepare(load_image(ref.open_image), self._config, images)
         is_fetched = isinstance(ref.source, Url)
         data = read_bytes(ref, images, self._fetch)
         with self._downloads.decoding if is_fetched else nullcontext():
@@ -144,22 +142,23 @@ class LookAhead:
         images = self._options.images
         return self._downloads.fetcher.fetch(address, lambda start: check_start(start, images))
 
-    def _decode(self, ref: ImageRef, data: bytes) -> tuple[Float32, bool]:
+    def _decode(self, ref: ImageRef, data: bytes) -> Prepared:
         taker = self._options.thumbnails
         jpegs: tuple[bytes, ...] = ()
         if self._isolated is not None:
             wanted = 0 if taker is None else 1 + taker.wants_large
             found = self._isolated.decoded(data, wanted)
-            pixels, jpegs, truncated = found.pixels, found.thumbnails, found.truncated
+            image, jpegs = found.image, found.thumbnails
         else:
-            pixels, truncated = decode_marked(data, self._config, self._options.images)
+            image = decode_marked(data, self._config, self._options.images)
             if taker is not None:
                 from clipcli.images.thumbnails import thumbnails
 
-                jpegs = thumbnails(data, self._options.images, large=taker.wants_large)
+                options = self._options.images
+                jpegs = thumbnails(data, options, self._config, large=taker.wants_large)
         if taker is not None and any(jpegs):
             taker.add_thumbnail(ref.index, *jpegs)
-        return pixels, truncated
+        return image
 
     @cached_property
     def _downloads(self) -> _Downloads:

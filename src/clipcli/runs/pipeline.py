@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,8 +15,10 @@ from clipcli.heads.results import Failure, Result, ScoreOptions
 from clipcli.heads.zero_shot import ZeroShotHead
 from clipcli.images.feeder import FeedMarker
 from clipcli.images.sources import ImageRef
+from clipcli.images.views import Sight
 from clipcli.runs.lookahead import Decoded, LookAhead
 from clipcli.runs.options import PipelineOptions
+from clipcli.runs.tiles import with_tiles
 
 if TYPE_CHECKING:
     from clipcli.engines.base import Engine
@@ -61,7 +62,7 @@ def score(block: Block, head: ZeroShotHead, options: ScoreOptions) -> Iterator[R
         if error is not None:
             yield Failure.of(ref, error)
         elif result is not None:
-            yield replace(result, truncated=True) if position in block.truncated else result
+            yield result.at(block.sights.get(position))
 
 
 def encode(
@@ -101,9 +102,10 @@ def _encoded(
         is_whole = is_last and not begun
         first, places = begun, len(images) if is_whole else size
         if not options.ordered:
-            return _embed(images, engine, 0, len(images))
-        begun = (begun + len(images)) % size
-        return _embed(images, engine, first, places)
+            first, places = 0, len(images)
+        else:
+            begun = (begun + len(images)) % size
+        return _block(images, _embed(images, engine, first, places), engine, size)
 
     with LookAhead(engine.info.preprocess, options) as ahead:
         for ref in refs:
@@ -122,20 +124,29 @@ def _encoded(
             yield given(images, is_last=not len(ahead))
 
 
-def _embed(images: Sequence[Decoded], engine: Engine, first: int, size: int) -> Block:
+def _embed(images: Sequence[Decoded], engine: Engine, first: int, size: int) -> Float32 | None:
     """Run images as the places from `first` on of a block of so many."""
     pixels = _stack(images, first, size)
-    rows = None if pixels is None else engine.encode_images(pixels)[first : first + len(images)]
-    failures = {} if rows is None else unusable(rows)
-    if rows is not None and failures:
+    return None if pixels is None else engine.encode_images(pixels)[first : first + len(images)]
+
+
+def _block(
+    images: Sequence[Decoded], rows: Float32 | None, engine: Engine, batch_size: int
+) -> Block:
+    """Images and their embeddings; those of pictures in tiles become the whole pictures'."""
+    failures: dict[int, InputError] = {}
+    sights: dict[int, Sight] = {}
+    if rows is not None:
+        rows = with_tiles(rows, [image.image for image in images], engine, batch_size)
+        failures = unusable(rows)
         # What is computed with them later must warn of nothing.
-        rows = rows.copy()
         rows[list(failures)] = 0
     for position, image in enumerate(images):
-        if isinstance(image.pixels, InputError):
-            failures[position] = image.pixels  # the first reason is the one to tell
-    truncated = frozenset(place for place, image in enumerate(images) if image.truncated)
-    return Block([image.ref for image in images], rows, failures, truncated)
+        if isinstance(image.image, InputError):
+            failures[position] = image.image  # the first reason is the one to tell
+        elif image.image.sight.is_worth_telling:
+            sights[position] = image.image.sight
+    return Block([image.ref for image in images], rows, failures, sights)
 
 
 def unusable(rows: Float32) -> dict[int, InputError]:
@@ -153,9 +164,9 @@ def _stack(images: Sequence[Decoded], first: int, size: int) -> Float32 | None:
     None where nothing could be read: there is nothing to run.
     """
     read = {
-        position: image.pixels
+        position: image.image.pixels
         for position, image in enumerate(images, first)
-        if not isinstance(image.pixels, InputError)
+        if not isinstance(image.image, InputError)
     }
     if not read:
         return None

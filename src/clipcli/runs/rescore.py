@@ -40,7 +40,11 @@ def rescore(
     if options.thumbnails is None:
         blocks = file.blocks(_EMBEDDINGS_AT_ONCE)
     else:
-        blocks = with_thumbnails(file.blocks(options.batch_size), config, options)
+        # What of a picture was looked at, the file knows.
+        fitted = config.fitted(file.description.fit)
+        images = replace(options.images, reference=False, fit=None)
+        options = replace(options, images=images)
+        blocks = with_thumbnails(file.blocks(options.batch_size), fitted, options)
     for block in blocks:
         if options.stop.is_set():
             return

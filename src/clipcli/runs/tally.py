@@ -20,12 +20,14 @@ class Tally:
         done: images with a prediction.
         unexpected: those of them whose answer is none of the expected.
         failed: images without a prediction, by the code of their failure.
+        narrow: those with a prediction of which less than half was looked at.
     """
 
     expected: tuple[str, ...] = ()
     done: int = 0
     unexpected: int = 0
     failed: Counter[str] = field(default_factory=Counter)
+    narrow: int = 0
 
     @property
     def total(self) -> int:
@@ -42,6 +44,7 @@ class Tally:
             self.failed[result.code.value] += 1
         else:
             self._add_answer(result.answer)
+            self.narrow += result.seen is not None
 
     def add_record(self, record: Mapping[str, Any]) -> None:
         """Count one result of an earlier run, a record as the JSON formats hold it."""
@@ -49,6 +52,7 @@ class Tally:
             self.failed[record["error"]["code"]] += 1
         else:
             self._add_answer(record["answer"])
+            self.narrow += "seen" in record
 
     def copy(self) -> Tally:
         """The counts as they are now."""

@@ -126,12 +126,23 @@ class ClassifyArguments(RunArguments):
         return self.engine.options(self.naming.image_count())
 
     def embeddings_file(self) -> EmbeddingsFile | None:
-        """The embeddings that take the place of images, if any do."""
+        """The embeddings that take the place of images, if any do.
+
+        Raises:
+            UsageError: they cannot be read, or their images were fitted in another way than is
+                asked for.
+        """
         if self.stored.embeddings is None:
             return None
         from clipcli.embeddings.files import open_embeddings
 
-        return open_embeddings(Path(self.stored.embeddings))
+        file, fit = open_embeddings(Path(self.stored.embeddings)), self.reading.fit
+        if fit not in (None, file.description.fit):
+            raise UsageError(
+                f"{file.path}: was made with --fit {file.description.fit}, not {fit}: leave out"
+                f" --fit, or embed the images again with --fit {fit}"
+            )
+        return file
 
     def run_options(self, settings: Settings, expected: tuple[str, ...]) -> RunOptions | None:
         """Where the results go, and what becomes of an earlier run's; None: into a stream."""

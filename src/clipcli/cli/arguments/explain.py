@@ -112,8 +112,8 @@ class ExplainArguments:
     """The command line of `explain`.
 
     Raises:
-        UsageError: gradients are asked of an engine that has none, or standard input is named
-            twice.
+        UsageError: gradients are asked of an engine that has none, standard input is named twice,
+            or the image is to be cut into tiles.
     """
 
     image: ImageFlag
@@ -135,6 +135,7 @@ class ExplainArguments:
             raise UsageError(
                 "standard input can be read only once: give the labels or the image in a file"
             )
+        self.explain_options()
 
     def model_request(self) -> ModelRequest:
         """Which model."""

@@ -64,7 +64,7 @@ if TYPE_CHECKING:
     from clipcli.outputs.terminal.previews import Previews
     from clipcli.outputs.writers import Writer
 
-_MADE_WITH = ("precision", "preprocess", "fast_decode")
+_MADE_WITH = ("precision", "preprocess", "fit", "fast_decode")
 
 
 @click.command(
@@ -174,6 +174,7 @@ def _run(arguments: ClassifyArguments, console: Console) -> int:
             from clipcli.embeddings.base import check_model
 
             check_model(file, engine.info)
+            console.note(f"{file.path}: was made with --fit {file.description.fit}")
         head = build_head(engine, labels, arguments.labels.text_cache())
         head = head.at_temperature(arguments.scale.temperature)
         settings = _settings(arguments, engine.info, labels, head, file)

@@ -141,7 +141,8 @@ def _written(blocks: Iterable[Block], writer: EmbeddingsWriter, file: Path) -> I
             if place in block.failures:
                 yield Failure.of(ref, block.failures[place])
             else:
-                yield Prediction(ref.index, ref.name, scores=(), answer=None)
+                prediction = Prediction(ref.index, ref.name, scores=(), answer=None)
+                yield prediction.at(block.sights.get(place))
 
 
 def _settings(arguments: EmbedArguments, info: ModelInfo) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from clipcli.cli.running.evaluation import EvaluationRun, ModelRun
 from clipcli.cli.running.settings import run_settings
 from clipcli.disk.atomic import cannot_write
 from clipcli.disk.outputs import write_json
-from clipcli.heads.results import ScoreOptions
+from clipcli.heads.results import Prediction, ScoreOptions
 from clipcli.models.names import resolve_model
 from clipcli.outputs.writers import DEFAULT_TOP_K
 from clipcli.printable import valid_unicode
@@ -187,7 +187,9 @@ def _finish_report(run: EvaluationRun, model: ModelRun, figures: Mapping[str, st
     scores = ScoreOptions(DEFAULT_TOP_K)
     judged = judgements(run.data, run.failures, model.heads[0], model.embeddings, scores)
     for result, truth in judged:
-        run.report.add(result, truth)
+        is_scored = isinstance(result, Prediction)
+        shown = result.at(model.sights.get(result.index)) if is_scored else result
+        run.report.add(shown, truth)
     run.report.finish(figures)
 
 

@@ -112,6 +112,8 @@ def _run(arguments: ExplainArguments, console: Console) -> int:
     if target is not None:
         _draw(target, explanation, console)
     _show(explanation, arguments, options)
+    is_narrow = explanation.prediction.seen is not None
+    console.narrow(int(is_narrow), 1, has_tiles=False)
     return ExitCode.ALL_DONE
 
 

@@ -18,6 +18,7 @@ from clipcli.images.formats import EXTRA_FORMATS
 from clipcli.images.options import (
     DEFAULT_MAX_BYTES,
     DEFAULT_MAX_PIXELS,
+    FITS,
     MOST_BYTES,
     MOST_PIXELS,
     PREPROCESSINGS,
@@ -183,7 +184,11 @@ class NamingFlags:
 
 @group("Reading images")
 class ReadingFlags:
-    """What is accepted as an image, and how it is prepared."""
+    """What is accepted as an image, and how it is prepared.
+
+    Raises:
+        UsageError: options that do not go together.
+    """
 
     extra_formats: tuple[str, ...] = option(
         "--allow-format",
@@ -212,18 +217,28 @@ class ReadingFlags:
         help="plain: upright, on white, in sRGB, 16 bits scaled. reference: exactly open_clip's"
         " transform.",
     )
-
+    fit: Any = option(
+        "--fit",
+        type=click.Choice(FITS),
+        help="How a picture becomes the model's square. crop: its middle. pad: all, with a border."
+        " squash: all, out of proportion. tiles: all, in overlapping squares, averaged.  [default:"
+        " as the model was trained]",
+    )
     allow_truncated: bool = option(
         "--allow-truncated",
         is_flag=True,
         help="Take pictures whose file is cut short; what is missing is grey, the record says so.",
     )
 
+    def __post_init__(self) -> None:
+        # A slip of the pen should not have to wait for a model.
+        self.image_options()
+
     def image_options(self, *, fast_decode: bool = False) -> ImageOptions:
         """What is accepted and how it is prepared, for the rooms that read images.
 
         Raises:
-            UsageError: fast decoding together with the reference's preprocessing.
+            UsageError: fast decoding, or a fit, together with the reference's preprocessing.
         """
         return ImageOptions(
             max_bytes=self.max_bytes or DEFAULT_MAX_BYTES,
@@ -232,6 +247,7 @@ class ReadingFlags:
             reference=self.preprocess == "reference",
             fast_decode=fast_decode,
             allow_truncated=self.allow_truncated,
+            fit=self.fit,
         )
 
 

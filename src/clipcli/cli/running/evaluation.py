@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from clipcli.heads.zero_shot import ZeroShotHead
     from clipcli.images.dataset import Dataset
     from clipcli.images.sources import ImageRef
+    from clipcli.images.views import Sight
     from clipcli.models.specs import ModelSpec
     from clipcli.outputs.report.writer import Report
     from clipcli.runs.options import PipelineOptions
@@ -39,11 +40,13 @@ class ModelRun:
         info: the model.
         heads: one for each set of prompts.
         embeddings: of all images, shape (n, embed_dim); a failure's row means nothing.
+        sights: how an image was seen, by its place, where that is worth telling.
     """
 
     info: ModelInfo
     heads: list[ZeroShotHead]
     embeddings: Float32
+    sights: Mapping[int, Sight]
 
 
 class EvaluationRun:
@@ -63,6 +66,8 @@ class EvaluationRun:
         self.console = console
         self.data = data
         self.failures: dict[int, Failure] = {}
+        # Places of images of which a model was shown less than half.
+        self._narrow: set[int] = set()
         self.report: Report | None = None
         # An image counts once for each model here, for the bar.
         self._tally = Tally()
@@ -98,7 +103,9 @@ class EvaluationRun:
         # In the places of the whole data set: rows of several models must name the same images.
         embeddings = np.zeros((len(self.data.refs), engine.info.embed_dim), np.float32)
         embeddings[places] = encoded.embeddings
-        return ModelRun(engine.info, heads, embeddings)
+        sights = {places[place]: sight for place, sight in encoded.sights.items()}
+        self._narrow |= {place for place, sight in sights.items() if sight.is_narrow}
+        return ModelRun(engine.info, heads, embeddings, sights)
 
     def _with_report(self, info: ModelInfo, labels: LabelSet) -> PipelineOptions:
         """How images are read; the first model's are shown on the page, if there is to be one."""
@@ -137,4 +144,6 @@ class EvaluationRun:
     def sum_up(self) -> None:
         """Tell what became of the images; each counts once, however many models there were."""
         codes = Counter(failure.code.value for failure in self.failures.values())
-        self.console.summary(Tally(done=len(self.kept), failed=codes), self._progress.rate)
+        kept = self.kept
+        self.console.summary(Tally(done=len(kept), failed=codes), self._progress.rate)
+        self.console.narrow(len(self._narrow.intersection(kept)), len(kept))

@@ -137,6 +137,7 @@ class RunMonitor:
         # Where the run was cut before its first image, the list is not to blame.
         if total or not self.is_cut:
             self._console.summary(self._run.tally, self._progress.rate)
+            self._console.narrow(self._run.tally.narrow, self._run.tally.done)
         if self.is_cut:
             why = f"ended after {total:,} image{'' if total == 1 else 's'}"
             if self.is_over:

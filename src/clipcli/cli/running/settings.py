@@ -39,6 +39,8 @@ def run_settings(
         "fingerprint": info.fingerprint,
         "precision": arguments.engine.precision,
         "preprocess": arguments.reading.preprocess,
+        # By its name, whether it was asked for or is the model's own: the numbers are the same.
+        "fit": info.preprocess.fitted(arguments.reading.fit).fit,
         "fast_decode": arguments.decoding.fast_decode,
         **({"allow_truncated": True} if arguments.reading.allow_truncated else {}),
         "batch_size": arguments.engine.batch_size,

@@ -145,6 +145,8 @@ class Report:
         answer = None if result.answer is None else self._labels[result.answer]
         if result.doubt:
             record["doubt"] = True
+        if result.seen is not None:
+            record["seen"] = result.seen
         return {**record, "answer": answer, "scores": [*map(self._score, result.scores)]}
 
     def _score(self, score: LabelScore) -> list[float]:

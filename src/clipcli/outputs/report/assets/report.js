@@ -92,9 +92,10 @@ function counted(key) {
 function addKinds() {
   const counts = new Map([...counted((image) => image.kind), ...counted((image) => image.verdict)]);
   counts.set("doubt", images.filter((image) => image.doubt).length);
+  counts.set("narrow", images.filter((image) => image.seen !== undefined).length);
   option(controls.show, "", `All images (${number(images.length)})`);
   const kinds = [["correct", "Correct"], ["wrong", "Wrong"], ["answered", "Answered"],
-    ["doubt", "Doubt"], ["unknown", "Unknown"], ["failed", "Failed"]];
+    ["doubt", "Doubt"], ["narrow", "Less than half seen"], ["unknown", "Unknown"], ["failed", "Failed"]];
   for (const [kind, text] of kinds) {
     if (counts.get(kind)) option(controls.show, kind, `${text} (${number(counts.get(kind))})`);
   }
@@ -138,7 +139,8 @@ function passes() {
   // A sigmoid's highest and a failure's none are in the whole range.
   const any = lowest <= 0 && highest >= 1;
   return (image) => image.search.includes(words)
-    && (!kind || image.kind === kind || image.verdict === kind || (kind === "doubt" && image.doubt))
+    && (!kind || image.kind === kind || image.verdict === kind || (kind === "doubt" && image.doubt)
+      || (kind === "narrow" && image.seen !== undefined))
     && (!answer || (answer === "unknown" ? image.kind === answer : image.answer === Number(answer)))
     && (!truth || image.truth === Number(truth))
     && (any || (image.confidence >= lowest && image.confidence <= highest));
@@ -196,6 +198,7 @@ function words(image) {
   const title = element("span", "title", element("bdi", "", name));
   if (image.kind === "unknown") title.append(element("span", "tag", "unknown"));
   if (image.doubt) title.append(element("span", "tag", "doubt"));
+  if (image.seen !== undefined) title.append(element("span", "tag", `${percent(image.seen)} seen`));
   if (image.verdict) title.prepend(mark(image.verdict));
   const made = element("span", "words", title);
   if (image.failure) made.append(element("span", "reason", image.failure.message));
@@ -320,7 +323,8 @@ function fillLightbox(position) {
   byId("lightbox-name").firstElementChild.textContent = image.name;
   const verdict = { correct: "correct", wrong: `wrong: it is ${labels[image.truth]}` }[image.verdict];
   const doubt = image.doubt && "no label fits well";
-  byId("lightbox-verdict").textContent = [answerText(image), verdict, doubt].filter(Boolean).join(" · ");
+  const seen = image.seen !== undefined && `${percent(image.seen)} of it looked at`;
+  byId("lightbox-verdict").textContent = [answerText(image), verdict, doubt, seen].filter(Boolean).join(" · ");
   byId("lightbox-verdict").className = { correct: "good", wrong: "bad" }[image.verdict] ?? (image.failure ? "bad" : "");
   byId("lightbox-scores").hidden = Boolean(image.failure);
   const rows = (image.scores ?? []).map(([label, probability, cosine]) => element("tr",
