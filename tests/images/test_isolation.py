@@ -25,6 +25,7 @@ from clipcli.images.decoding import decode
 from clipcli.images.isolation import DecoderPool
 from clipcli.images.options import ImageOptions
 from clipcli.images.preprocessing import PreprocessConfig
+from clipcli.images.worker import HEAD
 
 CONFIG = PreprocessConfig.from_open_clip({}, (64, 32))
 OPTIONS = ImageOptions()
@@ -209,8 +210,13 @@ def test_what_decoders_print_tears_no_answer(pool, capfd):
         b"F" + b"\xff" * 100,
         b"F" + (12).to_bytes(8) + b"hacked\nhello",
         b"P" + bytes(100),
+        b"P" + HEAD.pack(False, 1, 0)[:-1],
+        *(
+            b"P" + HEAD.pack(False, seen, others) + bytes(64 * 32 * 3 * 5)
+            for seen, others in ((1.5, 0), (-0.5, 0), (float("nan"), 0), (1, 1), (1, 255))
+        ),
     ],
-    ids=repr,
+    ids=lambda answer: repr(answer[:20]),
 )
 def test_answers_that_make_no_sense_are_a_death(monkeypatch, nonsense):
     monkeypatch.setattr(isolation, "_START", TALKATIVE.format(nonsense))

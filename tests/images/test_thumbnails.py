@@ -28,6 +28,7 @@ from clipcli.images.thumbnails import (
     thumbnail,
     thumbnails,
 )
+from clipcli.images.worker import HEAD
 
 PHOTOS = ROOT / "examples" / "photos"
 OPTIONS = ImageOptions()
@@ -174,12 +175,13 @@ def test_no_damage_is_an_error(noise, place):
 
 def test_a_thumbnail_from_another_process_is_the_same():
     photo = (PHOTOS / "rocket.jpg").read_bytes()
-    small, both = thumbnails(photo, OPTIONS), thumbnails(photo, OPTIONS, large=True)
+    small = thumbnails(photo, OPTIONS, CONFIG)
+    both = thumbnails(photo, OPTIONS, CONFIG, large=True)
     with DecoderPool(CONFIG, OPTIONS, 120, workers=1) as pool:
         # Nothing is left in the pipe for the next image, whatever it wants.
         for wanted, expected in ((2, both), (1, small), (0, Thumbnails()), (2, both)):
             found = pool.decoded(photo, wanted)
-            assert np.array_equal(found.pixels, decode(photo, CONFIG, OPTIONS))
+            assert np.array_equal(found.image.pixels, decode(photo, CONFIG, OPTIONS))
             assert found.thumbnails == expected
         with pytest.raises(InputError, match="not an image"):
             pool.decoded(b"hello", 2)
@@ -204,7 +206,7 @@ def test_a_thumbnail_that_nobody_wants_is_not_made():
 )
 def test_a_thumbnail_that_makes_no_sense_is_a_decoder_gone_wrong(monkeypatch, part):
     rest = f"stdout.write(bytes({3 * 64 * 32 * 4})); stdout.write({part})"
-    monkeypatch.setattr(isolation, "_START", TALKATIVE.format(b"P") + rest)
+    monkeypatch.setattr(isolation, "_START", TALKATIVE.format(b"P" + HEAD.pack(False, 1, 0)) + rest)
     with DecoderPool(CONFIG, OPTIONS, 120, workers=1) as pool:
         with pytest.raises(InputError) as caught:
             pool.decoded(b"an image", 2)

@@ -20,7 +20,7 @@ from clipcli.images.containers.jpeg import scans_are_complete
 from clipcli.images.decoding import decode, decode_marked, open_image, plain
 from clipcli.images.isolation import DecoderPool
 from clipcli.images.preprocessing import PreprocessConfig
-from clipcli.images.thumbnails import thumbnail
+from clipcli.images.thumbnails import thumbnail, thumbnails
 from clipcli.images.truncation import TRUNCATED
 
 DEFAULT = ImageOptions(extra_formats=["tiff"])
@@ -75,12 +75,12 @@ def test_a_file_with_all_of_its_pixels_is_taken_anyway(name):
     data = WHOLE[name]
     assert data is not None
     for options in (DEFAULT, TAKEN):
-        pixels, is_cut = decode_marked(data, CONFIG, options)
-        assert not is_cut
+        found = decode_marked(data, CONFIG, options)
+        assert not found.sight.truncated
         assert TRUNCATED not in open_image(data, options).info
     kind = re.split(" without| with half", name)[0]
     if kind in JPEGS:
-        assert np.array_equal(pixels, decode(JPEGS[kind], CONFIG, DEFAULT))
+        assert np.array_equal(found.pixels, decode(JPEGS[kind], CONFIG, DEFAULT))
     assert thumbnail(data, DEFAULT) is not None
 
 
@@ -138,9 +138,9 @@ def test_a_cut_picture_is_taken_on_demand_with_a_grey_rest(name):
     assert np.abs(part[upper].astype(int) - whole[upper]).mean() < 3
     grey = 64 if "CMYK" in name else 128  # half of each ink
     assert np.abs(part[lower].astype(int) - grey).max() <= 4
-    pixels, is_cut = decode_marked(cut(name), CONFIG, TAKEN)
-    assert is_cut
-    assert np.isfinite(pixels).all()
+    found = decode_marked(cut(name), CONFIG, TAKEN)
+    assert found.sight.truncated
+    assert np.isfinite(found.pixels).all()
     assert thumbnail(cut(name), TAKEN) is not None
 
 
@@ -251,10 +251,10 @@ def test_another_process_says_the_same():
     with DecoderPool(CONFIG, TAKEN, 120, workers=1) as pool:
         for name in ("JPEG", "PNG"):
             found = pool.decoded(cut(name), thumbnails=1)
-            assert found.truncated
-            assert found.thumbnails.small == thumbnail(cut(name), TAKEN)
-            assert np.array_equal(found.pixels, decode(cut(name), CONFIG, TAKEN))
-            assert not pool.decoded(CUT[name]).truncated
+            assert found.image.sight.truncated
+            assert found.thumbnails == thumbnails(cut(name), TAKEN, CONFIG)
+            assert np.array_equal(found.image.pixels, decode(cut(name), CONFIG, TAKEN))
+            assert not pool.decoded(CUT[name]).image.sight.truncated
 
 
 def test_records_and_people_are_told(clipcli, tmp_path):
