@@ -33,8 +33,8 @@ _OF_SHORTEST = ("shortest", "tiles")
 MOST_TILES = 64
 """Of one picture; its longer side is then 51 times the shorter."""
 
-# Neighbouring tiles have a part of their side in common, this one of so many at least: what lies on
-# the edge of one is seen by the other with something around it.
+# Neighbouring tiles have this part of a side in common at least, a fifth: what lies on the edge of
+# one is seen by the other with something around it.
 _COMMON = 5
 
 # OpenAI's own data set, as in the preprocessing of openai/CLIP.
@@ -253,8 +253,7 @@ def tile_starts(length: int, target: int) -> list[int]:
 
 def _steps(length: int, target: int) -> int:
     """How many tiles there are behind the first."""
-    # Of whole numbers, rounded up.
-    return -(-(length - target) * _COMMON // ((_COMMON - 1) * target))
+    return -(-(length - target) // (target - target // _COMMON))
 
 
 def normalised(image: Image.Image | UInt8, config: PreprocessConfig) -> Float32:
