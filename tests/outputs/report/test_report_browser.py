@@ -260,6 +260,25 @@ def test_a_label_leaves_the_images_with_that_answer(page, value, wanted):
     assert page.find(".answer:has(:checked) .number").text == str(len(expected))
 
 
+def test_images_that_are_seen_by_less_than_half_say_so_and_can_be_shown_alone(chromium, tmp_path):
+    score = LabelScore("cat", 0.9, 0.3)
+    results: list[Result] = [
+        Prediction(0, "wide.jpg", (score,), "cat", seen=0.15),
+        Prediction(1, "square.jpg", (score,), "cat"),
+        Prediction(2, "wider.jpg", (score,), "cat", doubt=True, seen=0.004),
+    ]
+    page = Page(chromium, write(tmp_path / "report.html", results))
+    titles = "[...document.querySelectorAll('.title')].map((title) => title.innerText)"
+    first, second, third = page.driver.execute_script(f"return {titles}")
+    assert "15.0% seen" in first
+    assert "seen" not in second
+    assert "0.4% seen" in third
+    change(page, "show", "narrow")
+    page.expect(lambda: page.names, ["wide.jpg", "wider.jpg"])
+    page.find(".card").click()
+    page.expect(lambda: "15.0% of it looked at" in page.text("#lightbox-verdict"), True)
+
+
 def test_filters_add_up(page):
     change(page, "show", "wrong")
     change(page, "lowest", "60")

@@ -187,9 +187,8 @@ def _finish_report(run: EvaluationRun, model: ModelRun, figures: Mapping[str, st
     scores = ScoreOptions(DEFAULT_TOP_K)
     judged = judgements(run.data, run.failures, model.heads[0], model.embeddings, scores)
     for result, truth in judged:
-        is_scored = isinstance(result, Prediction)
-        shown = result.at(model.sights.get(result.index)) if is_scored else result
-        run.report.add(shown, truth)
+        sight = model.sights.get(result.index)
+        run.report.add(result.at(sight) if isinstance(result, Prediction) else result, truth)
     run.report.finish(figures)
 
 
