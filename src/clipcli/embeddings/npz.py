@@ -35,10 +35,12 @@ from clipcli.embeddings.base import (
 )
 from clipcli.embeddings.description import MAX_DESCRIPTION_BYTES, Description
 from clipcli.embeddings.rows import Block, check_rows
-from clipcli.images.sources import ImageRef
+from clipcli.images.stored import StoredRefs
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+    from clipcli.images.sources import ImageRef
 
 _COPIED_AT_ONCE = 1 << 20
 
@@ -242,14 +244,10 @@ class _Members:
         start = self._names_end
         ends = self._next_ends(start, count)
         text = self._arrays["names"].take(ends[-1] - start).tobytes()
-        names = [
-            os.fsdecode(text[begin - start : end - start])
-            for begin, end in zip([start, *ends[:-1]], ends, strict=True)
-        ]
-        places = self._arrays["index"].take(count).tolist()
-        if min(places) < 0:
+        places = self._arrays["index"].take(count)
+        if places.min() < 0:
             raise ValueError("it has an index below zero")
-        refs = [ImageRef(place, name, b"") for place, name in zip(places, names, strict=True)]
+        refs = StoredRefs(_names(text, start, ends), places.tolist())
         rows = self._arrays["embeddings"].take(count)
         check_rows(refs, rows)
         self._names_end = ends[-1]
@@ -268,6 +266,17 @@ class _Members:
         if min(lengths) < 0 or max(lengths) > MAX_NAME_BYTES:
             raise ValueError("the places of its names are out of order")
         return ends
+
+
+def _names(text: bytes, start: int, ends: Sequence[int]) -> list[str]:
+    """Names that lie one behind the other; their ends are counted from so many bytes before."""
+    here = [end - start for end in ends]
+    places = zip([0, *here[:-1]], here, strict=True)
+    if text.isascii():
+        # As most are; then bytes are characters.
+        together = text.decode()
+        return [together[begin:end] for begin, end in places]
+    return [os.fsdecode(text[begin:end]) for begin, end in places]
 
 
 @contextmanager

@@ -13,7 +13,9 @@ from clipcli.errors import InputError
 from clipcli.images.sources import ImageRef
 from clipcli.images.views import Sight
 
-_UNIT_TOLERANCE = 1e-3  # of a squared length: an engine's own rounding is below 1e-6
+_UNIT_TOLERANCE = (
+    1e-3  # of a squared length: an engine's own rounding and this sum's are below 1e-5
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +39,7 @@ class Block:
 def unit_rows(rows: Float32) -> NDArray[np.bool_]:
     """Which rows of an array, shape (n, embed_dim), are finite and of length 1."""
     with np.errstate(all="ignore"):  # what is not finite is found, not warned of
-        squared = np.einsum("nd,nd->n", rows, rows, dtype=np.float64)
+        squared = np.einsum("nd,nd->n", rows, rows)
         is_unit: NDArray[np.bool_] = np.abs(squared - 1) < _UNIT_TOLERANCE
         return is_unit
 

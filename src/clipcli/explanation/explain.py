@@ -137,8 +137,7 @@ def _classified(ref: ImageRef, pixels: Float32, engine: Engine, head: ZeroShotHe
     rows = engine.encode_images(pixels[None])
     for error in unusable(rows).values():
         raise error
-    (prediction,) = head.score([ref], rows, ScoreOptions())
-    return prediction
+    return head.score([ref], rows, ScoreOptions()).prediction(0)
 
 
 def _gradient_maps(engine: Engine, pixels: Float32, rows: Float64) -> Float64:

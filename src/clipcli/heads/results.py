@@ -106,7 +106,3 @@ class ScoreOptions:
     top_k: int | None = None
     min_probability: float = 0.0
     min_similarity: float = -1.0
-
-    def is_known(self, best: LabelScore) -> bool:
-        """Whether the best label is an answer."""
-        return best.probability >= self.min_probability and best.similarity >= self.min_similarity

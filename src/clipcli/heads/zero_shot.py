@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,9 +14,11 @@ from clipcli.arrays import Float32, Float64
 from clipcli.engines.prompts import warn_of_cut
 from clipcli.errors import ClipcliWarning
 from clipcli.heads.alike import labels_alike
+from clipcli.heads.cosines import Cosines
 from clipcli.heads.labels import LabelSet
 from clipcli.heads.prompt_encoder import PromptEncoder
-from clipcli.heads.results import LabelScore, Prediction, ScoreOptions
+from clipcli.heads.results import ScoreOptions
+from clipcli.heads.scored import ScoredBlock, best_places
 from clipcli.printable import printable, shortened
 
 if TYPE_CHECKING:
@@ -63,15 +66,17 @@ class ZeroShotHead:
             logit_bias=self.logit_bias / temperature,
         )
 
+    @cached_property
+    def _cosines(self) -> Cosines:
+        # Once for all images: of many labels this takes longer than a batch of images.
+        return Cosines(self.embeddings)
+
     def similarities(self, image_embeddings: Float32) -> Float64:
         """Cosines, shape (n, L), of unit image embeddings, shape (n, embed_dim).
 
-        Each is summed by itself, in double precision: a matrix product's last digits depend on
-        its shape, so that equal labels would not tie, nor a row be the same in other company.
+        Each depends on its image and its label alone, to the last digit: see `Cosines`.
         """
-        images, texts = image_embeddings.astype(np.float64), self.embeddings.astype(np.float64)
-        cosines: Float64 = np.einsum("nd,ld->nl", images, texts)
-        return cosines
+        return self._cosines.of(image_embeddings)
 
     def probabilities(self, similarities: Float64) -> Float64:
         """Probabilities, of the shape of the cosines.
@@ -86,32 +91,28 @@ class ZeroShotHead:
 
     def score(
         self, refs: Sequence[ImageRef], image_embeddings: Float32, options: ScoreOptions
-    ) -> Iterator[Prediction]:
+    ) -> ScoredBlock:
         """Score images whose unit embeddings are the rows of an array.
 
-        Yields:
+        Returns:
             One prediction for each image.
         """
-        similarities = self.similarities(image_embeddings)
-        probabilities = self.probabilities(similarities)
-        for ref, cosines, shares in zip(refs, similarities, probabilities, strict=True):
-            yield self._prediction(ref, cosines, shares, options)
+        return self.pick(refs, self.similarities(image_embeddings), options)
 
-    def _prediction(
-        self, ref: ImageRef, cosines: Float64, shares: Float64, options: ScoreOptions
-    ) -> Prediction:
+    def pick(
+        self, refs: Sequence[ImageRef], cosines: Float64, options: ScoreOptions
+    ) -> ScoredBlock:
+        """The best labels of images, of their cosines with all, shape (n, L)."""
         # By the cosine: far from the best, probabilities round to equal zeros.
-        order = np.argsort(-cosines, kind="stable")[: options.top_k]
-        scores = tuple(
-            LabelScore(self.labels[label], float(shares[label]), float(cosines[label]))
-            for label in order
-        )
-        answer = scores[0].label if options.is_known(scores[0]) else None
-        doubt = answer is not None and options.min_similarity <= -1 and self._doubts(scores[0])
-        return Prediction(ref.index, ref.name, scores, answer, doubt)
-
-    def _doubts(self, best: LabelScore) -> bool:
-        return self.doubt_below is not None and best.similarity < self.doubt_below
+        places = best_places(cosines, options.top_k or len(self.labels))
+        shares = np.take_along_axis(self.probabilities(cosines), places, axis=1)
+        cosines = np.take_along_axis(cosines, places, axis=1)
+        best = cosines[:, 0]
+        is_known = (shares[:, 0] >= options.min_probability) & (best >= options.min_similarity)
+        # Whoever says what similarity is wanted needs no doubt.
+        doubt_below = None if options.min_similarity > -1 else self.doubt_below
+        is_doubtful = is_known & (best < (-np.inf if doubt_below is None else doubt_below))
+        return ScoredBlock(refs, self.labels, places, shares, cosines, is_known, is_doubtful)
 
 
 def build_head(engine: Engine, labels: LabelSet, cache: TextCache | None = None) -> ZeroShotHead:

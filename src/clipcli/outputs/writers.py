@@ -175,11 +175,11 @@ class TsvWriter(_Writer):
             # The rest of the pairs are what they are: only the answer is unknown.
             label = UNKNOWN if rank == 0 and result.answer is None else score.label
             cells += [label, f"{score.probability:.6f}"]
-        self.stream.write("\t".join(map(_tsv_cell, cells)) + "\n")
+        self.stream.write("\t".join(map(tsv_cell, cells)) + "\n")
         self.stream.flush()
 
 
-def _tsv_cell(text: str) -> str:
+def tsv_cell(text: str) -> str:
     """Text that stays on its line and in its cell, and that can be had back."""
     return escaped(text.replace("\\", "\\\\"))
 
@@ -190,11 +190,11 @@ class CsvWriter(_Writer):
 
     def begin(self) -> None:
         """Write the header."""
-        self._rows().writerow(_CSV_HEADER)
+        csv_rows(self.stream).writerow(_CSV_HEADER)
 
     def write(self, result: Result) -> None:
         """Write the rows of one image."""
-        rows, text = self._rows(), self._text
+        rows, text = csv_rows(self.stream), self._text
         name = text(result.name)
         if isinstance(result, Failure):
             blank = [""] * 5
@@ -208,15 +208,21 @@ class CsvWriter(_Writer):
         self.stream.flush()
 
     def _text(self, cell: str) -> str:
-        """A cell of text that neither a terminal obeys nor a spreadsheet computes."""
-        if self.options.raw:
-            return cell
-        cell = escaped(cell, keep=_QUOTED)
-        return f"'{cell}" if cell.startswith(_FORMULA_STARTS) else cell
+        return csv_text(cell, raw=self.options.raw)
 
-    def _rows(self) -> Any:  # noqa: ANN401  csv's writer has no public type
-        # The line end of RFC 4180; with another, older Pythons leave a CR in a name unquoted.
-        return csv.writer(self.stream, lineterminator="\r\n")
+
+def csv_text(cell: str, *, raw: bool) -> str:
+    """A cell of text that neither a terminal obeys nor a spreadsheet computes; raw: as it is."""
+    if raw:
+        return cell
+    cell = escaped(cell, keep=_QUOTED)
+    return f"'{cell}" if cell.startswith(_FORMULA_STARTS) else cell
+
+
+def csv_rows(stream: TextIO) -> Any:  # noqa: ANN401  csv's writer has no public type
+    """What writes rows of CSV to a stream."""
+    # The line end of RFC 4180; with another, older Pythons leave a CR in a name unquoted.
+    return csv.writer(stream, lineterminator="\r\n")
 
 
 @dataclass
@@ -267,7 +273,7 @@ def record(result: Result, options: OutputOptions) -> dict[str, Any]:
     fields: dict[str, Any] = {"index": result.index, "input": valid_unicode(result.name)}
     if fields["input"] != result.name:
         fields["input_b64"] = base64.b64encode(os.fsencode(result.name)).decode()
-    model = {"name": options.model_name, "fingerprint": options.model_fingerprint}
+    model = model_fields(options)
     if isinstance(result, Failure):
         error = {"code": result.code.value, "message": result.message}
         return {**fields, "status": "error", "error": error, "model": model}
@@ -286,3 +292,8 @@ def record(result: Result, options: OutputOptions) -> dict[str, Any]:
     if result.seen is not None:
         told["seen"] = result.seen
     return {**fields, "status": "ok", **scored, **told}
+
+
+def model_fields(options: OutputOptions) -> dict[str, str]:
+    """The model, as a record names it."""
+    return {"name": options.model_name, "fingerprint": options.model_fingerprint}

@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -87,12 +88,19 @@ class FileOutput(RunOutput):
 
     def new(self, results: Iterable[Result]) -> Iterator[Result]:
         """The results as they come; before the first, what they are made with is written."""
-        for count, result in enumerate(results, 1):
-            # Not earlier: a run that comes to nothing leaves an older file its settings.
-            if count == 1:
-                self._write_settings(self.settings)
+        for (result,) in self.new_blocks([result] for result in results):
             yield result
-            if count % self.block == 0:
+
+    def new_blocks(self, blocks: Iterable[Sequence[Result]]) -> Iterator[Sequence[Result]]:
+        """The same, of results that come in blocks."""
+        count = 0
+        for block in blocks:
+            # Not earlier: a run that comes to nothing leaves an older file its settings.
+            if count == 0:
+                self._write_settings(self.settings)
+            yield block
+            before, count = count, count + len(block)
+            if before // self.block < count // self.block:
                 self._end_block()
 
     def _end_block(self) -> None:
@@ -192,3 +200,8 @@ class RetryOutput(FileOutput):
                 self.kept += 1
             if count % self.block == 0:
                 self._end_block()
+
+    def new_blocks(self, blocks: Iterable[Sequence[Result]]) -> Iterator[Sequence[Result]]:
+        """The same, of results that come in blocks."""
+        for result in self.new(chain.from_iterable(blocks)):
+            yield [result]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self, TextIO
 
@@ -31,6 +31,10 @@ class RunOutput:
     def new(self, results: Iterable[Result]) -> Iterator[Result]:
         """The pipeline's results that are this run's, to be written and counted, as they come."""
         yield from results
+
+    def new_blocks(self, blocks: Iterable[Sequence[Result]]) -> Iterator[Sequence[Result]]:
+        """The same, of results that come in blocks."""
+        yield from blocks
 
     def finish(self) -> None:
         """Put the file in place: the run is at its end.

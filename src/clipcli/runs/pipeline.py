@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -43,26 +44,32 @@ def classify(
     Raises:
         UsageError: the batches do not fit into memory; raised at once, before any image is read.
     """
+    blocks = classify_blocks(refs, engine, head, options)
+    return (result for block in blocks for result in block)
+
+
+def classify_blocks(
+    refs: Iterable[ImageRef | FeedMarker],
+    engine: Engine,
+    head: ZeroShotHead,
+    options: PipelineOptions,
+) -> Iterator[Sequence[Result]]:
+    """Classify images as `classify`, in blocks as they are ready."""
     blocks = encode(refs, engine, options)
-    return (result for block in blocks for result in score(block, head, options.scores))
+    return (score(block, head, options.scores) for block in blocks)
 
 
-def score(block: Block, head: ZeroShotHead, options: ScoreOptions) -> Iterator[Result]:
+def score(block: Block, head: ZeroShotHead, options: ScoreOptions) -> Sequence[Result]:
     """Score a block's images.
 
-    Yields:
+    Returns:
         One result for each image, in the block's order.
     """
-    # Scored whole, holes and all: with fewer rows the others' last digits would differ.
-    rows = block.embeddings
-    scored = iter(()) if rows is None else head.score(block.refs, rows, options)
-    for position, ref in enumerate(block.refs):
-        result = next(scored, None)
-        error = block.failures.get(position)
-        if error is not None:
-            yield Failure.of(ref, error)
-        elif result is not None:
-            yield result.at(block.sights.get(position))
+    rows, failures = block.embeddings, block.failures
+    if rows is None:
+        return [Failure.of(ref, failures[place]) for place, ref in enumerate(block.refs)]
+    scored = head.score(block.refs, rows, options)
+    return replace(scored, failures=failures, sights=block.sights)
 
 
 def encode(

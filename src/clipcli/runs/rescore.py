@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clipcli.embeddings.rows import Block
+from clipcli.engines.hardware import available_cpus
 from clipcli.heads.results import Result
 from clipcli.runs.lookahead import LookAhead
 from clipcli.runs.options import PipelineOptions
@@ -19,13 +22,13 @@ if TYPE_CHECKING:
     from clipcli.heads.zero_shot import ZeroShotHead
     from clipcli.images.preprocessing import PreprocessConfig
 
-# Four megabytes with 1,024 numbers a row.
-_EMBEDDINGS_AT_ONCE = 1024
+EMBEDDINGS_AT_ONCE = 1024
+"""Rows that are scored together: four megabytes with 1,024 numbers a row."""
 
 
 def rescore(
     file: EmbeddingsFile, head: ZeroShotHead, config: PreprocessConfig, options: PipelineOptions
-) -> Iterator[Result]:
+) -> Iterator[Sequence[Result]]:
     """Score the images of a file of embeddings, in the file's order, until `options.stop`.
 
     Args:
@@ -34,21 +37,32 @@ def rescore(
         config: how the model wants its pixels.
         options: what of the scores is kept, who takes thumbnails, and how images are read for them.
 
+    Yields:
+        The results of some images together.
+
     Raises:
         UsageError: the file is damaged.
     """
     if options.thumbnails is None:
-        blocks = file.blocks(_EMBEDDINGS_AT_ONCE)
+        blocks = file.blocks(EMBEDDINGS_AT_ONCE)
     else:
         # What of a picture was looked at, the file knows.
         fitted = config.fitted(file.description.fit)
         images = replace(options.images, reference=False, fit=None)
         options = replace(options, images=images)
         blocks = with_thumbnails(file.blocks(options.batch_size), fitted, options)
-    for block in blocks:
-        if options.stop.is_set():
-            return
-        yield from score(block, head, options.scores)
+    threads = available_cpus()
+    waiting: deque[Future[Sequence[Result]]] = deque()
+    # NumPy holds no lock while it multiplies; blocks are read and written in between.
+    with ThreadPoolExecutor(threads, "scoring") as pool:
+        for block in blocks:
+            if options.stop.is_set():
+                break
+            waiting.append(pool.submit(score, block, head, options.scores))
+            if len(waiting) > threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def with_thumbnails(

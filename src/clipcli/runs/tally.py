@@ -46,6 +46,10 @@ class Tally:
             self._add_answer(result.answer)
             self.narrow += result.seen is not None
 
+    def add_answered(self, count: int) -> None:
+        """Count images that have an answer, where any will do."""
+        self.done += count
+
     def add_record(self, record: Mapping[str, Any]) -> None:
         """Count one result of an earlier run, a record as the JSON formats hold it."""
         if record["status"] == "error":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -214,7 +215,11 @@ class ClassifyArguments(RunArguments):
     def score_options(self) -> ScoreOptions:
         """What of the scores is kept."""
         # What no writer shows is not kept: of a thousand labels, five.
-        shown = None if self.verbose else max(DEFAULT_TOP_K, self.answers.top_k or 0)
+        is_short = (
+            self.format_name(on_terminal=sys.stdout.isatty()) == "tsv" and not self.page.report
+        )
+        usual = 1 if is_short else DEFAULT_TOP_K
+        shown = None if self.verbose else max(usual, self.answers.top_k or 0)
         similarity = self.answers.min_similarity
         return ScoreOptions(
             shown, self.answers.min_probability, -1.0 if similarity is None else similarity

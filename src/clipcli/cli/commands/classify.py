@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -41,6 +42,7 @@ from clipcli.cli.options.shared import (
     WeightsFlags,
     console_options,
 )
+from clipcli.cli.running.arithmetic import leave_threads_to_blocks
 from clipcli.cli.running.engine import open_engine
 from clipcli.cli.running.monitor import RunMonitor
 from clipcli.cli.running.page import open_report, with_pictures
@@ -106,6 +108,8 @@ def classify(ctx: click.Context, /, **groups: Any) -> int:  # noqa: ANN401
     clipcli sample.jpg -l cat -l dog --expect cat --model tiny
     """  # noqa: D301  click wants the character \b itself
     console: Console = ctx.obj
+    if groups["stored"].embeddings is not None:
+        leave_threads_to_blocks()
     groups["formats"] = _with_one_format(ctx, groups["formats"], groups["file"])
     of_model = (groups[name] for name in ("model", "weights", "stored"))
     groups["model"] = _with_the_files_model(ctx, *of_model)
@@ -166,7 +170,7 @@ def _run(arguments: ClassifyArguments, console: Console) -> int:
         refs = iter(()) if file else arguments.naming.refs(stack)
 
         from clipcli.heads.zero_shot import build_head
-        from clipcli.runs.pipeline import classify as classify_images
+        from clipcli.runs.pipeline import classify_blocks
 
         offline = arguments.weights.offline
         engine = open_engine(spec, arguments.engine_options(), console, offline=offline)
@@ -191,7 +195,7 @@ def _run(arguments: ClassifyArguments, console: Console) -> int:
         )
         options = with_previews(with_pictures(options, report), previews)
         if file is None:
-            results = classify_images(monitor.feed(run.refs), engine, head, options)
+            results = classify_blocks(monitor.feed(run.refs), engine, head, options)
         else:
             from clipcli.runs.rescore import rescore
 
@@ -311,18 +315,21 @@ def _writer(
 
 def _write(
     run: RunOutput,
-    results: Iterator[Result],
+    results: Iterator[Sequence[Result]],
     writer: Writer,
     monitor: RunMonitor,
     report: Report | None,
 ) -> None:
     """Write the results as they come; what is told and counted is the monitor's matter."""
+    from clipcli.outputs.blocks import write_results
+
     with _written(writer):
-        for result in run.new(results):
-            writer.write(result)
+        for part in chain.from_iterable(map(monitor.parts, run.new_blocks(results))):
+            write_results(writer, part)
             if report is not None:
-                report.add(result)
-            monitor.count(result)
+                for result in part:
+                    report.add(result)
+            monitor.count_all(part)
             if monitor.is_over:
                 break
 

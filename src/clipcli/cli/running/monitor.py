@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -109,6 +109,26 @@ class RunMonitor:
             text = f"expected {expected}, got {answer!r} ({share})"
             self._console.problem(result.name, text)
         self._progress.advance()
+
+    def parts(self, results: Sequence[Result]) -> Iterable[Sequence[Result]]:
+        """Results that come together, as parts that are written before the next one is counted.
+
+        Where there is something to tell of one, it is told behind what is written before it.
+        """
+        # Not at the top: it imports NumPy, which usage errors are spared.
+        from clipcli.heads.scored import ScoredBlock
+
+        is_quiet = isinstance(results, ScoredBlock) and not results.failures
+        is_whole = is_quiet and not self._run.tally.expected
+        return [results] if is_whole else ([result] for result in results)
+
+    def count_all(self, results: Sequence[Result]) -> None:
+        """One more part has its results."""
+        if len(results) == 1:
+            self.count(results[0])
+        else:
+            self._run.tally.add_answered(len(results))
+            self._progress.advance()
 
     @property
     def is_over(self) -> bool:
