@@ -49,6 +49,11 @@ _COMMANDS = (
         "embed", "clipcli.cli.commands.embed:embed", "Embed each IMAGE once, to ask often."
     ),
     LazyCommand(
+        "search",
+        "clipcli.cli.commands.search:search",
+        "Find the pictures that fit a TEXT, or a picture, best.",
+    ),
+    LazyCommand(
         "eval",
         "clipcli.cli.commands.eval:evaluate",
         "Measure how good the answers are on pictures of your own, whose labels you know.",
@@ -77,7 +82,7 @@ _COMMANDS = (
         "Examine this installation, and exit with 0 only if all that ran agreed.",
     ),
     LazyCommand(
-        "cache", "clipcli.cli.commands.cache:cache", "Show or clear the cache of text embeddings."
+        "cache", "clipcli.cli.commands.cache:cache", "Show or clear the caches of embeddings."
     ),
     LazyCommand(
         "completion",

@@ -61,6 +61,11 @@ def text_cache_file() -> Path:
     return cache_folder() / "texts.sqlite3"
 
 
+def picture_cache_file() -> Path:
+    """The database of embeddings of pictures in folders that have been searched."""
+    return cache_folder() / "pictures.sqlite3"
+
+
 def pins_folder() -> Path:
     """Which commits of the model hub are used: a small file for each repository."""
     return cache_folder() / "pins"

@@ -117,6 +117,21 @@ def check_model(file: EmbeddingsFile, info: ModelInfo) -> None:
     )
 
 
+def check_same_model(file: EmbeddingsFile, other: EmbeddingsFile) -> None:
+    """See that two files' images can be compared.
+
+    Raises:
+        UsageError: they are different models'.
+    """
+    made, wanted = file.description, other.description
+    if (made.fingerprint, made.embed_dim) != (wanted.fingerprint, wanted.embed_dim):
+        raise UsageError(
+            f"{file.path}: was made with {made.model} (fingerprint {made.fingerprint}), and"
+            f" {other.path} with {wanted.model} (fingerprint {wanted.fingerprint}): search files"
+            " of one model"
+        )
+
+
 def damaged(path: Path, reason: str) -> UsageError:
     """The error of a file that cannot be used as it is."""
     return UsageError(f"{path}: not usable as embeddings: {reason}; {_WAY_OUT}")

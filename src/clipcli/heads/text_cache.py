@@ -48,10 +48,12 @@ class TextCache:
 
     Args:
         file: of the database; it and its folder are made when something is first kept.
+        holds: whose embeddings, for messages.
     """
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, holds: str = "text") -> None:
         self.file = file
+        self._holds = holds
         # Of a home that is missing the user knows already.
         self._usable = not is_nowhere(file)
 
@@ -159,9 +161,9 @@ class TextCache:
         self._usable = False
         reason = getattr(error, "strerror", None) or error
         message = (
-            f"cannot {verb} the cache of text embeddings {self.file} ({reason}); going on without"
-            " it. 'clipcli cache --clear' empties it, CLIPCLI_CACHE_DIR moves it, --no-cache"
-            " leaves it alone"
+            f"cannot {verb} the cache of {self._holds} embeddings {self.file} ({reason}); going on"
+            " without it. 'clipcli cache --clear' empties it, CLIPCLI_CACHE_DIR moves it,"
+            " --no-cache leaves it alone"
         )
         warnings.warn(message, ClipcliWarning, stacklevel=3)
 

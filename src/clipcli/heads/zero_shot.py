@@ -131,13 +131,8 @@ def build_head(engine: Engine, labels: LabelSet, cache: TextCache | None = None)
     """
     info = engine.info
     labels.check_alternatives(info.activation)
-    embeddings = np.empty((len(labels.names), info.embed_dim), np.float32)
-    encoder = PromptEncoder(engine, cache)
-    prompts = labels.prompts()
-    for place, rows in enumerate(encoder.rows(prompts)):
-        embeddings[place] = rows[0] if len(rows) == 1 else normalise(rows.mean(axis=0))
-    warn_of_cut(encoder.cut, info.context_length)
-    alike = labels_alike(engine, labels.names, prompts, embeddings)
+    embeddings = text_embeddings(engine, labels, cache)
+    alike = labels_alike(engine, labels.names, labels.prompts(), embeddings)
     places = {name: place for place, name in enumerate(labels.names)}
     for first, *others in alike:
         # Then they tie, and the first one named wins.
@@ -153,6 +148,21 @@ def build_head(engine: Engine, labels: LabelSet, cache: TextCache | None = None)
         alike,
         info.doubt_below,
     )
+
+
+def text_embeddings(engine: Engine, labels: LabelSet, cache: TextCache | None = None) -> Float32:
+    """A unit row for each label: its prompts' embeddings, averaged; shape (L, embed_dim).
+
+    Raises:
+        UsageError: a text cannot be tokenised.
+    """
+    info = engine.info
+    embeddings = np.empty((len(labels.names), info.embed_dim), np.float32)
+    encoder = PromptEncoder(engine, cache)
+    for place, rows in enumerate(encoder.rows(labels.prompts())):
+        embeddings[place] = rows[0] if len(rows) == 1 else normalise(rows.mean(axis=0))
+    warn_of_cut(encoder.cut, info.context_length)
+    return embeddings
 
 
 def _warn_of_alike(groups: tuple[tuple[str, ...], ...]) -> None:

@@ -270,9 +270,7 @@ FORMATS: dict[str, Callable[[TextIO, OutputOptions], Writer]] = {
 
 def record(result: Result, options: OutputOptions) -> dict[str, Any]:
     """A result as the JSON formats hold it. Fields are only ever added."""
-    fields: dict[str, Any] = {"index": result.index, "input": valid_unicode(result.name)}
-    if fields["input"] != result.name:
-        fields["input_b64"] = base64.b64encode(os.fsencode(result.name)).decode()
+    fields: dict[str, Any] = {"index": result.index, **input_fields(result.name)}
     model = model_fields(options)
     if isinstance(result, Failure):
         error = {"code": result.code.value, "message": result.message}
@@ -297,3 +295,10 @@ def record(result: Result, options: OutputOptions) -> dict[str, Any]:
 def model_fields(options: OutputOptions) -> dict[str, str]:
     """The model, as a record names it."""
     return {"name": options.model_name, "fingerprint": options.model_fingerprint}
+
+
+def input_fields(name: str) -> dict[str, str]:
+    """A name as JSON holds it: one that is not UTF-8 also in base64."""
+    shown = valid_unicode(name)
+    as_bytes = {} if shown == name else {"input_b64": base64.b64encode(os.fsencode(name)).decode()}
+    return {"input": shown, **as_bytes}

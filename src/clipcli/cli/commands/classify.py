@@ -5,13 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 import click
-from click.core import ParameterSource
 
 from clipcli.cli.arguments.classify import ClassifyArguments
 from clipcli.cli.console import Console, results_stream
@@ -33,7 +31,7 @@ from clipcli.cli.options.results import (
     LimitFlags,
     ReportFlag,
     TemperatureFlag,
-    format_by_suffix,
+    with_one_format,
 )
 from clipcli.cli.options.shared import (
     EngineFlags,
@@ -47,10 +45,9 @@ from clipcli.cli.running.engine import open_engine
 from clipcli.cli.running.monitor import RunMonitor
 from clipcli.cli.running.page import open_report, with_pictures
 from clipcli.cli.running.previews import open_previews, with_previews
+from clipcli.cli.running.stored import with_the_files_model
 from clipcli.disk.atomic import writable
-from clipcli.errors import UsageError
-from clipcli.models.catalogue import architectures
-from clipcli.models.names import BUNDLED_MODEL, resolve_model
+from clipcli.models.names import resolve_model
 from clipcli.outputs.writers import DEFAULT_TOP_K, FORMATS, OutputOptions
 from clipcli.runs.output import RunOutput, StreamOutput
 from clipcli.runs.tally import Tally
@@ -108,52 +105,14 @@ def classify(ctx: click.Context, /, **groups: Any) -> int:  # noqa: ANN401
     clipcli sample.jpg -l cat -l dog --expect cat --model tiny
     """  # noqa: D301  click wants the character \b itself
     console: Console = ctx.obj
-    if groups["stored"].embeddings is not None:
+    groups["formats"] = with_one_format(ctx, groups["formats"], groups["file"].output)
+    stored = groups["stored"].embeddings
+    if stored is not None:
         leave_threads_to_blocks()
-    groups["formats"] = _with_one_format(ctx, groups["formats"], groups["file"])
-    of_model = (groups[name] for name in ("model", "weights", "stored"))
-    groups["model"] = _with_the_files_model(ctx, *of_model)
+        groups["model"] = with_the_files_model(ctx, groups["model"], groups["weights"], stored)
     arguments = ClassifyArguments(**groups, verbose=console.verbose)
     with console.warnings():
         return _run(arguments, console)
-
-
-def _with_one_format(ctx: click.Context, formats: FormatFlags, file: FileFlags) -> FormatFlags:
-    """The options with `--tsv`, `--csv`, `--json` and `--jsonl` folded into `--format`.
-
-    Raises:
-        UsageError: several formats are named.
-    """
-    # The environment's format gives way; one on the command line would be ignored in silence.
-    is_named = ctx.get_parameter_source("format") is ParameterSource.COMMANDLINE
-    if len(formats.short) + is_named > 1:
-        raise UsageError(
-            "--format, --tsv, --csv, --json and --jsonl exclude each other: keep one of them"
-        )
-    if formats.short:
-        return replace(formats, format=formats.short[0])
-    if not is_named and file.output is not None and format_by_suffix(file.output):
-        return replace(formats, format=None)
-    return formats
-
-
-def _with_the_files_model(
-    ctx: click.Context, model: ModelFlag, weights: WeightsFlags, stored: EmbeddingsFlag
-) -> ModelFlag:
-    """The model that a file of embeddings names, where the user names none.
-
-    Only a model of clipcli's own list is taken at a file's word: a stranger's file must not make
-    it download from anywhere, or open a folder.
-    """
-    if stored.embeddings is None or weights.checkpoint is not None:
-        return model
-    if ctx.get_parameter_source("model") is not ParameterSource.DEFAULT:
-        return model
-    from clipcli.embeddings.files import open_embeddings
-
-    name = open_embeddings(Path(stored.embeddings)).description.model
-    is_listed = name == BUNDLED_MODEL or name.partition(":")[0] in architectures()
-    return ModelFlag(name) if is_listed else model
 
 
 def _run(arguments: ClassifyArguments, console: Console) -> int:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from clipcli.cli.console import wants_color
 from clipcli.cli.options.groups import group, option
@@ -273,3 +275,22 @@ def format_by_suffix(file: str) -> str | None:
     # In any case of letters, as editors and cameras write endings.
     suffix = Path(file).suffix.lower().removeprefix(".")
     return suffix if suffix in _IN_FILES else None
+
+
+def with_one_format(ctx: click.Context, formats: FormatFlags, output: str | None) -> FormatFlags:
+    """The options with `--tsv`, `--csv`, `--json` and `--jsonl` folded into `--format`.
+
+    Raises:
+        UsageError: several formats are named.
+    """
+    # The environment's format gives way; one on the command line would be ignored in silence.
+    is_named = ctx.get_parameter_source("format") is ParameterSource.COMMANDLINE
+    if len(formats.short) + is_named > 1:
+        raise UsageError(
+            "--format, --tsv, --csv, --json and --jsonl exclude each other: keep one of them"
+        )
+    if formats.short:
+        return replace(formats, format=formats.short[0])
+    if not is_named and output is not None and format_by_suffix(output):
+        return replace(formats, format=None)
+    return formats

@@ -8,16 +8,20 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from clipcli.cli.arguments.classify import ClassifyArguments
+    from clipcli.cli.arguments.search import SearchArguments
     from clipcli.outputs.terminal.previews import Previews
     from clipcli.runs.options import PipelineOptions, ThumbnailTaker
 
 
-def open_previews(arguments: ClassifyArguments) -> Previews | None:
+def open_previews(arguments: ClassifyArguments | SearchArguments) -> Previews | None:
     """The pictures of a run, if they are asked for and results go to a terminal with colours."""
     is_shown = arguments.file.output is None and arguments.color.wanted
     is_human = arguments.format_name(on_terminal=True) == "human"
-    if not (arguments.formats.preview and is_shown and is_human):
-        return None
+    return find_previews() if arguments.formats.preview and is_shown and is_human else None
+
+
+def find_previews() -> Previews | None:
+    """Pictures on standard output, where it is a terminal that can show them."""
     # Not before: without `--preview` no terminal is asked anything, and nothing is imported.
     from clipcli.outputs.terminal.previews import Previews
     from clipcli.outputs.terminal.screens import find_screen
