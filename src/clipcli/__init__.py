@@ -2,7 +2,7 @@
 
 >>> from clipcli import Classifier
 >>> Classifier("tiny").classify("cat.jpg", ["a cat", "a dog"])  # doctest: +SKIP
-[Prediction(index=0, name='cat.jpg', scores=(...), answer='a cat')]
+[Prediction('cat.jpg': 'a cat', 0.9940)]
 
 What can be imported from here is public. The modules and packages below are private: they may
 change with every version, and so may whatever is found in them and not here.
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from clipcli.api import Classifier
+    from clipcli.embeddings.mapped import Embeddings, read_embeddings
     from clipcli.engines.base import ModelInfo
     from clipcli.errors import (
         ClipcliError,
@@ -36,6 +37,7 @@ __all__ = [
     "Classifier",
     "ClipcliError",
     "ClipcliWarning",
+    "Embeddings",
     "Failure",
     "FailureCode",
     "FetchOptions",
@@ -49,6 +51,7 @@ __all__ = [
     "Prediction",
     "UsageError",
     "__version__",
+    "read_embeddings",
 ]
 
 # Where each public name lives; a name is imported when it is first asked for.
@@ -56,6 +59,7 @@ _HOMES = {
     "Classifier": "clipcli.api",
     "ClipcliError": "clipcli.errors",
     "ClipcliWarning": "clipcli.errors",
+    "Embeddings": "clipcli.embeddings.mapped",
     "Failure": "clipcli.heads.results",
     "FailureCode": "clipcli.errors",
     "FetchOptions": "clipcli.images.web.options",
@@ -69,6 +73,7 @@ _HOMES = {
     "Prediction": "clipcli.heads.results",
     "UsageError": "clipcli.errors",
     "__version__": "clipcli.version",
+    "read_embeddings": "clipcli.embeddings.mapped",
 }
 
 

@@ -7,22 +7,25 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from math import isnan, nan
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
+import numpy as np
+
+from clipcli.arrays import Float32, Float64
 from clipcli.engines.base import EngineOptions, Precision
 from clipcli.engines.choice import load_engine
-from clipcli.errors import ModelError, UsageError
-from clipcli.heads.labels import LabelSet, collect_templates
+from clipcli.errors import InputError, ModelError, UsageError
+from clipcli.heads.cosines import Cosines
+from clipcli.heads.given import given_labels, given_number, given_text, given_texts
 from clipcli.heads.results import Result, ScoreOptions
-from clipcli.heads.zero_shot import ZeroShotHead, build_head
+from clipcli.heads.zero_shot import ZeroShotHead, build_head, text_embeddings
 from clipcli.images.given import given_images
 from clipcli.models.names import names_a_folder, resolve_model
 from clipcli.models.specs import DEFAULT_MODEL, ModelRequest
 from clipcli.process import ProcessLock
 from clipcli.runs.options import PipelineOptions
-from clipcli.runs.pipeline import classify
+from clipcli.runs.pipeline import classify, encode
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from clipcli.engines.base import Engine, ModelInfo
+    from clipcli.heads.labels import LabelSet
 
     class Array(Protocol):
         """What NumPy can read: its arrays, torch's tensors."""
@@ -52,6 +56,7 @@ class Classifier:
         device: `auto`, `cpu`, `mps`, `cuda` or `cuda:N`.
         precision: `fp32`, `fp16`, `bf16`, or `int8` for a model that was prepared so.
         engine: `onnx` (a prepared model on the CPU), `torch`, or `auto`.
+        threads: processor threads of the model; None for as many as the process may use.
 
     It may be used by several threads at once. A copy of it is itself. Pickled, it is what was asked
     for, and the model is opened anew where it is unpickled and first used.
@@ -77,14 +82,15 @@ class Classifier:
         device: str = "auto",
         precision: Precision = "fp32",
         engine: str = "auto",
+        threads: int | None = None,
     ) -> None:
         if not isinstance(model, ModelRequest):
-            model = ModelRequest(_text("the model", model))
+            model = ModelRequest(given_text("the model", model))
         if checkpoint is not None:
             model = replace(model, checkpoint=Path(checkpoint))
         with _in_python():
             # A torch.device says its name as a text.
-            options = EngineOptions(str(device), precision, engine=engine)
+            options = EngineOptions(str(device), precision, threads, engine)
         self.__setstate__({"request": model, "options": options, "info": None})
         # Opened now, and not at the first image: a program should know at once.
         _ = self._engine
@@ -168,7 +174,36 @@ class Classifier:
             UsageError: empty or repeated labels, one label under softmax, a template
                 without `{}`, something that is no image or no text.
         """
-        chosen = _label_set(labels, templates)
+        return list(
+            self.iter_classify(
+                images,
+                labels,
+                templates=templates,
+                min_probability=min_probability,
+                min_similarity=min_similarity,
+                options=options,
+            )
+        )
+
+    def iter_classify(
+        self,
+        images: ImageLike | Iterable[ImageLike],
+        labels: Iterable[str] | Mapping[str, str | Iterable[str]],
+        *,
+        templates: str | Iterable[str] = (),
+        min_probability: float = 0.0,
+        min_similarity: float = -1.0,
+        options: PipelineOptions | None = None,
+    ) -> Iterator[Result]:
+        """Score images one after the other, as `classify`, without a list of them.
+
+        Images are taken from what is given as they are needed, some blocks ahead, and results are
+        given block by block: a million images take no more memory than a hundred.
+
+        Raises:
+            UsageError: at once, as `classify`; for something that is no image, when it comes.
+        """
+        chosen = given_labels(labels, templates)
         if len(chosen.names) == 1 and self.info.activation == "softmax":
             (name,) = chosen.names
             message = (
@@ -179,8 +214,8 @@ class Classifier:
             kind = type(options).__name__
             raise UsageError(f"options are of type {kind}: give PipelineOptions(batch_size=8, ...)")
         scores = ScoreOptions(
-            min_probability=_number("min_probability", min_probability),
-            min_similarity=_number("min_similarity", min_similarity),
+            min_probability=given_number("min_probability", min_probability),
+            min_similarity=given_number("min_similarity", min_similarity),
         )
         # The labels and what becomes of them are this call's: of the options only the reading
         # counts.
@@ -189,7 +224,84 @@ class Classifier:
         with _in_python():
             head = self._head(chosen)
             refs = given_images(images, options.images.max_bytes)
-            return list(classify(refs, self._engine, head, options))
+            return _as_they_come(classify(refs, self._engine, head, options))
+
+    def encode_images(
+        self,
+        images: ImageLike | Iterable[ImageLike],
+        *,
+        options: PipelineOptions | None = None,
+    ) -> Float32:
+        """The embeddings of images: unit rows, shape (n, embed_dim).
+
+        Args:
+            images: as in `classify`.
+            options: as in `classify`.
+
+        Raises:
+            InputError: an image cannot be read; `code` and `message` say why.
+            UsageError: something is no image.
+        """
+        options = replace(options or PipelineOptions(), whole_blocks=True)
+        found = [np.empty((0, self.info.embed_dim), np.float32)]
+        with _in_python():
+            refs = given_images(images, options.images.max_bytes)
+            for block in encode(refs, self._engine, options):
+                for place, error in sorted(block.failures.items()):
+                    raise InputError(error.code, f"{block.refs[place].name}: {error.message}")
+                if block.embeddings is not None:
+                    found.append(block.embeddings)
+        return np.concatenate(found)
+
+    def encode_texts(
+        self, texts: str | Iterable[str], *, templates: str | Iterable[str] = ()
+    ) -> Float32:
+        """The embeddings of texts: unit rows, shape (n, embed_dim).
+
+        Args:
+            texts: one or several, used as they are unless there are templates.
+            templates: as in `classify`; a text's prompts are averaged.
+
+        Raises:
+            UsageError: an empty text, or a template without `{}`.
+        """
+        given = (texts,) if isinstance(texts, str) else given_texts("texts", texts, "['a cat']")
+        if not given:
+            return np.empty((0, self.info.embed_dim), np.float32)
+        # A text that comes twice has two rows, and is encoded once.
+        distinct = given_labels(list(dict.fromkeys(given)), templates)
+        with _in_python():
+            rows = text_embeddings(self._engine, distinct)
+        places = {text: place for place, text in enumerate(distinct.names)}
+        return rows[[places[text] for text in given]]
+
+    def similarity(
+        self,
+        images: ImageLike | Iterable[ImageLike] | Float32,
+        texts: str | Iterable[str] | Float32,
+        *,
+        templates: str | Iterable[str] = (),
+    ) -> Float64:
+        """The cosines of images and texts, shape (images, texts), in -1..1.
+
+        Args:
+            images: as in `classify`, or their embeddings, shape (n, embed_dim).
+            texts: as in `encode_texts`, or their embeddings, shape (m, embed_dim).
+            templates: of texts.
+
+        Raises:
+            InputError: an image cannot be read.
+            UsageError: something is no image or no text; embeddings of another width.
+        """
+        rows = images if _are_rows(images) else self.encode_images(images)
+        others = texts if _are_rows(texts) else self.encode_texts(texts, templates=templates)
+        for given in (rows, others):
+            if given.shape[1] != self.info.embed_dim:
+                raise UsageError(
+                    f"embeddings of width {given.shape[1]}: those of {self.info.name} are of width"
+                    f" {self.info.embed_dim}"
+                )
+        return Cosines(others).of(rows)
 
     def _head(self, labels: LabelSet) -> ZeroShotHead:
         """The labels' head, encoded at their first use."""
@@ -200,6 +312,16 @@ class Classifier:
         return self._heads[labels]
 
 
+def _as_they_come(results: Iterator[Result]) -> Iterator[Result]:
+    with _in_python():
+        yield from results
+
+
+def _are_rows(given: object) -> TypeGuard[Float32]:
+    """Whether something is embeddings; an array of floats of two dimensions is no picture."""
+    return isinstance(given, np.ndarray) and given.ndim == 2 and given.dtype.kind == "f"
+
+
 def _from_anywhere(request: ModelRequest) -> ModelRequest:
     """A request that means the same in another working folder."""
     name, checkpoint = request.name, request.checkpoint
@@ -208,57 +330,6 @@ def _from_anywhere(request: ModelRequest) -> ModelRequest:
         name=os.path.abspath(name) if names_a_folder(name) else name,
         checkpoint=checkpoint and checkpoint.absolute(),
     )
-
-
-def _label_set(labels: Any, templates: Any) -> LabelSet:  # noqa: ANN401
-    """Labels and templates, of any type that may come, checked in Python's words."""
-    if isinstance(labels, Mapping):
-        texts = {_text("a label", name): _texts(name, several) for name, several in labels.items()}
-        names = tuple(texts)
-    else:
-        names = _several("labels", labels, "['a cat', 'a dog']")
-        texts = {name: (name,) for name in names}
-    if not names:
-        raise UsageError("no labels: give the texts to choose between, ['a cat', 'a dog']")
-    if len(texts) < len(names):
-        LabelSet(names)  # which says what is given twice
-    given = (templates,) if isinstance(templates, str) else templates
-    wanted = _several("templates", given, "['a photo of a {}']")
-    return LabelSet.of(texts, collect_templates(wanted))
-
-
-def _texts(label: str, several: Any) -> tuple[str, ...]:  # noqa: ANN401
-    what = f"the texts of {label!r}"
-    texts = (several,) if isinstance(several, str) else _several(what, several, "['a cat', ...]")
-    if not texts:
-        raise UsageError(f"the label {label!r} has no texts: leave it out, or name one")
-    return texts
-
-
-def _several(what: str, values: Any, example: str) -> tuple[str, ...]:  # noqa: ANN401
-    # A text is a sequence of texts, too: its letters.
-    if isinstance(values, str):
-        raise UsageError(f"{what} are several texts: write [{values!r}, ...]")
-    if isinstance(values, bytes | bytearray | Mapping) or not isinstance(values, Iterable):
-        kind = type(values).__name__
-        raise UsageError(f"{what} are of type {kind}: give a list of texts, {example}")
-    return tuple(_text(f"one of {what}", value) for value in values)
-
-
-def _text(what: str, value: Any) -> str:  # noqa: ANN401
-    if isinstance(value, str):
-        return str(value)
-    raise UsageError(f"{what} is {value!r}, of type {type(value).__name__}: give a text")
-
-
-def _number(name: str, value: Any) -> float:  # noqa: ANN401
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = nan
-    if isnan(number) or isinstance(value, str):
-        raise UsageError(f"{name} is {value!r}: give a number")
-    return number
 
 
 # Options of the command line, with the values that messages name.

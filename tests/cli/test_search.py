@@ -54,7 +54,7 @@ def test_the_cosines_are_those_of_numpy(capsys, stored):
     shown = lines(capsys, "a cat", stored, "-t", "a photo of {}", "--jsonl")
     records = [json.loads(line) for line in shown]
     assert [one["similarity"] for one in records] == pytest.approx(sorted(cosines)[::-1], abs=1e-6)
-    assert [Path(one["input"]).name for one in records][0] == "chelsea.png"
+    assert Path(records[0]["input"]).name == "chelsea.png"
     assert [one["rank"] for one in records] == [1, 2, 3]
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import os
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from clipcli.errors import FailureCode, InputError
+from clipcli.printable import valid_unicode
 
 if TYPE_CHECKING:
     from clipcli.images.sources import ImageRef
@@ -27,7 +30,7 @@ class LabelScore:
     similarity: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Prediction:
     """One image, scored.
 
@@ -42,6 +45,7 @@ class Prediction:
         truncated: whether the image's file is cut short, so that a part of it was grey.
         seen: the share of the image's area that was looked at, in 0..1, where that is less than
             half; None elsewhere.
+        answers: all labels that fit, best first, where each is judged on its own; else None.
     """
 
     index: int
@@ -52,6 +56,7 @@ class Prediction:
     doubt: bool = False
     truncated: bool = False
     seen: float | None = None
+    answers: tuple[str, ...] | None = None
 
     def at(self, sight: Sight | None) -> Prediction:
         """The prediction, with what is to be told of how the image was seen, if anything is."""
@@ -64,6 +69,40 @@ class Prediction:
     def best(self) -> LabelScore:
         """The best label with its score, whether or not it is the answer."""
         return self.scores[0]
+
+    def to_dict(self, top_k: int | None = None) -> dict[str, Any]:
+        """The record that `--format json` writes, without the model; ready for JSON.
+
+        Args:
+            top_k: how many labels it holds; None for all.
+        """
+        predictions = [
+            {
+                "label": score.label,
+                "probability": score.probability,
+                "similarity": score.similarity,
+            }
+            for score in self.scores[:top_k]
+        ]
+        several = {} if self.answers is None else {"answers": list(self.answers)}
+        scored = {"answer": self.answer, **several, "predictions": predictions}
+        # Told of the few that they are true of.
+        marks = {"doubt": self.doubt, "truncated": self.truncated}
+        told = {name: True for name, is_so in marks.items() if is_so}
+        seen = {} if self.seen is None else {"seen": self.seen}
+        return {**_fields(self.index, self.name), "status": "ok", **scored, **told, **seen}
+
+    def __repr__(self) -> str:
+        """The answer, and how sure it is."""
+        figure = f", {self.best.probability:.4f}" if self.scores else ""
+        return f"Prediction({self.name!r}: {self.answer!r}{figure})"
+
+    def _repr_html_(self) -> str:
+        from clipcli.heads.notebook import bars_html
+
+        title = "unknown" if self.answer is None else self.answer
+        scores = [(one.label, one.probability, one.similarity) for one in self.scores]
+        return bars_html(title, self.name, scores)
 
 
 @dataclass(frozen=True)
@@ -86,6 +125,22 @@ class Failure:
     def of(cls, ref: ImageRef, error: InputError) -> Failure:
         """The failure of one image to be read or used."""
         return cls(ref.index, ref.name, error.code, error.message)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The record that `--format json` writes, without the model; ready for JSON."""
+        error = {"code": self.code.value, "message": self.message}
+        return {**_fields(self.index, self.name), "status": "error", "error": error}
+
+
+def _fields(index: int, name: str) -> dict[str, Any]:
+    return {"index": index, **input_fields(name)}
+
+
+def input_fields(name: str) -> dict[str, str]:
+    """A name as JSON holds it: one that is not UTF-8 also in base64."""
+    shown = valid_unicode(name)
+    as_bytes = {} if shown == name else {"input_b64": base64.b64encode(os.fsencode(name)).decode()}
+    return {"input": shown, **as_bytes}
 
 
 # Failures are values in the stream, not exceptions: one bad image is one record.

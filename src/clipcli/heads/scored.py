@@ -32,6 +32,7 @@ class ScoredBlock(Sequence[Result]):
         is_doubtful: whether no label fits well, shape (n,).
         failures: why an image has no result, by its place; its row means nothing.
         sights: how an image was seen, by its place, where that is worth telling.
+        margins: how far each label is above its threshold, shape (n, L), where several may fit.
     """
 
     refs: Sequence[ImageRef]
@@ -43,6 +44,7 @@ class ScoredBlock(Sequence[Result]):
     is_doubtful: NDArray[np.bool_]
     failures: Mapping[int, InputError] = field(default_factory=dict)
     sights: Mapping[int, Sight] = field(default_factory=dict)
+    margins: Float64 | None = None
 
     def __len__(self) -> int:
         """How many images these are."""
@@ -76,8 +78,16 @@ class ScoredBlock(Sequence[Result]):
         )
         answer = scores[0].label if self.is_known[place] else None
         is_doubtful = bool(self.is_doubtful[place])
-        found = Prediction(ref.index, ref.name, scores, answer, is_doubtful)
+        found = Prediction(ref.index, ref.name, scores, answer, is_doubtful, answers=self._answers(place))
         return found.at(self.sights.get(place))
+
+    def _answers(self, place: int) -> tuple[str, ...] | None:
+        if self.margins is None:
+            return None
+        margins = self.margins[place]
+        order = np.argsort(-margins, kind="stable")
+        is_any = self.is_known[place]
+        return tuple(self.labels[label] for label in order if is_any and margins[label] >= 0)
 
 
 def best_places(values: Float64, count: int) -> NDArray[np.intp]:

@@ -40,19 +40,22 @@ class ZeroShotHead:
         labels: L names.
         embeddings: shape (L, embed_dim), unit rows.
         logit_scale: multiplies the cosines.
-        logit_bias: is added to them.
+        logit_bias: is added to them; one number, or one for each label.
         activation: `softmax` (which of these?) or `sigmoid` (each on its own).
         alike: groups of labels that are one text to the model.
         doubt_below: the cosine below which no label fits well; None where it is not known.
+        thresholds: the cosine from which on each label fits, shape (L,), where several may; None
+            where one is the answer.
     """
 
     labels: tuple[str, ...]
     embeddings: Float32
     logit_scale: float
-    logit_bias: float
+    logit_bias: float | Float64
     activation: Activation
     alike: tuple[tuple[str, ...], ...] = ()
     doubt_below: float | None = None
+    thresholds: Float64 | None = None
 
     def same_as(self, label: str) -> tuple[str, ...]:
         """A label and those that are the same text to the model."""
@@ -65,6 +68,18 @@ class ZeroShotHead:
             logit_scale=self.logit_scale / temperature,
             logit_bias=self.logit_bias / temperature,
         )
+
+    def multi_label(self, thresholds: Float64) -> ZeroShotHead:
+        """The same labels, each judged on its own: several may fit, or none.
+
+        A label's probability is the sigmoid of what its cosine is above its threshold, times the
+        scale: one half at the threshold.
+
+        Args:
+            thresholds: cosines, shape (L,).
+        """
+        bias = -self.logit_scale * thresholds
+        return replace(self, activation="sigmoid", logit_bias=bias, thresholds=thresholds)
 
     @cached_property
     def _cosines(self) -> Cosines:
@@ -103,19 +118,33 @@ class ZeroShotHead:
         self, refs: Sequence[ImageRef], cosines: Float64, options: ScoreOptions
     ) -> ScoredBlock:
         """The best labels of images, of their cosines with all, shape (n, L)."""
+        margins = None if self.thresholds is None else cosines - self.thresholds
         # By the cosine: far from the best, probabilities round to equal zeros.
-        places = best_places(cosines, options.top_k or len(self.labels))
+        ranked = cosines if margins is None else margins
+        places = best_places(ranked, options.top_k or len(self.labels))
         shares = np.take_along_axis(self.probabilities(cosines), places, axis=1)
         cosines = np.take_along_axis(cosines, places, axis=1)
         best = cosines[:, 0]
         is_known = (shares[:, 0] >= options.min_probability) & (best >= options.min_similarity)
+        if margins is not None:
+            is_known &= margins.max(axis=1) >= 0
         # Whoever says what similarity is wanted needs no doubt.
-        doubt_below = None if options.min_similarity > -1 else self.doubt_below
+        doubt_below = (
+            None if options.min_similarity > -1 or margins is not None else self.doubt_below
+        )
         is_doubtful = is_known & (best < (-np.inf if doubt_below is None else doubt_below))
-        return ScoredBlock(refs, self.labels, places, shares, cosines, is_known, is_doubtful)
+        return ScoredBlock(
+            refs, self.labels, places, shares, cosines, is_known, is_doubtful, margins=margins
+        )
 
 
-def build_head(engine: Engine, labels: LabelSet, cache: TextCache | None = None) -> ZeroShotHead:
+def build_head(
+    engine: Engine,
+    labels: LabelSet,
+    cache: TextCache | None = None,
+    *,
+    several_may_fit: bool = False,
+) -> ZeroShotHead:
     """Encode labels into a zero-shot head.
 
     The prompts of a label are encoded, normalised, averaged over its templates and normalised
@@ -125,19 +154,21 @@ def build_head(engine: Engine, labels: LabelSet, cache: TextCache | None = None)
         engine: the model.
         labels: L labels and their templates.
         cache: where embeddings of earlier runs are looked for, and new ones are kept.
+        several_may_fit: each label will be judged on its own.
 
     Raises:
         UsageError: one label under softmax, or a text that cannot be tokenised.
     """
     info = engine.info
-    labels.check_alternatives(info.activation)
+    activation = "sigmoid" if several_may_fit else info.activation
+    labels.check_alternatives(activation)
     embeddings = text_embeddings(engine, labels, cache)
     alike = labels_alike(engine, labels.names, labels.prompts(), embeddings)
     places = {name: place for place, name in enumerate(labels.names)}
     for first, *others in alike:
         # Then they tie, and the first one named wins.
         embeddings[[places[name] for name in others]] = embeddings[places[first]]
-    if info.activation == "softmax":
+    if activation == "softmax":
         _warn_of_alike(alike)
     return ZeroShotHead(
         labels.names,

@@ -33,7 +33,8 @@ def write_results(writer: Writer, results: Sequence[Result]) -> None:
     """Write the results of some images, at once where the format can."""
     # By its very class: one made of it may write something else.
     text_of = _AT_ONCE.get(type(writer))
-    if text_of is None or not isinstance(results, ScoredBlock) or results.failures:
+    is_block = isinstance(results, ScoredBlock) and results.margins is None
+    if text_of is None or not is_block or results.failures:
         for result in results:
             writer.write(result)
         return

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
-from clipcli.outputs.writers import csv_rows, csv_text, input_fields, tsv_cell
+from clipcli.heads.results import input_fields
+from clipcli.outputs.writers import csv_rows, csv_text, tsv_cell
 from clipcli.printable import printable
 
 if TYPE_CHECKING:

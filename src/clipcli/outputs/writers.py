@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import csv
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from clipcli.heads.labels import UNKNOWN
 from clipcli.heads.results import Failure, Prediction, Result
-from clipcli.printable import escaped, printable, shortened, valid_unicode, width
+from clipcli.printable import escaped, printable, shortened, width
 
 if TYPE_CHECKING:
     from clipcli.outputs.terminal.previews import Previews
@@ -129,6 +127,9 @@ class HumanWriter(_Writer):
         self.stream.flush()
 
     def _answer(self, result: Prediction) -> str:
+        if result.answers:
+            fitting = ", ".join(f"'{printable(label)}'" for label in result.answers)
+            return self._bold(f"Fitting: {fitting}")
         label, probability = printable(result.best.label), result.best.probability
         if result.answer is None:
             figures = f"probability {probability:.4f}, cosine {result.best.similarity:.2f}"
@@ -171,7 +172,8 @@ class TsvWriter(_Writer):
         if isinstance(result, Failure):
             return
         cells = [result.name]
-        for rank, score in enumerate(result.scores[: self.options.top_k or 1]):
+        usual = len(result.answers or ()) or 1
+        for rank, score in enumerate(result.scores[: self.options.top_k or usual]):
             # The rest of the pairs are what they are: only the answer is unknown.
             label = UNKNOWN if rank == 0 and result.answer is None else score.label
             cells += [label, f"{score.probability:.6f}"]
@@ -201,7 +203,8 @@ class CsvWriter(_Writer):
             problem = result.code.value, text(result.message)
             rows.writerow([result.index, name, "error", *blank, *problem])
         else:
-            answer = UNKNOWN if result.answer is None else text(result.answer)
+            several = result.answers or [UNKNOWN if result.answer is None else result.answer]
+            answer = text("; ".join(several))
             for rank, score in enumerate(result.scores[: self.options.shown], 1):
                 numbers = text(score.label), score.probability, score.similarity
                 rows.writerow([result.index, name, "ok", answer, rank, *numbers, "", ""])
@@ -270,35 +273,15 @@ FORMATS: dict[str, Callable[[TextIO, OutputOptions], Writer]] = {
 
 def record(result: Result, options: OutputOptions) -> dict[str, Any]:
     """A result as the JSON formats hold it. Fields are only ever added."""
-    fields: dict[str, Any] = {"index": result.index, **input_fields(result.name)}
-    model = model_fields(options)
     if isinstance(result, Failure):
-        error = {"code": result.code.value, "message": result.message}
-        return {**fields, "status": "error", "error": error, "model": model}
-    predictions = [
-        {
-            "label": score.label,
-            "probability": score.probability,
-            "similarity": score.similarity,
-        }
-        for score in result.scores[: options.shown]
-    ]
-    scored = {"answer": result.answer, "predictions": predictions, "model": model}
-    # Told of the few that they are true of.
-    marks = {"doubt": result.doubt, "truncated": result.truncated}
-    told: dict[str, Any] = {name: True for name, is_so in marks.items() if is_so}
-    if result.seen is not None:
-        told["seen"] = result.seen
-    return {**fields, "status": "ok", **scored, **told}
+        return {**result.to_dict(), "model": model_fields(options)}
+    fields = result.to_dict(options.shown)
+    # Fields are in the order in which they have always been.
+    marks = [name for name in ("doubt", "truncated", "seen") if name in fields]
+    told = {name: fields.pop(name) for name in marks}
+    return {**fields, "model": model_fields(options), **told}
 
 
 def model_fields(options: OutputOptions) -> dict[str, str]:
     """The model, as a record names it."""
     return {"name": options.model_name, "fingerprint": options.model_fingerprint}
-
-
-def input_fields(name: str) -> dict[str, str]:
-    """A name as JSON holds it: one that is not UTF-8 also in base64."""
-    shown = valid_unicode(name)
-    as_bytes = {} if shown == name else {"input_b64": base64.b64encode(os.fsencode(name)).decode()}
-    return {"input": shown, **as_bytes}

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from clipcli.heads.labels import UNKNOWN
-from clipcli.heads.results import Failure, Result
+from clipcli.heads.results import Failure, Prediction, Result
 
 
 @dataclass
@@ -38,34 +38,40 @@ class Tally:
         """Whether an answer, None for unknown, is as it should be."""
         return not self.expected or (UNKNOWN if answer is None else answer) in self.expected
 
+    def meets(self, result: Prediction) -> bool:
+        """Whether an answer of an image, or one of several, is as it should be."""
+        return any(map(self.expects, result.answers or (result.answer,)))
+
     def add(self, result: Result) -> None:
         """Count one result."""
         if isinstance(result, Failure):
             self.failed[result.code.value] += 1
         else:
-            self._add_answer(result.answer)
+            self._add_answer(self.meets(result))
             self.narrow += result.seen is not None
 
-    def add_answered(self, count: int) -> None:
-        """Count images that have an answer, where any will do."""
+    def add_answered(self, count: int, narrow: int = 0) -> None:
+        """Count images that have an answer, where any will do, and those seen by less than half."""
         self.done += count
+        self.narrow += narrow
 
     def add_record(self, record: Mapping[str, Any]) -> None:
         """Count one result of an earlier run, a record as the JSON formats hold it."""
         if record["status"] == "error":
             self.failed[record["error"]["code"]] += 1
         else:
-            self._add_answer(record["answer"])
+            answers = record.get("answers") or [record["answer"]]
+            self._add_answer(any(map(self.expects, answers)))
             self.narrow += "seen" in record
 
     def copy(self) -> Tally:
         """The counts as they are now."""
         return replace(self, failed=self.failed.copy())
 
-    def _add_answer(self, answer: str | None) -> None:
+    def _add_answer(self, is_expected: bool) -> None:
         self.done += 1
         # Counted as it comes: the answers themselves are not kept, however many there are.
-        self.unexpected += not self.expects(answer)
+        self.unexpected += not is_expected
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from clipcli.cli.options.results import (
     FormatFlags,
     LimitFlags,
     ReportFlag,
+    SeveralFlags,
     TemperatureFlag,
     format_by_suffix,
 )
@@ -32,6 +33,7 @@ from clipcli.outputs.writers import DEFAULT_TOP_K
 if TYPE_CHECKING:
     from clipcli.embeddings.base import EmbeddingsFile
     from clipcli.engines.base import EngineOptions
+    from clipcli.heads.zero_shot import ZeroShotHead
     from clipcli.runs.resume import RunOptions
     from clipcli.runs.settings import Settings
 
@@ -53,6 +55,7 @@ class ClassifyArguments(RunArguments):
     labels: LabelFlags
     answers: AnswerFlags
     scale: TemperatureFlag
+    several: SeveralFlags
     formats: FormatFlags
     color: ColorFlag
     file: FileFlags
@@ -201,13 +204,32 @@ class ClassifyArguments(RunArguments):
             UsageError: one label under softmax.
         """
         try:
-            labels.check_alternatives(activation)
+            labels.check_alternatives("sigmoid" if self.several.multi_label else activation)
         except UsageError as error:
             meant = labels_meant(self.naming.images, labels.names)
             raise UsageError(f"{error}{meant}") from error
 
+    def judged(self, head: ZeroShotHead) -> ZeroShotHead:
+        """The head as it judges: at a temperature, and each label on its own where that is asked.
+
+        Raises:
+            UsageError: a label has no threshold.
+        """
+        head = head.at_temperature(self.scale.temperature)
+        if not self.several.multi_label:
+            return head
+        import numpy as np
+
+        from clipcli.heads.thresholds import read_thresholds, thresholds_of
+
+        file, least = self.several.thresholds, self.answers.min_similarity
+        known = {} if file is None else read_thresholds(Path(file))
+        usual = head.doubt_below if least is None else least
+        return head.multi_label(np.array(thresholds_of(head.labels, known, usual)))
+
     def _check_expected(self, expected: str, names: tuple[str, ...]) -> None:
-        if expected == UNKNOWN and UNKNOWN not in names and not self.answers.may_be_unknown:
+        may_be_unknown = self.answers.may_be_unknown or self.several.multi_label
+        if expected == UNKNOWN and UNKNOWN not in names and not may_be_unknown:
             raise UsageError(f"--expect {UNKNOWN} needs --min-probability or --min-similarity")
         if expected not in (*names, UNKNOWN):
             raise UsageError(f"--expect {expected!r} is none of the labels: {_some(names)}")
@@ -221,6 +243,9 @@ class ClassifyArguments(RunArguments):
         usual = 1 if is_short else DEFAULT_TOP_K
         shown = None if self.verbose else max(usual, self.answers.top_k or 0)
         similarity = self.answers.min_similarity
+        if self.several.multi_label:
+            # It is the labels' threshold there, and as many are kept as fit.
+            return ScoreOptions(None, self.answers.min_probability)
         return ScoreOptions(
             shown, self.answers.min_probability, -1.0 if similarity is None else similarity
         )

@@ -30,6 +30,7 @@ from clipcli.cli.options.results import (
     FormatFlags,
     LimitFlags,
     ReportFlag,
+    SeveralFlags,
     TemperatureFlag,
     with_one_format,
 )
@@ -77,6 +78,7 @@ _MADE_WITH = ("precision", "preprocess", "fit", "fast_decode")
     labels=LabelFlags,
     answers=AnswerFlags,
     scale=TemperatureFlag,
+    several=SeveralFlags,
     formats=FormatFlags,
     color=ColorFlag,
     file=FileFlags,
@@ -138,8 +140,9 @@ def _run(arguments: ClassifyArguments, console: Console) -> int:
 
             check_model(file, engine.info)
             console.note(f"{file.path}: was made with --fit {file.description.fit}")
-        head = build_head(engine, labels, arguments.labels.text_cache())
-        head = head.at_temperature(arguments.scale.temperature)
+        several = arguments.several.multi_label
+        head = build_head(engine, labels, arguments.labels.text_cache(), several_may_fit=several)
+        head = arguments.judged(head)
         settings = _settings(arguments, engine.info, labels, head, file)
         expected = [alike for label in arguments.answers.expect for alike in head.same_as(label)]
         run = stack.enter_context(_open_run(arguments, refs, settings, tuple(expected)))
@@ -189,6 +192,7 @@ def _settings(
         "min_probability": arguments.answers.min_probability,
         "min_similarity": arguments.answers.min_similarity,
         "temperature": arguments.scale.temperature,
+        **({} if head.thresholds is None else {"thresholds": head.thresholds.tolist()}),
         "shown": arguments.answers.top_k or ("all" if arguments.verbose else DEFAULT_TOP_K),
         **run_settings(
             arguments,

@@ -115,6 +115,33 @@ class AnswerFlags:
 
 
 @group("Answers")
+class SeveralFlags:
+    """Whether several labels may fit an image, and from where on each does.
+
+    Raises:
+        UsageError: thresholds without a use.
+    """
+
+    multi_label: bool = option(
+        "--multi-label",
+        is_flag=True,
+        help="Judge each label on its own: all whose cosine is at least --min-similarity, or their"
+        " own threshold, fit.",
+    )
+    thresholds: str | None = option(
+        "--thresholds",
+        metavar="FILE",
+        type=click.Path(dir_okay=False),
+        help="With --multi-label, each label's own threshold, as JSON; `clipcli eval"
+        " --learn-thresholds` makes it.",
+    )
+
+    def __post_init__(self) -> None:
+        if self.thresholds is not None and not self.multi_label:
+            raise UsageError("--thresholds goes with --multi-label")
+
+
+@group("Answers")
 class TemperatureFlag:
     """How sure the model is taken to be of its answers.
 

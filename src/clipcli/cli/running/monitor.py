@@ -101,12 +101,12 @@ class RunMonitor:
         tally.add(result)
         if isinstance(result, Failure):
             self._console.failure(result)
-        elif not tally.expects(result.answer):
-            answer = UNKNOWN if result.answer is None else result.answer
+        elif not tally.meets(result):
+            several = result.answers or (UNKNOWN if result.answer is None else result.answer,)
             best = result.best
             share = f"{best.label!r} has {best.probability:.4f}, cosine {best.similarity:.2f}"
             expected = " or ".join(map(repr, tally.expected))
-            text = f"expected {expected}, got {answer!r} ({share})"
+            text = f"expected {expected}, got {' and '.join(map(repr, several))} ({share})"
             self._console.problem(result.name, text)
         self._progress.advance()
 
@@ -124,11 +124,15 @@ class RunMonitor:
 
     def count_all(self, results: Sequence[Result]) -> None:
         """One more part has its results."""
-        if len(results) == 1:
-            self.count(results[0])
-        else:
-            self._run.tally.add_answered(len(results))
+        from clipcli.heads.scored import ScoredBlock
+
+        if isinstance(results, ScoredBlock) and len(results) > 1:
+            narrow = sum(sight.is_narrow for sight in results.sights.values())
+            self._run.tally.add_answered(len(results), narrow)
             self._progress.advance()
+            return
+        for result in results:
+            self.count(result)
 
     @property
     def is_over(self) -> bool:
