@@ -13,7 +13,9 @@ from clipcli.cli.arguments.run import RunArguments
 from clipcli.cli.options.groups import group, option
 from clipcli.cli.options.inputs import NamingFlags
 from clipcli.cli.options.results import ForceFlag, LimitFlags
+from clipcli.cli.options.shared import LabelFlags
 from clipcli.disk.outputs import behind_links
+from clipcli.errors import UsageError
 
 if TYPE_CHECKING:
     from clipcli.engines.base import EngineOptions
@@ -43,14 +45,23 @@ class EmbedArguments(RunArguments):
     """
 
     naming: NamingFlags
+    labels: LabelFlags
     target: TargetFlag
     force: ForceFlag
     limits: LimitFlags
 
     def __post_init__(self) -> None:
-        self.naming.check_named()
+        if not self.embeds_texts:
+            self.naming.check_named()
+        elif self.naming.names_images:
+            raise UsageError("-l and --labels embed texts: name them or images, a file for each")
         named = {"-o": self.target.output, "--summary": self.limits.summary}
         check_outputs(Outputs(named, self.force.replaced(*named)))
+
+    @property
+    def embeds_texts(self) -> bool:
+        """Whether labels are embedded, in place of images."""
+        return bool(self.labels.labels or self.labels.label_files)
 
     @property
     def file(self) -> Path:

@@ -12,6 +12,7 @@ import click
 
 from clipcli.cli.arguments.embed import EmbedArguments, TargetFlag
 from clipcli.cli.console import Console
+from clipcli.cli.exit_codes import ExitCode
 from clipcli.cli.options.groups import SectionedCommand, takes
 from clipcli.cli.options.inputs import (
     AddressFlags,
@@ -21,7 +22,13 @@ from clipcli.cli.options.inputs import (
     ReadingFlags,
 )
 from clipcli.cli.options.results import ForceFlag, LimitFlags
-from clipcli.cli.options.shared import EngineFlags, ModelFlag, WeightsFlags, console_options
+from clipcli.cli.options.shared import (
+    EngineFlags,
+    LabelFlags,
+    ModelFlag,
+    WeightsFlags,
+    console_options,
+)
 from clipcli.cli.running.engine import open_engine
 from clipcli.cli.running.monitor import RunMonitor
 from clipcli.disk.atomic import part_file, writable
@@ -45,6 +52,7 @@ if TYPE_CHECKING:
 )
 @takes(
     naming=NamingFlags,
+    labels=LabelFlags,
     target=TargetFlag,
     force=ForceFlag,
     model=ModelFlag,
@@ -71,11 +79,11 @@ def embed(console: Console, /, **groups: Any) -> int:  # noqa: ANN401
     find photos -name '*.jpg' -print0 | clipcli embed -0 --files-from - -o photos.parquet
 
     .npz is for everyone, NumPy included; .parquet, for data frames and databases, needs the extra
-    `parquet`.
+    `parquet`. With -l or --labels, texts are embedded in place of images, as labels are.
     """  # noqa: D301  click wants the character \b itself
     arguments = EmbedArguments(**groups)
     with console.warnings():
-        return _run(arguments, console)
+        return (_run_texts if arguments.embeds_texts else _run)(arguments, console)
 
 
 def _run(arguments: EmbedArguments, console: Console) -> int:
@@ -123,6 +131,31 @@ def _run(arguments: EmbedArguments, console: Console) -> int:
             # A file without a row is of no use to anyone, and an earlier one may be.
             console.hint(f"{file} is not written: no image has been embedded")
         return monitor.end(_settings(arguments, engine.info))
+
+
+def _run_texts(arguments: EmbedArguments, console: Console) -> int:
+    """Embed labels, a row each, by the mean of its prompts."""
+    from clipcli.embeddings.description import Description
+    from clipcli.embeddings.files import check_target, create_embeddings
+    from clipcli.heads.zero_shot import text_embeddings
+    from clipcli.images.options import ImageOptions
+    from clipcli.images.sources import ImageRef
+
+    check_target(arguments.file)
+    labels = arguments.labels.label_set()
+    spec = resolve_model(arguments.model_request())
+    offline = arguments.weights.offline
+    engine = open_engine(spec, arguments.engine_options(), console, offline=offline)
+    rows = text_embeddings(engine, labels, arguments.labels.text_cache())
+    description = Description.of(engine.info, arguments.engine.precision, ImageOptions())
+    refs = [ImageRef(place, name, b"") for place, name in enumerate(labels.names)]
+    with (
+        writable(f"-o {arguments.file}"),
+        create_embeddings(arguments.file, description) as writer,
+    ):
+        writer.write(refs, rows)
+        writer.finish()
+    return ExitCode.ALL_DONE
 
 
 def _written(blocks: Iterable[Block], writer: EmbeddingsWriter, file: Path) -> Iterator[Result]:
