@@ -102,6 +102,13 @@ class FigureFlags:
         type=click.Path(file_okay=False),
         help="Draw the confusion matrix, the reliability curve and the recalls, as PNG and SVG.",
     )
+    thresholds: str | None = option(
+        "--learn-thresholds",
+        metavar="FILE",
+        type=click.Path(dir_okay=False),
+        help="Write each label's threshold for `classify --multi-label --thresholds FILE`, as JSON;"
+        " an image may come on several lines of DATA, with a label each.",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +138,11 @@ class EvalArguments(RunArguments):
             self._check_json_name(self.figures.json_file)
         if self.page.report is not None:
             check_report_name(self.page.report)
-        named = {"--json": self.figures.json_file, "--report": self.page.report}
+        named = {
+            "--json": self.figures.json_file,
+            "--report": self.page.report,
+            "--learn-thresholds": self.figures.thresholds,
+        }
         check_outputs(Outputs(named, self.force.replaced(*named)))
         if self.figures.plots is not None:
             self._check_plots(self.figures.plots)

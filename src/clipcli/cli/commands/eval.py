@@ -117,6 +117,7 @@ def _run(arguments: EvalArguments, console: Console) -> int:
             return ExitCode.NONE_SUCCEEDED
         rows = _compared(run, models, prompts)
         code = _told(run, rows, models[0].info)
+        _learn_thresholds(run, models[0])
         error = rows[0].contender.evaluation.calibration_error
         _finish_report(run, models[0], {"Calibration error": f"{error:.4f}"})
         return code
@@ -190,6 +191,21 @@ def _finish_report(run: EvaluationRun, model: ModelRun, figures: Mapping[str, st
         sight = model.sights.get(result.index)
         run.report.add(result.at(sight) if isinstance(result, Prediction) else result, truth)
     run.report.finish(figures)
+
+
+def _learn_thresholds(run: EvaluationRun, model: ModelRun) -> None:
+    """Write what the first row's prompts say of the images."""
+    from clipcli.evaluation.label_thresholds import learned_thresholds
+
+    file = run.arguments.figures.thresholds
+    if file is None:
+        return
+    kept = run.kept
+    found = learned_thresholds(model.heads[0], model.embeddings[kept], run.data.subset(kept))
+    try:
+        write_json(Path(file), found)
+    except OSError as error:
+        raise cannot_write(f"--learn-thresholds {file}", error) from error
 
 
 def _write_json(run: EvaluationRun, rows: tuple[Row, ...], info: ModelInfo, code: int) -> None:
