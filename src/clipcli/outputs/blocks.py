@@ -33,14 +33,17 @@ def write_results(writer: Writer, results: Sequence[Result]) -> None:
     """Write the results of some images, at once where the format can."""
     # By its very class: one made of it may write something else.
     text_of = _AT_ONCE.get(type(writer))
-    is_block = isinstance(results, ScoredBlock) and results.margins is None
-    if text_of is None or not is_block or results.failures:
+    if text_of is None or not isinstance(results, ScoredBlock) or _is_special(results):
         for result in results:
             writer.write(result)
         return
     assert isinstance(writer, TsvWriter | CsvWriter | JsonlWriter)
     writer.stream.write(text_of(results, writer.options))
     writer.stream.flush()
+
+
+def _is_special(block: ScoredBlock) -> bool:
+    return bool(block.failures) or block.margins is not None
 
 
 def _tsv(block: ScoredBlock, options: OutputOptions) -> str:

@@ -278,7 +278,7 @@ def record(result: Result, options: OutputOptions) -> dict[str, Any]:
     fields = result.to_dict(options.shown)
     # Fields are in the order in which they have always been.
     marks = [name for name in ("doubt", "truncated", "seen") if name in fields]
-    told = {name: fields.pop(name) for name in marks}
+    told: dict[str, Any] = {name: fields.pop(name) for name in marks}
     return {**fields, "model": model_fields(options), **told}
 
 
