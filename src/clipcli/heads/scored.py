@@ -78,7 +78,9 @@ class ScoredBlock(Sequence[Result]):
         )
         answer = scores[0].label if self.is_known[place] else None
         is_doubtful = bool(self.is_doubtful[place])
-        found = Prediction(ref.index, ref.name, scores, answer, is_doubtful, answers=self._answers(place))
+        found = Prediction(
+            ref.index, ref.name, scores, answer, is_doubtful, answers=self._answers(place)
+        )
         return found.at(self.sights.get(place))
 
     def _answers(self, place: int) -> tuple[str, ...] | None:

@@ -96,5 +96,5 @@ def _key(ref: ImageRef, images: ImageOptions) -> str | None:
     except (OSError, ValueError):
         return None
     path = base64.b64encode(os.fsencode(ref.source.absolute())).decode()
-    read = [images.preprocessing, images.fast_decode, images.allow_truncated]
+    read = [images.preprocessing, images.fit, images.fast_decode, images.allow_truncated]
     return json.dumps([path, status.st_size, status.st_mtime_ns, *read])
