@@ -86,6 +86,8 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401
     value = getattr(import_module(_HOMES[name]), name)
     if isinstance(value, type):
         _publish(value)
+    elif callable(value):
+        value.__module__ = __name__
     globals()[name] = value
     return value
 

@@ -61,7 +61,9 @@ class Embeddings:
         """
         import pandas as pd
 
-        columns = {"index": list(self.indices), "name": list(self.names)}
+        # As objects: pandas' own texts cannot hold names that are not UTF-8.
+        names = pd.Series(list(self.names), dtype=object)
+        columns = {"index": list(self.indices), "name": names}
         return pd.DataFrame({**columns, "embedding": list(self.rows)})
 
 

@@ -57,7 +57,7 @@ class Dataset:
         return Dataset(refs, tuple(self.labels[place] for place in places))
 
 
-def read_dataset(data: str) -> Dataset:
+def read_dataset(data: str, *, several: bool = False) -> Dataset:
     """Read which images there are, and their labels.
 
     In a folder, each folder is a class: the images in it and in folders below, hidden files left
@@ -71,11 +71,12 @@ def read_dataset(data: str) -> Dataset:
 
     Args:
         data: a folder's or a file's name.
+        several: an image may come on several rows of a file, each with another label.
 
     Raises:
         UsageError: it cannot be read or has no labelled images, or a row of it is at fault.
     """
-    found = _in_folder(data) if os.path.isdir(data) else _in_file(data)
+    found = _in_folder(data) if os.path.isdir(data) else _in_file(data, several=several)
     numbered = [(replace(ref, index=index), label) for index, (ref, label) in enumerate(found)]
     if not numbered:
         raise UsageError(f"{data}: no images with labels: {_WANTED}")
@@ -118,17 +119,17 @@ def _is_nothing(ref: ImageRef) -> bool:
     return isinstance(ref.source, InputError) and ref.source.code is FailureCode.NO_MATCH
 
 
-def _in_file(file: str) -> Iterator[tuple[ImageRef, str]]:
+def _in_file(file: str, *, several: bool) -> Iterator[tuple[ImageRef, str]]:
     try:
         text = decode_text(Path(file).read_bytes())
     except OSError as error:
         raise UsageError(f"cannot read {file} ({error.strerror}): {_WANTED}") from error
     except ValueError as error:
         raise UsageError(f"{file}: {error}: {_WANTED}") from error
-    yield from _rows(file, StringIO(text, newline=""))
+    yield from _rows(file, StringIO(text, newline=""), several=several)
 
 
-def _rows(file: str, stream: TextIO) -> Iterator[tuple[ImageRef, str]]:
+def _rows(file: str, stream: TextIO, *, several: bool) -> Iterator[tuple[ImageRef, str]]:
     has_tabs = file.lower().endswith(".tsv") or "\t" in stream.readline()
     stream.seek(0)
     rows = csv.reader(stream, delimiter="\t" if has_tabs else ",", strict=True)
@@ -150,7 +151,7 @@ def _rows(file: str, stream: TextIO) -> Iterator[tuple[ImageRef, str]]:
         # Twice with one label is harmless; with two, one of them is a mistake, and counts as one of
         # the model's.
         earlier, line = seen.setdefault(path, (label, rows.line_num))
-        if earlier != label:
+        if earlier != label and not several:
             raise UsageError(f"{place}: {path} is {label!r} here and {earlier!r} on line {line}")
         yield _ref(path, folder), label
 

@@ -205,4 +205,6 @@ class EvalArguments(RunArguments):
         """The images and their labels."""
         from clipcli.images.dataset import read_dataset
 
-        return read_dataset(self.data.data)
+        # Where thresholds are learned, several labels may fit.
+        several = self.figures.thresholds is not None
+        return read_dataset(self.data.data, several=several)
