@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from clipcli.errors import FailureCode, InputError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from clipcli.images.sources import ImageRef
     from clipcli.images.views import Sight
 
@@ -42,6 +44,7 @@ class Prediction:
         truncated: whether the image's file is cut short, so that a part of it was grey.
         seen: the share of the image's area that was looked at, in 0..1, where that is less than
             half; None elsewhere.
+        path: of the image's file, which is in no record; None where it has none.
     """
 
     index: int
@@ -52,6 +55,7 @@ class Prediction:
     doubt: bool = False
     truncated: bool = False
     seen: float | None = None
+    path: Path | None = field(default=None, compare=False, repr=False)
 
     def at(self, sight: Sight | None) -> Prediction:
         """The prediction, with what is to be told of how the image was seen, if anything is."""
@@ -75,17 +79,19 @@ class Failure:
         name: the input as the user gave it.
         code: what kind of failure it is.
         message: the reason and, where there is one, the way out.
+        path: as a prediction's.
     """
 
     index: int
     name: str
     code: FailureCode
     message: str
+    path: Path | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def of(cls, ref: ImageRef, error: InputError) -> Failure:
         """The failure of one image to be read or used."""
-        return cls(ref.index, ref.name, error.code, error.message)
+        return cls(ref.index, ref.name, error.code, error.message, ref.path)
 
 
 # Failures are values in the stream, not exceptions: one bad image is one record.

@@ -108,7 +108,7 @@ class ZeroShotHead:
         )
         answer = scores[0].label if options.is_known(scores[0]) else None
         doubt = answer is not None and options.min_similarity <= -1 and self._doubts(scores[0])
-        return Prediction(ref.index, ref.name, scores, answer, doubt)
+        return Prediction(ref.index, ref.name, scores, answer, doubt, path=ref.path)
 
     def _doubts(self, best: LabelScore) -> bool:
         return self.doubt_below is not None and best.similarity < self.doubt_below
