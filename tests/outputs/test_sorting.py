@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from command import unmeasured_environment
+from telling import Told
 
 from clipcli.disk import atomic, copying, journal, placing
 from clipcli.disk.journal import Journal, read_journal
@@ -24,24 +23,6 @@ from clipcli.outputs.sorting import Folders, Sorter, SortOptions
 
 LABELS = ("cat", "dog/wolf")
 SHARED_MEMORY = Path("/dev/shm")
-
-
-@dataclass
-class Told:
-    """What a run tells."""
-
-    lines: list[str] = field(default_factory=list)
-    troubles: list[str] = field(default_factory=list)
-    hints: list[str] = field(default_factory=list)
-
-    def told(self, name: str, text: str) -> None:
-        self.lines.append(f"{name}: {text}")
-
-    def trouble(self, name: str, text: str) -> None:
-        self.troubles.append(f"{name}: {text}")
-
-    def hint(self, text: str) -> None:
-        self.hints.append(text)
 
 
 def answered(path: Path, answer: str | None) -> Prediction:
@@ -112,7 +93,7 @@ def tree(folder: Path) -> dict[str, tuple[bytes | str, int, int]]:
 
 
 def contents(*folders: Path) -> list[bytes | str]:
-    return sorted(one[0] for folder in folders for one in tree(folder).values())
+    return sorted((one[0] for folder in folders for one in tree(folder).values()), key=repr)
 
 
 @pytest.fixture(params=["same disk", "another disk", "without hard links"])
@@ -370,10 +351,18 @@ def small(folder: Path) -> Path:
         folder.mkdir(exist_ok=True)
         (folder / name).write_text(text)
     (folder / "a.jpg.xmp").write_text("of a")
-    (folder / "c.jpg").symlink_to("a.jpg.xmp")
+    (folder.parent / "real").write_text("real")
+    (folder / "c.jpg").symlink_to("../real")
     return folder
 
 
+# Who is killed closes nothing.
+let_go = pytest.mark.filterwarnings(
+    "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+
+
+@let_go
 @pytest.mark.parametrize("how", How)
 def test_a_kill_at_any_step_loses_nothing_and_a_repetition_ends_the_work(tmp_path, how, kill):
     step = 0
@@ -386,7 +375,7 @@ def test_a_kill_at_any_step_loses_nothing_and_a_repetition_ends_the_work(tmp_pat
         was_killed = killed_at(kill, step, lambda: sort(source, how, to, unknown=rest))  # noqa: B023
         every = contents(*filter(Path.exists, (source, to, rest)))
         files = {one for one in every if isinstance(one, bytes) and one}
-        # Whole at one place or at both; what is not whole has a name that nobody takes for a picture.
+        # Whole at one place or at both; what is not whole has a name of its own.
         assert files >= {one for one in whole if isinstance(one, bytes)}
         sort(source, how, to, unknown=rest)
         if how is How.MOVE:
@@ -395,7 +384,7 @@ def test_a_kill_at_any_step_loses_nothing_and_a_repetition_ends_the_work(tmp_pat
         else:
             assert tree(source) == before
         for folder in (source, to, rest):
-            assert not [path for path in folder.rglob(".*")]
+            assert not list(folder.rglob(".*"))
         put_back(to)
         assert tree(source) == before
         assert tree(to) == {}
@@ -406,6 +395,7 @@ def test_a_kill_at_any_step_loses_nothing_and_a_repetition_ends_the_work(tmp_pat
     assert step > 10
 
 
+@let_go
 @pytest.mark.parametrize("how", How)
 def test_an_undoing_that_is_killed_at_any_step_can_be_repeated(tmp_path, how, kill):
     step = 0
@@ -436,16 +426,13 @@ def test_many_runs_that_are_killed_have_one_journal(tmp_path, monkeypatch):
     """Two hundred files, killed by the system itself, again and again."""
     source, to = made(tmp_path / "in", 200), tmp_path / "out"
     before = tree(source)
-    kills = 0
+    kills, here = 0, Path(__file__).parent
     for calls in (0, 1, 7, 30, 64, 65, 66, 67, 100, 131, 200, 1, 350):
         code = subprocess.run(
             [sys.executable, "-c", SIGKILLED, str(source), str(to), str(calls)],
             env={
                 **unmeasured_environment(),
-                "PYTHONPATH": os.pathsep.join(
-                    sys.path[:0]
-                    + [str(Path(__file__).parent), str(Path(__file__).parents[1] / "support")]
-                ),
+                "PYTHONPATH": os.pathsep.join([str(here), str(here.parent / "support")]),
             },
             check=False,
         ).returncode
@@ -481,3 +468,228 @@ def watched(real):
 os.link, os.unlink, os.fsync = map(watched, (os.link, os.unlink, os.fsync))
 test_sorting.sort(Path(sys.argv[1]), How.MOVE, Path(sys.argv[2]))
 """
+
+
+# Disks that take no more, or let nothing go.
+
+
+def test_a_full_disk_is_told_with_the_way_on_and_the_next_run_goes_on(tmp_path, monkeypatch):
+    source, to = made(tmp_path / "in"), tmp_path / "out"
+    before = tree(source)
+    calls = iter(range(4))
+    link = os.link
+
+    def full(one: str, other: str) -> None:
+        if next(calls, None) is None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        link(one, other)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "link", full)
+        with pytest.raises(ClipcliError, match=r"No space left on device.*same command goes on"):
+            sort(source, How.MOVE, to)
+    assert len(tree(source)) + len(tree(to)) == len(before)
+    sort(source, How.MOVE, to)
+
+    assert len(tree(to)) == len(before) - 2
+    assert len(list(to.glob("journal-*"))) == 1
+    put_back(to)
+    assert tree(source) == before
+
+
+def test_a_journal_that_cannot_be_written_stops_the_run_before_the_file_is_touched(
+    tmp_path, monkeypatch
+):
+    source, to = small(tmp_path / "in"), tmp_path / "out"
+    before = tree(source)
+    write = atomic.GuardedFile.write
+    calls = iter(range(1))
+
+    def full(self: atomic.GuardedFile, data: bytes) -> int:
+        if next(calls, None) is None:
+            # A part of a line, and then nothing.
+            write(self, bytes(data)[:9])
+            raise ClipcliError("disk full")
+        return write(self, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(atomic.GuardedFile, "write", full)
+        with pytest.raises(ClipcliError, match="disk full"):
+            sort(source, How.MOVE, to)
+    assert tree(source) == before
+    sort(source, How.MOVE, to)
+    put_back(to)
+
+    assert tree(source) == before
+
+
+def test_a_file_that_is_written_while_it_is_moved_stays(tmp_path, monkeypatch):
+    source, to = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    (source / "a.jpg").write_text("before")
+    sync = placing.sync_folder
+
+    def meanwhile(folder: str) -> None:
+        (source / "a.jpg").write_text("after it")
+        sync(folder)
+
+    monkeypatch.setattr("clipcli.outputs.sorting.sync_folder", meanwhile)
+    told = sort(source, How.MOVE, to)
+
+    assert (source / "a.jpg").read_text() == "after it"
+    assert tree(to) == {}
+    assert "changed while it was being moved" in told.troubles[0]
+
+
+@pytest.mark.parametrize("call", ["link", "unlink"])
+def test_a_file_that_may_not_be_moved_is_told_and_stays(tmp_path, monkeypatch, call):
+    source, to = small(tmp_path / "in"), tmp_path / "out"
+    real = getattr(os, call)
+
+    def refused(path: str, *rest: str) -> None:
+        if os.fspath(path) == str(source / "a.jpg"):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        real(path, *rest)
+
+    monkeypatch.setattr(os, call, refused)
+    told = sort(source, How.MOVE, to)
+
+    assert "a.jpg" in tree(source)
+    assert "cat/a.jpg" not in tree(to)
+    assert len(told.troubles) == 1
+    assert "cannot be moved (Permission denied)" in told.troubles[0]
+
+
+@pytest.mark.skipif(
+    not SHARED_MEMORY.is_dir() or SHARED_MEMORY.stat().st_dev == Path("/tmp").stat().st_dev,
+    reason="needs two file systems",
+)
+def test_between_two_file_systems_files_are_moved_and_brought_back(tmp_path):
+    from tempfile import TemporaryDirectory
+
+    source = made(tmp_path / "in")
+    before = tree(source)
+    with TemporaryDirectory(dir=SHARED_MEMORY) as folder:
+        to = Path(folder) / "out"
+        sort(source, How.MOVE, to, unknown=to)
+        assert sorted(tree(to).values()) == sorted(before.values())
+        assert tree(source) == {}
+        put_back(to)
+        assert tree(to) == {}
+    assert tree(source) == before
+
+
+def test_two_runs_at_once_have_a_journal_each(tmp_path):
+    options = SortOptions(How.MOVE, tmp_path / "out")
+    sorters = [Sorter(options, Folders.of(options, LABELS), Told()) for _ in range(2)]
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "same.jpg").write_text(name)
+    for sorter in sorters:
+        sorter.begin()
+    for sorter, name in zip(sorters, "ab", strict=True):
+        sorter.write(answered(tmp_path / name / "same.jpg", "cat"))
+    for sorter in sorters:
+        sorter.end()
+
+    assert contents(tmp_path / "out") == [b"a", b"b"]
+    assert [one.count for one in put_back(tmp_path / "out")] == [1, 1]
+    assert (tmp_path / "b" / "same.jpg").read_text() == "b"
+
+
+# What an undoing leaves alone.
+
+
+def test_undoing_replaces_nothing_and_can_be_repeated(tmp_path):
+    source, to = small(tmp_path / "in"), tmp_path / "out"
+    sort(source, How.MOVE, to)
+    (source / "a.jpg").write_text("another's")
+    told = Told()
+
+    assert put_back(to, told)[0].left == 1
+    assert (source / "a.jpg").read_text() == "another's"
+    assert (to / "cat" / "a.jpg").read_text() == "one"
+    assert "something else is at" in told.lines[0]
+
+    (source / "a.jpg").unlink()
+    assert put_back(to) == [Undone(1, 0)]
+    assert (source / "a.jpg").read_text() == "one"
+
+
+def test_a_copy_that_is_the_last_one_or_was_changed_stays(tmp_path):
+    source, to = small(tmp_path / "in"), tmp_path / "out"
+    sort(source, How.COPY, to)
+    (source / "a.jpg").unlink()
+    copies = {path.name: path for path in to.rglob("*.jpg")}
+    copies["b.jpg"].write_text("painted over")
+    told = Told()
+
+    assert put_back(to, told)[0].left == 2
+    assert copies["a.jpg"].read_text() == "one"
+    assert copies["b.jpg"].read_text() == "painted over"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{}\n", "[1]\n", "cat\n", '{"journal": "other"}\n', "[" * 10_000 + "\n"]
+)
+def test_what_is_no_journal_is_named(tmp_path, text):
+    (tmp_path / "x").write_text(text)
+
+    with pytest.raises(UsageError, match="is no journal of clipcli"):
+        read_journal(tmp_path / "x")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"step": 1}',
+        '{"step": "1", "how": "move", "source": "/a", "target": "/b", "beside": "/c", "size": 1,'
+        ' "mtime_ns": 1, "link": null}',
+        '{"step": 1, "how": "burn", "source": "/a", "target": "/b", "beside": "/c", "size": 1,'
+        ' "mtime_ns": 1, "link": null}',
+        '{"step": 1, "how": "move", "source": "a", "target": "/b", "beside": "/c", "size": 1,'
+        ' "mtime_ns": 1, "link": null}',
+        '{"step": 1, "how": "move", "source": "/a", "target": "/b", "beside": "/c", "size": 1,'
+        ' "mtime_ns": 1, "link": null',
+        '{"done": "1"}',
+        '{"folder": 1}',
+        "null",
+    ],
+)
+def test_a_line_of_a_journal_that_is_none_is_passed_over(tmp_path, line):
+    (tmp_path / "x").write_text('{"journal": "clipcli", "version": 1}\n' + line + "\n")
+
+    found = read_journal(tmp_path / "x")
+
+    assert (found.steps, found.states, found.folders) == ({}, {}, [])
+
+
+@pytest.mark.parametrize("thing", ["file", "link"])
+def test_a_folder_that_is_none_is_refused_before_the_run(tmp_path, thing):
+    (tmp_path / "out").mkdir()
+    if thing == "file":
+        (tmp_path / "out" / "cat").write_text("x")
+    else:
+        (tmp_path / "out" / "cat").symlink_to(tmp_path)
+
+    with pytest.raises(UsageError, match="cannot sort into"):
+        Folders.of(SortOptions(How.COPY, tmp_path / "out"), LABELS)
+
+
+def test_a_sidecar_goes_with_its_picture_under_the_same_number(tmp_path):
+    source, to = tmp_path / "in", tmp_path / "out"
+    (to / "cat").mkdir(parents=True)
+    # What is there already is not mixed with what comes.
+    (to / "cat" / "a.jpg.xmp").write_text("a stranger's")
+    source.mkdir()
+    for name in ("a.jpg", "a.jpg.xmp", "c.jpg", "c.xmp", "e.jpg", "e.raw", "e.xmp"):
+        (source / name).write_text(name)
+
+    sort(source, How.MOVE, to, at_once=1)
+
+    assert set(tree(to)) == {
+        *("cat/a.jpg.xmp", "cat/a-2.jpg", "cat/a-2.jpg.xmp"),
+        *("dog_wolf/c.jpg", "dog_wolf/c.xmp", "cat/e.jpg"),
+    }
+    # It may be the RAW photo's.
+    assert set(tree(source)) == {"e.raw", "e.xmp"}

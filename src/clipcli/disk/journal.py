@@ -30,6 +30,7 @@ from clipcli.errors import UsageError
 
 _HEAD = {"journal": "clipcli", "version": 1}
 _NAME = re.compile(r"journal-([1-9][0-9]{0,8})\.jsonl")
+_ENDS = tuple(json.dumps({"end": how}).encode() for how in ("sorted", "undone"))
 _STATES = ("done", "dropped", "undone")
 # A path may have 4,096 bytes or 32,767 characters, each of which JSON may write as six.
 _LONGEST_LINE = 1 << 20
@@ -275,12 +276,23 @@ def _cut_journal(file: Path, kept: str) -> Journal | None:
 
 def _is_cut(file: Path) -> bool:
     try:
-        if not file.lstat().st_size:
+        size = file.lstat().st_size
+        if not size:
             return True  # killed before it told of anything
+        if _ending(file, size) in _ENDS:
+            return False  # as nearly all are, however long
         record = read_journal(file)
     except (OSError, UsageError):  # another's file of such a name
         return False
     return record.end is None and "undone" not in record.states.values()
+
+
+def _ending(file: Path, size: int) -> bytes:
+    if not file.is_file():
+        return b""
+    with file.open("rb") as stream:
+        stream.seek(max(0, size - 100))
+        return stream.read().splitlines()[-1]
 
 
 def _held(file: Path, kept: str) -> Journal | None:

@@ -106,6 +106,11 @@ class ClassifyArguments(RunArguments):
         if self.page.report is None:
             return
         check_report_name(self.page.report)
+        if self.sorting.move_to is not None:
+            raise UsageError(
+                "--report leads to each picture where it is, and --move-to moves it: use --copy-to"
+                " or --link-to, or make the report by itself"
+            )
         if self.file.goes_on is not None:
             # The earlier run's images are not read again: there would be no pictures of them.
             option = self.file.goes_on
