@@ -90,9 +90,7 @@ def _description(about: str, keywords: Keywords) -> str:
 
 
 def _escaped(text: str) -> str:
-    return (
-        text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace('"', "&quot;")
-    )
+    return text.translate(_ESCAPES)
 
 
 @dataclass
