@@ -290,16 +290,23 @@ def test_exiftool_reads_new_keywords_and_what_was_there_before(picture, tmp_path
 
 
 @exiftool
-def test_exiftool_reads_every_merged_packet(tmp_path):
-    files = []
+def test_exiftool_reads_every_merged_packet_that_it_knew_before(tmp_path):
     for number, old in enumerate(PACKETS.values()):
-        files.append(tmp_path / f"{number}.xmp")
-        files[-1].write_bytes(merged(old, WORDS))
+        (tmp_path / f"{number}.xmp").write_bytes(old)
+        (tmp_path / f"{number}-new.xmp").write_bytes(merged(old, WORDS))
+    before = read_by_exiftool(*(tmp_path / f"{number}.xmp" for number in range(len(PACKETS))))
+    after = read_by_exiftool(*(tmp_path / f"{number}-new.xmp" for number in range(len(PACKETS))))
 
-    for name, found in zip(PACKETS, read_by_exiftool(*files), strict=True):
-        subject = found["XMP-dc:Subject"]
-        assert {"cat", "a & <b>"} <= set(subject), name  # type: ignore[call-overload]
-        assert found["XMP-lr:HierarchicalSubject"] == "clipcli|cat", name
+    # Not those without x:xmpmeta, nor UTF-16 without a wrapper: it takes them for other XML.
+    known = [
+        (name, new)
+        for name, old, new in zip(PACKETS, before, after, strict=True)
+        if old.get("File:FileType") == "XMP"
+    ]
+    assert len(known) >= len(PACKETS) - 3
+    for name, new in known:
+        assert {"cat", "a & <b>"} <= set(new["XMP-dc:Subject"]), name  # type: ignore[call-overload]
+        assert new["XMP-lr:HierarchicalSubject"] == "clipcli|cat", name
 
 
 def test_a_new_packet_can_be_added_to():
