@@ -163,7 +163,7 @@ class Sorter:
         except OSError as error:
             if error.errno in DISK_FULL and not isinstance(error, SourceError):
                 self._is_cut = True
-                raise cannot_write(folder, error, _KEPT) from error
+                raise cannot_write(folder / result.path.name, error, _KEPT) from error
             self._stays(result.name, error)
 
     def end(self) -> None:
