@@ -34,7 +34,9 @@ def test_bash_accepts_its_script(clipcli):
     subprocess.run(["bash", "-n"], input=script, check=True)
 
 
-@pytest.mark.parametrize("start", ["clipcli --mo", "clipcli cat.jpg --mo", "clipcli classify --mo"])
+@pytest.mark.parametrize(
+    "start", ["clipcli --mod", "clipcli cat.jpg --mod", "clipcli classify --mod"]
+)
 def test_options_complete_with_and_without_the_command_word(clipcli, start):
     assert offered(clipcli, start) == ["--model"]
 

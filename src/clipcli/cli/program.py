@@ -64,6 +64,11 @@ _COMMANDS = (
         "Show where in an IMAGE the answer comes from.",
     ),
     LazyCommand(
+        "undo",
+        "clipcli.cli.commands.undo:undo",
+        "Put back what `clipcli classify` has moved, copied or linked.",
+    ),
+    LazyCommand(
         "pull",
         "clipcli.cli.commands.pull:pull",
         "Download a model, or take a local one, and prepare it.",

@@ -74,3 +74,23 @@ def pins_folder() -> Path:
 def hashes_folder() -> Path:
     """Hashes of large files, so that a start need not work them out: a small file for each."""
     return cache_folder() / "hashes"
+
+
+def is_within(folder: str, other: str) -> bool:
+    """Whether a folder, which need not be there, is another or in it.
+
+    Asked of the disk, not of the names: links, and names in another case, lead to the same.
+    """
+    try:
+        status = os.stat(other)
+    except OSError:
+        return False
+    real = os.path.realpath(folder)
+    return any(_is(path, status) for path in (Path(real), *Path(real).parents))
+
+
+def _is(path: Path, status: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(os.stat(path), status)
+    except OSError:
+        return False

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import base64
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from clipcli.errors import FailureCode, InputError
 from clipcli.printable import valid_unicode
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from clipcli.images.sources import ImageRef
     from clipcli.images.views import Sight
 
@@ -46,6 +48,7 @@ class Prediction:
         seen: the share of the image's area that was looked at, in 0..1, where that is less than
             half; None elsewhere.
         answers: all labels that fit, best first, where each is judged on its own; else None.
+        path: of the image's file, which is in no record; None where it has none.
     """
 
     index: int
@@ -57,6 +60,7 @@ class Prediction:
     truncated: bool = False
     seen: float | None = None
     answers: tuple[str, ...] | None = None
+    path: Path | None = field(default=None, compare=False, repr=False)
 
     def at(self, sight: Sight | None) -> Prediction:
         """The prediction, with what is to be told of how the image was seen, if anything is."""
@@ -114,17 +118,19 @@ class Failure:
         name: the input as the user gave it.
         code: what kind of failure it is.
         message: the reason and, where there is one, the way out.
+        path: as a prediction's.
     """
 
     index: int
     name: str
     code: FailureCode
     message: str
+    path: Path | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def of(cls, ref: ImageRef, error: InputError) -> Failure:
         """The failure of one image to be read or used."""
-        return cls(ref.index, ref.name, error.code, error.message)
+        return cls(ref.index, ref.name, error.code, error.message, ref.path)
 
     def to_dict(self) -> dict[str, Any]:
         """The record that `--format json` writes, without the model; ready for JSON."""

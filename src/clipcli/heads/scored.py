@@ -79,7 +79,13 @@ class ScoredBlock(Sequence[Result]):
         answer = scores[0].label if self.is_known[place] else None
         is_doubtful = bool(self.is_doubtful[place])
         found = Prediction(
-            ref.index, ref.name, scores, answer, is_doubtful, answers=self._answers(place)
+            ref.index,
+            ref.name,
+            scores,
+            answer,
+            is_doubtful,
+            answers=self._answers(place),
+            path=ref.path,
         )
         return found.at(self.sights.get(place))
 

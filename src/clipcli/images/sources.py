@@ -76,6 +76,11 @@ class ImageRef:
         """The image, where it is open already and has no bytes to be read."""
         return None if isinstance(self.source, Source) else self.source
 
+    @property
+    def path(self) -> Path | None:
+        """Where the image's file is, or should be; None where it is no file."""
+        return self.source if isinstance(self.source, Path) else None
+
 
 @dataclass(frozen=True)
 class Shard:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from clipcli.cli.advice import labels_meant
 from clipcli.cli.arguments.checks import Outputs, check_outputs, check_report_name
 from clipcli.cli.arguments.run import RunArguments
+from clipcli.cli.arguments.sorting import check_folders
 from clipcli.cli.options.inputs import EmbeddingsFlag, NamingFlags
 from clipcli.cli.options.results import (
     AnswerFlags,
@@ -24,6 +25,7 @@ from clipcli.cli.options.results import (
     format_by_suffix,
 )
 from clipcli.cli.options.shared import LabelFlags
+from clipcli.cli.options.sorting import SortingFlags
 from clipcli.disk.atomic import part_file
 from clipcli.errors import UsageError
 from clipcli.heads.labels import UNKNOWN, LabelSet, collect_templates
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from clipcli.embeddings.base import EmbeddingsFile
     from clipcli.engines.base import EngineOptions
     from clipcli.heads.zero_shot import ZeroShotHead
+    from clipcli.outputs.sorting import Folders, SortOptions
     from clipcli.runs.resume import RunOptions
     from clipcli.runs.settings import Settings
 
@@ -61,6 +64,7 @@ class ClassifyArguments(RunArguments):
     file: FileFlags
     force: ForceFlag
     page: ReportFlag
+    sorting: SortingFlags
     limits: LimitFlags
     verbose: bool
 
@@ -71,6 +75,7 @@ class ClassifyArguments(RunArguments):
         self._check_report()
         self._check_outputs()
         self._check_going_on()
+        check_folders(self.sorting, self.naming)
 
     def _check_images(self) -> None:
         if self.labels.reads_stdin and self.naming.reads_stdin:
@@ -95,11 +100,21 @@ class ClassifyArguments(RunArguments):
             raise UsageError(f"{goes_on} goes with images: scoring --embeddings takes a moment")
         if self.limits.unordered:
             raise UsageError(f"{goes_on} needs the input order: leave out --unordered")
+        if self.sorting.move_to is not None:
+            raise UsageError(
+                f"{goes_on} looks at the images of the earlier run, which --move-to has moved: use"
+                f" --copy-to or --link-to, or leave {goes_on} out: the rest is sorted all the same"
+            )
 
     def _check_report(self) -> None:
         if self.page.report is None:
             return
         check_report_name(self.page.report)
+        if self.sorting.move_to is not None:
+            raise UsageError(
+                "--report leads to each picture where it is, and --move-to moves it: use --copy-to"
+                " or --link-to, or make the report by itself"
+            )
         if self.file.goes_on is not None:
             # The earlier run's images are not read again: there would be no pictures of them.
             option = self.file.goes_on
@@ -196,6 +211,23 @@ class ClassifyArguments(RunArguments):
         for expected in self.answers.expect:
             self._check_expected(expected, names)
         return labels
+
+    def folders(self, labels: LabelSet) -> Folders | None:
+        """The folders that pictures are sorted into, if they are.
+
+        Raises:
+            UsageError: something else has a folder's name.
+        """
+        if self.sorting.named is None:
+            return None
+        from clipcli.outputs.sorting import Folders
+
+        return Folders.of(self.sort_options(), labels.names)
+
+    def sort_options(self) -> SortOptions:
+        """How pictures are sorted; only where they are."""
+        # Who gives names one by one wants each picture in its place at once.
+        return self.sorting.options(1 if self.naming.has_slow_list() else None)
 
     def check_alternatives(self, labels: LabelSet, activation: str) -> None:
         """Refuse a question that has only one answer, and say what may have been meant.

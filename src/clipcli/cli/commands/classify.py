@@ -41,11 +41,13 @@ from clipcli.cli.options.shared import (
     WeightsFlags,
     console_options,
 )
+from clipcli.cli.options.sorting import SortingFlags
 from clipcli.cli.running.arithmetic import leave_threads_to_blocks
 from clipcli.cli.running.engine import open_engine
 from clipcli.cli.running.monitor import RunMonitor
 from clipcli.cli.running.page import open_report, with_pictures
 from clipcli.cli.running.previews import open_previews, with_previews
+from clipcli.cli.running.sorting import open_sorting, with_paths
 from clipcli.cli.running.stored import with_the_files_model
 from clipcli.disk.atomic import writable
 from clipcli.models.names import resolve_model
@@ -84,6 +86,7 @@ _MADE_WITH = ("precision", "preprocess", "fit", "fast_decode")
     file=FileFlags,
     force=ForceFlag,
     page=ReportFlag,
+    sorting=SortingFlags,
     model=ModelFlag,
     weights=WeightsFlags,
     engine=EngineFlags,
@@ -124,6 +127,7 @@ def _run(arguments: ClassifyArguments, console: Console) -> int:
         console.awaiting("labels")
     labels = arguments.label_set()
     arguments.engine_options()
+    folders = arguments.folders(labels)
     file = arguments.embeddings_file()
     spec = resolve_model(arguments.model_request())
     arguments.check_alternatives(labels, spec.activation)
@@ -162,9 +166,12 @@ def _run(arguments: ClassifyArguments, console: Console) -> int:
             from clipcli.runs.rescore import rescore
 
             results = rescore(file, head, engine.info.preprocess, options)
-        writer = _writer(arguments, run.stream, engine.info, labels, previews)
+            results = with_paths(results) if arguments.sorting.needs_files else results
+        # Pictures first: what stands in the results has then been sorted.
+        writers = open_sorting(arguments, folders, monitor)
+        writers.append(_writer(arguments, run.stream, engine.info, labels, previews))
         with monitor.going():
-            _write(run, results, writer, monitor, report)
+            _write(run, results, writers, monitor, report)
         if not monitor.is_cut:
             run.finish()
         if report is not None:
@@ -279,16 +286,17 @@ def _writer(
 def _write(
     run: RunOutput,
     results: Iterator[Sequence[Result]],
-    writer: Writer,
+    writers: Sequence[Writer],
     monitor: RunMonitor,
     report: Report | None,
 ) -> None:
     """Write the results as they come; what is told and counted is the monitor's matter."""
     from clipcli.outputs.blocks import write_results
 
-    with _written(writer):
+    with _written(writers):
         for part in chain.from_iterable(map(monitor.parts, run.new_blocks(results))):
-            write_results(writer, part)
+            for writer in writers:
+                write_results(writer, part)
             if report is not None:
                 for result in part:
                     report.add(result)
@@ -298,10 +306,11 @@ def _write(
 
 
 @contextmanager
-def _written(writer: Writer) -> Iterator[None]:
+def _written(writers: Sequence[Writer]) -> Iterator[None]:
     """Write what comes first and last; an interrupted run ends its JSON array, too."""
-    writer.begin()
-    try:
+    with ExitStack() as stack:
+        for writer in writers:
+            writer.begin()
+            # Each comes to its end, whatever becomes of the others.
+            stack.callback(writer.end)
         yield
-    finally:
-        writer.end()

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clipcli.cli.exit_codes import code_of_run
+from clipcli.cli.exit_codes import ExitCode, code_of_run
 from clipcli.cli.running.interruption import Interruption
 from clipcli.cli.running.progress import Progress
 from clipcli.errors import ClipcliError
@@ -55,6 +55,7 @@ class RunMonitor:
         self._limits = limits
         self._way_on = way_on
         self._interruption = Interruption()
+        self._troubles = 0
         if naming.reads_stdin:
             is_image = naming.reads_image_from_stdin
             console.awaiting("the bytes of an image" if is_image else "names of images")
@@ -134,6 +135,19 @@ class RunMonitor:
         for result in results:
             self.count(result)
 
+    def told(self, name: str, text: str) -> None:
+        """Tell what becomes of one picture beside its result."""
+        self._console.problem(name, text)
+
+    def trouble(self, name: str, text: str) -> None:
+        """Tell what could not be done with one picture: the exit code will say so, too."""
+        self._troubles += 1
+        self._console.problem(name, text)
+
+    def hint(self, text: str) -> None:
+        """Tell what there is to say of the whole."""
+        self._console.hint(text)
+
     @property
     def is_over(self) -> bool:
         """Whether too many images have failed to go on."""
@@ -168,6 +182,8 @@ class RunMonitor:
                 why += ": too many have failed"
             self._console.hint("; ".join(filter(None, [why, self._way_on])))
         code = self._interruption.exit_code or code_of_run(self._run.tally)
+        if code == ExitCode.ALL_DONE and self._troubles:
+            code = ExitCode.SOME_FAILED
         self._write_summary(settings, code)
         self._interruption.raise_if_asked()
         return code
