@@ -193,7 +193,8 @@ def _remove(name: str) -> None:
     Raises:
         UsageError: there is none.
     """
-    from clipcli.models.bundles import prepared_bundles, remove
+    from clipcli.disk.folders import remove_folder
+    from clipcli.models.bundles import prepared_bundles
 
     # As the user calls it, as the list calls it, or by its folder: whichever is at hand to be
     # copied.
@@ -201,7 +202,7 @@ def _remove(name: str) -> None:
     found = False
     for prepared in prepared_bundles():
         if {_name(prepared), prepared.folder.name} & wanted:
-            remove(prepared.folder)
+            remove_folder(prepared.folder)
             found = True
             click.echo(printable(f"removed {prepared.folder}"))
     # A prepared int8 form of it could be removed; the files of the installation are the
