@@ -42,6 +42,7 @@ class Prediction:
         truncated: whether the image's file is cut short, so that a part of it was grey.
         seen: the share of the image's area that was looked at, in 0..1, where that is less than
             half; None elsewhere.
+        novel: whether the image is like none of an adapter's, so that there is no answer.
     """
 
     index: int
@@ -51,6 +52,7 @@ class Prediction:
     answer: str | None
     doubt: bool = False
     truncated: bool = False
+    novel: bool = False
     seen: float | None = None
 
     def at(self, sight: Sight | None) -> Prediction:

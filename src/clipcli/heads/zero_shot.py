@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clipcli.arrays import Float32, Float64
+from clipcli.arrays import Float32, Float64, Int64
 from clipcli.engines.prompts import warn_of_cut
 from clipcli.errors import ClipcliWarning
 from clipcli.heads.alike import labels_alike
@@ -64,22 +64,21 @@ class ZeroShotHead:
         )
 
     def similarities(self, image_embeddings: Float32) -> Float64:
-        """Cosines, shape (n, L), of unit image embeddings, shape (n, embed_dim).
+        """Cosines, shape (n, L), of unit image embeddings, shape (n, embed_dim)."""
+        return products_of(image_embeddings, self.embeddings)
 
-        Each is summed by itself, in double precision: a matrix product's last digits depend on
-        its shape, so that equal labels would not tie, nor a row be the same in other company.
-        """
-        images, texts = image_embeddings.astype(np.float64), self.embeddings.astype(np.float64)
-        cosines: Float64 = np.einsum("nd,ld->nl", images, texts)
-        return cosines
+    def compare(self, image_embeddings: Float32) -> tuple[Float64, Float64]:
+        """Cosines, and what logits are made of: here the same, shape (n, L)."""
+        cosines = self.similarities(image_embeddings)
+        return cosines, cosines
 
-    def probabilities(self, similarities: Float64) -> Float64:
-        """Probabilities, of the shape of the cosines.
+    def probabilities(self, products: Float64) -> Float64:
+        """Probabilities, of the shape of the cosines, or of an adapter's products.
 
         The logits are `logit_scale * cosine + logit_bias`; softmax as in CLIP (Radford et al.
         2021, section 3.1.2), sigmoid as in SigLIP (Zhai et al. 2023, section 3.2).
         """
-        logits = self.logit_scale * similarities + self.logit_bias
+        logits = self.logit_scale * products + self.logit_bias
         if self.activation == "sigmoid":
             return sigmoid(logits)
         return softmax(logits)
@@ -92,19 +91,25 @@ class ZeroShotHead:
         Yields:
             One prediction for each image.
         """
-        similarities = self.similarities(image_embeddings)
-        probabilities = self.probabilities(similarities)
-        for ref, cosines, shares in zip(refs, similarities, probabilities, strict=True):
-            yield self._prediction(ref, cosines, shares, options)
+        similarities, products = self.compare(image_embeddings)
+        # By the product: far from the best, probabilities round to equal zeros.
+        orders = np.argsort(-products, axis=1, kind="stable")[:, : options.top_k]
+        probabilities = self.probabilities(products)
+        rows = zip(refs, similarities, probabilities, orders, strict=True)
+        for ref, cosines, shares, order in rows:
+            yield self._prediction(ref, cosines[order], shares[order], order, options)
 
     def _prediction(
-        self, ref: ImageRef, cosines: Float64, shares: Float64, options: ScoreOptions
+        self,
+        ref: ImageRef,
+        cosines: Float64,
+        shares: Float64,
+        order: Int64,
+        options: ScoreOptions,
     ) -> Prediction:
-        # By the cosine: far from the best, probabilities round to equal zeros.
-        order = np.argsort(-cosines, kind="stable")[: options.top_k]
         scores = tuple(
-            LabelScore(self.labels[label], float(shares[label]), float(cosines[label]))
-            for label in order
+            LabelScore(self.labels[label], float(share), float(cosine))
+            for label, share, cosine in zip(order, shares, cosines, strict=True)
         )
         answer = scores[0].label if options.is_known(scores[0]) else None
         doubt = answer is not None and options.min_similarity <= -1 and self._doubts(scores[0])
@@ -160,6 +165,16 @@ def _warn_of_alike(groups: tuple[tuple[str, ...], ...]) -> None:
         more = f" (and {len(groups) - 1} more such groups)" if len(groups) > 1 else ""
         message = f"{first}{more} are the same text to this model and share its probability"
         warnings.warn(f"{message}: keep one of them", ClipcliWarning, stacklevel=3)
+
+
+def products_of(images: Float32, rows: Float32) -> Float64:
+    """Products of rows, shapes (n, d) and (L, d), as (n, L).
+
+    Each is summed by itself, in double precision: a matrix product's last digits depend on its
+    shape, so that equal labels would not tie, nor a row be the same in other company.
+    """
+    products: Float64 = np.einsum("nd,ld->nl", images.astype(np.float64), rows.astype(np.float64))
+    return products
 
 
 def normalise(embeddings: Float32) -> Float32:

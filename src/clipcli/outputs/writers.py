@@ -130,7 +130,9 @@ class HumanWriter(_Writer):
 
     def _answer(self, result: Prediction) -> str:
         label, probability = printable(result.best.label), result.best.probability
-        if result.answer is None:
+        if result.novel:
+            text = f"Best match: {UNKNOWN} (like none of the pictures that the adapter knows)"
+        elif result.answer is None:
             figures = f"probability {probability:.4f}, cosine {result.best.similarity:.2f}"
             text = f"Best match: {UNKNOWN} ('{label}' has only {figures})"
         else:
@@ -281,7 +283,7 @@ def record(result: Result, options: OutputOptions) -> dict[str, Any]:
     ]
     scored = {"answer": result.answer, "predictions": predictions, "model": model}
     # Told of the few that they are true of.
-    marks = {"doubt": result.doubt, "truncated": result.truncated}
+    marks = {"doubt": result.doubt, "truncated": result.truncated, "novel": result.novel}
     told: dict[str, Any] = {name: True for name, is_so in marks.items() if is_so}
     if result.seen is not None:
         told["seen"] = result.seen

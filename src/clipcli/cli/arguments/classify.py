@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from clipcli.cli.advice import labels_meant
 from clipcli.cli.arguments.checks import Outputs, check_outputs, check_report_name
 from clipcli.cli.arguments.run import RunArguments
+from clipcli.cli.options.adapters import AdapterFlag, NoveltyFlag, check_adapter_flags
 from clipcli.cli.options.inputs import EmbeddingsFlag, NamingFlags
 from clipcli.cli.options.results import (
     AnswerFlags,
@@ -31,6 +32,7 @@ from clipcli.outputs.writers import DEFAULT_TOP_K
 if TYPE_CHECKING:
     from clipcli.embeddings.base import EmbeddingsFile
     from clipcli.engines.base import EngineOptions
+    from clipcli.heads.adapters import Adapter
     from clipcli.runs.resume import RunOptions
     from clipcli.runs.settings import Settings
 
@@ -50,6 +52,8 @@ class ClassifyArguments(RunArguments):
     naming: NamingFlags
     stored: EmbeddingsFlag
     labels: LabelFlags
+    adapter: AdapterFlag
+    novelty: NoveltyFlag
     answers: AnswerFlags
     scale: TemperatureFlag
     formats: FormatFlags
@@ -62,6 +66,7 @@ class ClassifyArguments(RunArguments):
 
     def __post_init__(self) -> None:
         self._check_images()
+        check_adapter_flags(self.adapter, self.novelty, names_labels=self.labels.names_any)
         if self.formats.raw and self.format_name(on_terminal=False) != "csv":
             raise UsageError("--raw goes with CSV: add --csv")
         self._check_report()
@@ -176,22 +181,37 @@ class ClassifyArguments(RunArguments):
             return "give the same command with --resume to go on"
         return f"what is done is in {part_file(self.file.path)}"
 
-    def label_set(self) -> LabelSet:
-        """The labels, and whether `--expect` and `unknown` make sense with them."""
-        found = self.labels.collected()
-        if not found:
-            meant = labels_meant(self.naming.images, ())
-            raise UsageError(f"no labels: name some with -l TEXT or --labels FILE{meant}")
-        labels = LabelSet.of(found, collect_templates(self.labels.templates))
+    def label_set(self, adapter: Adapter | None = None) -> LabelSet:
+        """The labels, and whether `--expect` and `unknown` make sense with them.
+
+        Args:
+            adapter: that brings them; None for those of the command line.
+        """
+        labels = self._named_labels() if adapter is None else adapter.labels
         names = labels.names
-        if self.answers.may_be_unknown and UNKNOWN in names:
+        if self._may_be_unknown and UNKNOWN in names:
             raise UsageError(
-                f"a label {UNKNOWN!r} cannot be told from the answer of --min-probability and"
-                " --min-similarity: rename it"
+                f"a label {UNKNOWN!r} cannot be told from the answer of --min-probability,"
+                " --min-similarity and --novelty: rename it"
             )
         for expected in self.answers.expect:
             self._check_expected(expected, names)
         return labels
+
+    def _named_labels(self) -> LabelSet:
+        found = self.labels.collected()
+        if not found:
+            meant = labels_meant(self.naming.images, ())
+            raise UsageError(f"no labels: name some with -l TEXT or --labels FILE{meant}")
+        return LabelSet.of(found, collect_templates(self.labels.templates))
+
+    @property
+    def _may_be_unknown(self) -> bool:
+        return self.answers.may_be_unknown or self.novelty.novelty is not None
+
+    def adapter_settings(self) -> dict[str, str | None]:
+        """What of the adapter must be equal beside the fingerprint, for two runs' answers to be."""
+        return {} if self.adapter.adapter is None else {"novelty": self.novelty.novelty}
 
     def check_alternatives(self, labels: LabelSet, activation: str) -> None:
         """Refuse a question that has only one answer, and say what may have been meant.
@@ -206,8 +226,9 @@ class ClassifyArguments(RunArguments):
             raise UsageError(f"{error}{meant}") from error
 
     def _check_expected(self, expected: str, names: tuple[str, ...]) -> None:
-        if expected == UNKNOWN and UNKNOWN not in names and not self.answers.may_be_unknown:
-            raise UsageError(f"--expect {UNKNOWN} needs --min-probability or --min-similarity")
+        if expected == UNKNOWN and UNKNOWN not in names and not self._may_be_unknown:
+            needed = "--min-probability, --min-similarity or --novelty"
+            raise UsageError(f"--expect {UNKNOWN} needs {needed}")
         if expected not in (*names, UNKNOWN):
             raise UsageError(f"--expect {expected!r} is none of the labels: {_some(names)}")
 

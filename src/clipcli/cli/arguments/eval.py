@@ -17,6 +17,7 @@ from clipcli.cli.arguments.checks import (
     check_report_name,
     check_writable_folder,
     is_same_file,
+    labels_of_data,
 )
 from clipcli.cli.arguments.run import RunArguments
 from clipcli.cli.options.groups import argument, group, offers, option
@@ -162,14 +163,7 @@ class EvalArguments(RunArguments):
         Raises:
             UsageError: a class of the data is none of the labels.
         """
-        labels = self.labels.collected() or {name: (name,) for name in classes}
-        missing = [name for name in classes if name not in labels]
-        if missing:
-            more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
-            raise UsageError(
-                f"the data's class {missing[0]!r}{more} is none of the labels: add it with -l, or"
-                " leave out -l and --labels"
-            )
+        labels = labels_of_data(self.labels, classes)
         own, compared = self.labels.templates, self.comparison.compare_templates
         # With templates to compare and none of one's own, the bare label would be a row that nobody
         # asked for.

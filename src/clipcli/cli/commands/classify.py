@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +14,7 @@ from click.core import ParameterSource
 
 from clipcli.cli.arguments.classify import ClassifyArguments
 from clipcli.cli.console import Console, results_stream
+from clipcli.cli.options.adapters import AdapterFlag, NoveltyFlag, model_of
 from clipcli.cli.options.groups import SectionedCommand, takes
 from clipcli.cli.options.inputs import (
     AddressFlags,
@@ -47,15 +48,15 @@ from clipcli.cli.running.page import open_report, with_pictures
 from clipcli.cli.running.previews import open_previews, with_previews
 from clipcli.disk.atomic import writable
 from clipcli.errors import UsageError
-from clipcli.models.catalogue import architectures
-from clipcli.models.names import BUNDLED_MODEL, resolve_model
+from clipcli.models.names import resolve_model
 from clipcli.outputs.writers import DEFAULT_TOP_K, FORMATS, OutputOptions
 from clipcli.runs.output import RunOutput, StreamOutput
 from clipcli.runs.tally import Tally
 
 if TYPE_CHECKING:
     from clipcli.embeddings.base import EmbeddingsFile
-    from clipcli.engines.base import ModelInfo
+    from clipcli.engines.base import Engine, ModelInfo
+    from clipcli.heads.adapters import Adapter
     from clipcli.heads.labels import LabelSet
     from clipcli.heads.results import Result
     from clipcli.heads.zero_shot import ZeroShotHead
@@ -76,6 +77,8 @@ _MADE_WITH = ("precision", "preprocess", "fit", "fast_decode")
     naming=NamingFlags,
     stored=EmbeddingsFlag,
     labels=LabelFlags,
+    adapter=AdapterFlag,
+    novelty=NoveltyFlag,
     answers=AnswerFlags,
     scale=TemperatureFlag,
     formats=FormatFlags,
@@ -107,8 +110,7 @@ def classify(ctx: click.Context, /, **groups: Any) -> int:  # noqa: ANN401
     """  # noqa: D301  click wants the character \b itself
     console: Console = ctx.obj
     groups["formats"] = _with_one_format(ctx, groups["formats"], groups["file"])
-    of_model = (groups[name] for name in ("model", "weights", "stored"))
-    groups["model"] = _with_the_files_model(ctx, *of_model)
+    groups["model"] = model_of(ctx, groups["model"], groups["weights"], _named_in(groups))
     arguments = ClassifyArguments(**groups, verbose=console.verbose)
     with console.warnings():
         return _run(arguments, console)
@@ -133,23 +135,19 @@ def _with_one_format(ctx: click.Context, formats: FormatFlags, file: FileFlags) 
     return formats
 
 
-def _with_the_files_model(
-    ctx: click.Context, model: ModelFlag, weights: WeightsFlags, stored: EmbeddingsFlag
-) -> ModelFlag:
-    """The model that a file of embeddings names, where the user names none.
+def _named_in(groups: dict[str, Any]) -> Callable[[], str | None]:
+    """What finds out the model that a file of embeddings or an adapter is of."""
+    stored: EmbeddingsFlag = groups["stored"]
+    adapter: AdapterFlag = groups["adapter"]
 
-    Only a model of clipcli's own list is taken at a file's word: a stranger's file must not make
-    it download from anywhere, or open a folder.
-    """
-    if stored.embeddings is None or weights.checkpoint is not None:
-        return model
-    if ctx.get_parameter_source("model") is not ParameterSource.DEFAULT:
-        return model
-    from clipcli.embeddings.files import open_embeddings
+    def name() -> str | None:
+        if stored.embeddings is None:
+            return adapter.model
+        from clipcli.embeddings.files import open_embeddings
 
-    name = open_embeddings(Path(stored.embeddings)).description.model
-    is_listed = name == BUNDLED_MODEL or name.partition(":")[0] in architectures()
-    return ModelFlag(name) if is_listed else model
+        return open_embeddings(Path(stored.embeddings)).description.model
+
+    return name
 
 
 def _run(arguments: ClassifyArguments, console: Console) -> int:
@@ -157,7 +155,8 @@ def _run(arguments: ClassifyArguments, console: Console) -> int:
     # Labels first: a slip of the pen should not have to wait for a model.
     if arguments.labels.reads_stdin:
         console.awaiting("labels")
-    labels = arguments.label_set()
+    adapter = arguments.adapter.read
+    labels = arguments.label_set(adapter)
     arguments.engine_options()
     file = arguments.embeddings_file()
     spec = resolve_model(arguments.model_request())
@@ -165,7 +164,6 @@ def _run(arguments: ClassifyArguments, console: Console) -> int:
     with ExitStack() as stack:
         refs = iter(()) if file else arguments.naming.refs(stack)
 
-        from clipcli.heads.zero_shot import build_head
         from clipcli.runs.pipeline import classify as classify_images
 
         offline = arguments.weights.offline
@@ -175,9 +173,8 @@ def _run(arguments: ClassifyArguments, console: Console) -> int:
 
             check_model(file, engine.info)
             console.note(f"{file.path}: was made with --fit {file.description.fit}")
-        head = build_head(engine, labels, arguments.labels.text_cache())
-        head = head.at_temperature(arguments.scale.temperature)
-        settings = _settings(arguments, engine.info, labels, head, file)
+        head, info = _head(arguments, engine, labels, adapter)
+        settings = _settings(arguments, info, labels, head, file)
         expected = [alike for label in arguments.answers.expect for alike in head.same_as(label)]
         run = stack.enter_context(_open_run(arguments, refs, settings, tuple(expected)))
         report = _open_report(arguments, labels, settings, console, stack)
@@ -196,7 +193,7 @@ def _run(arguments: ClassifyArguments, console: Console) -> int:
             from clipcli.runs.rescore import rescore
 
             results = rescore(file, head, engine.info.preprocess, options)
-        writer = _writer(arguments, run.stream, engine.info, labels, previews)
+        writer = _writer(arguments, run.stream, info, labels, previews)
         with monitor.going():
             _write(run, results, writer, monitor, report)
         if not monitor.is_cut:
@@ -204,6 +201,22 @@ def _run(arguments: ClassifyArguments, console: Console) -> int:
         if report is not None:
             report.finish(is_cut=monitor.is_cut)
         return monitor.end(settings)
+
+
+def _head(
+    arguments: ClassifyArguments, engine: Engine, labels: LabelSet, adapter: Adapter | None
+) -> tuple[ZeroShotHead, ModelInfo]:
+    """What answers, and as which model: with an adapter it is another one."""
+    from clipcli.heads.adapted import adapted_head
+    from clipcli.heads.zero_shot import build_head
+
+    info = engine.info
+    if adapter is None:
+        head = build_head(engine, labels, arguments.labels.text_cache())
+    else:
+        head = adapted_head(adapter, info, arguments.novelty.novelty)
+        info = adapter.answering(info)
+    return head.at_temperature(arguments.scale.temperature), info
 
 
 def _settings(
@@ -226,6 +239,7 @@ def _settings(
         "min_probability": arguments.answers.min_probability,
         "min_similarity": arguments.answers.min_similarity,
         "temperature": arguments.scale.temperature,
+        **arguments.adapter_settings(),
         "shown": arguments.answers.top_k or ("all" if arguments.verbose else DEFAULT_TOP_K),
         **run_settings(
             arguments,

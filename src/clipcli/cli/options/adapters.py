@@ -1,0 +1,167 @@
+"""Options that make an adapter, and those that use one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import click
+from click.core import ParameterSource
+
+from clipcli.adaptation.options import METHODS, MOST_SEED, MOST_SHOTS, AdaptOptions
+from clipcli.cli.options.groups import group, offers, option
+from clipcli.cli.options.shared import ModelFlag, WeightsFlags
+from clipcli.errors import UsageError
+from clipcli.heads.novelty import DENSITIES
+from clipcli.models.catalogue import architectures
+from clipcli.models.names import BUNDLED_MODEL
+
+if TYPE_CHECKING:
+    from clipcli.heads.adapters import Adapter
+
+
+def _names() -> Iterable[str]:
+    from clipcli.heads.adapters import adapter_names
+
+    return adapter_names()
+
+
+@group("Adapter")
+class AdapterFlag:
+    """The adapter that answers."""
+
+    adapter: str | None = option(
+        "--adapter",
+        metavar="NAME",
+        shell_complete=offers(_names, others="dir"),
+        help="Answer with what `clipcli adapt` made of your pictures; the labels are the adapter's,"
+        " and so is the model where none is named.",
+    )
+
+    @property
+    def model(self) -> str | None:
+        """The name of the model that was adapted, if an adapter is named."""
+        return None if self.read is None else self.read.description.model
+
+    @cached_property
+    def read(self) -> Adapter | None:
+        """The adapter, if one is named.
+
+        Raises:
+            UsageError: there is none of that name, or it is not usable.
+        """
+        if self.adapter is None:
+            return None
+        from clipcli.heads.adapters import read_adapter
+
+        return read_adapter(self.adapter)
+
+
+@group("Adapter")
+class NoveltyFlag:
+    """When a picture is like none of the adapter's."""
+
+    novelty: str | None = option(
+        "--novelty",
+        type=click.Choice(list(DENSITIES)),
+        help="With --adapter: answer `unknown` for pictures that are like none of the adapter's; 95"
+        " % of its own, held out, are not. knn: by the nearest pictures; mahalanobis: by the"
+        " classes' means and spread.",
+    )
+
+
+@group("Images")
+class StoredFlag:
+    """Embeddings of the images, where they have been made already."""
+
+    embeddings: str | None = option(
+        "--embeddings",
+        metavar="FILE",
+        type=click.Path(dir_okay=False),
+        help="Take the images' embeddings from a file that `clipcli embed` made of them, by their"
+        " paths, in place of reading them.",
+    )
+
+
+@group("Adapter")
+class AdaptFlags:
+    """How an adapter is made, and where it goes."""
+
+    name: str = option(
+        "-o",
+        "--output",
+        metavar="NAME",
+        required=True,
+        help="What the adapter is called, for --adapter NAME; a NAME with a slash is its folder.",
+    )
+    method: str = option(
+        "--method",
+        type=click.Choice(list(METHODS)),
+        default=next(iter(METHODS)),
+        show_default=True,
+        help="probe: weights for each label on the model's embeddings, begun at the label's own.",
+    )
+    shots: int | None = option(
+        "--shots",
+        type=click.IntRange(1, MOST_SHOTS),
+        metavar="N",
+        help="Take N pictures of each class, drawn by --seed.  [default: all]",
+    )
+    seed: int = option(
+        "--seed",
+        type=click.IntRange(0, MOST_SEED),
+        metavar="N",
+        default=0,
+        show_default=True,
+        help="Of all that is drawn: pictures, folds.",
+    )
+    ungated: bool = option(
+        "--ungated",
+        is_flag=True,
+        help="Write the adapter even if it is not surely better than zero-shot.",
+    )
+    force: bool = option("--force", is_flag=True, help="Replace an adapter of that name.")
+    as_json: bool = option("--json", is_flag=True, help="Write the figures as JSON.")
+
+    def options(self) -> AdaptOptions:
+        """How the adapter is made."""
+        return AdaptOptions(self.method, self.shots, self.seed)
+
+
+def model_of(
+    ctx: click.Context, model: ModelFlag, weights: WeightsFlags, named: Callable[[], str | None]
+) -> ModelFlag:
+    """The model that a file or an adapter is of, where the user names none.
+
+    Only a model of clipcli's own list is taken at a file's word: a stranger's file must not make
+    it download from anywhere, or open a folder.
+
+    Args:
+        ctx: of the command.
+        model: as it was given.
+        weights: likewise.
+        named: the name that a file gives; called only where it counts.
+    """
+    if weights.checkpoint is not None:
+        return model
+    if ctx.get_parameter_source("model") is not ParameterSource.DEFAULT:
+        return model
+    name = named()
+    is_listed = name == BUNDLED_MODEL or str(name).partition(":")[0] in architectures()
+    return ModelFlag(name) if name is not None and is_listed else model
+
+
+def check_adapter_flags(adapter: AdapterFlag, novelty: NoveltyFlag, *, names_labels: bool) -> None:
+    """See that options go together.
+
+    Raises:
+        UsageError: they do not.
+    """
+    if novelty.novelty is not None and adapter.adapter is None:
+        raise UsageError("--novelty goes with --adapter, whose pictures it goes by")
+    if adapter.adapter is not None and names_labels:
+        raise UsageError(
+            "--adapter brings its own labels: leave out -l, --labels and -t, or adapt anew with"
+            " these labels"
+        )
