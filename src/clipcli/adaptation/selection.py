@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
-from clipcli.disk.hashes import hash_file
 from clipcli.errors import UsageError
-from clipcli.images.dataset import Dataset
-from clipcli.images.sources import ImageRef
+from clipcli.images.dataset import Dataset, file_sha256
 
 
 @dataclass(frozen=True)
@@ -54,21 +50,13 @@ def select(data: Dataset, shots: int | None, seed: int) -> Selection:
             f"there is one class alone, {data.classes[0]!r}: an adapter learns to tell classes"
             " apart; name pictures of two at least"
         )
-    sha256 = [_sha256(ref) for ref in data.refs]
+    sha256 = [file_sha256(ref) for ref in data.refs]
     once = _each_once(data, sha256)
     places = once if shots is None else _drawn(data, once, shots, seed)
     chosen = data.subset(places)
     refs = tuple(replace(ref, index=index) for index, ref in enumerate(chosen.refs))
     kept = tuple(sha256[place] for place in places)
     return Selection(Dataset(refs, chosen.labels), kept, len(data.refs) - len(once))
-
-
-def _sha256(ref: ImageRef) -> str | None:
-    """Of a file; what cannot be read is told when it is read for the model."""
-    if isinstance(ref.source, Path) and ref.source.is_file():
-        with suppress(OSError):
-            return hash_file(ref.source)
-    return None
 
 
 def _each_once(data: Dataset, sha256: Sequence[str | None]) -> list[int]:

@@ -101,6 +101,18 @@ def adapted_head(adapter: Adapter, info: ModelInfo, novelty: str | None = None) 
     )
 
 
+def unadapted_head(adapter: Adapter, info: ModelInfo) -> ZeroShotHead:
+    """The zero-shot head of an adapter's labels, to measure the adapter by."""
+    return ZeroShotHead(
+        tuple(adapter.description.labels),
+        adapter.tensors["texts"],
+        info.logit_scale,
+        info.logit_bias,
+        info.activation,
+        doubt_below=info.doubt_below,
+    )
+
+
 def _novelty(adapter: Adapter, name: str) -> Novelty:
     made = adapter.description
     if name not in made.thresholds:

@@ -12,6 +12,7 @@ import click
 
 from clipcli.cli.arguments.checks import (
     Outputs,
+    check_classes,
     check_outputs,
     check_pictures,
     check_report_name,
@@ -20,6 +21,7 @@ from clipcli.cli.arguments.checks import (
     labels_of_data,
 )
 from clipcli.cli.arguments.run import RunArguments
+from clipcli.cli.options.adapters import AdapterFlag, check_adapter_flags
 from clipcli.cli.options.groups import argument, group, offers, option
 from clipcli.cli.options.results import ColorFlag, ForceFlag, ReportFlag
 from clipcli.cli.options.shared import LabelFlags, complete_model
@@ -111,12 +113,22 @@ class EvalArguments(RunArguments):
 
     data: DataFlag
     labels: LabelFlags
+    adapter: AdapterFlag
     comparison: ComparisonFlags
     figures: FigureFlags
     force: ForceFlag
     page: ReportFlag
     color: ColorFlag
     verbose: bool
+
+    def __post_init__(self) -> None:
+        check_adapter_flags(self.adapter, names_labels=self.labels.names_any)
+        compared = self.comparison
+        if self.adapter.adapter and (compared.compare_templates or compared.compare_models):
+            raise UsageError(
+                "--adapter is compared with zero-shot, and with nothing else: leave out"
+                " --compare-templates and --compare-models"
+            )
 
     def check_outputs(self) -> None:
         """See, before minutes of work, that the libraries are there, and where files will go.
@@ -163,6 +175,11 @@ class EvalArguments(RunArguments):
         Raises:
             UsageError: a class of the data is none of the labels.
         """
+        adapter = self.adapter.read
+        if adapter is not None:
+            way_out = f"the adapter {adapter.name} does not know it, so adapt anew"
+            check_classes(classes, adapter.labels.names, way_out)
+            return {f"adapter {adapter.name}": adapter.labels, "zero-shot": adapter.labels}
         labels = labels_of_data(self.labels, classes)
         own, compared = self.labels.templates, self.comparison.compare_templates
         # With templates to compare and none of one's own, the bare label would be a row that nobody

@@ -152,13 +152,15 @@ def model_of(
     return ModelFlag(name) if name is not None and is_listed else model
 
 
-def check_adapter_flags(adapter: AdapterFlag, novelty: NoveltyFlag, *, names_labels: bool) -> None:
+def check_adapter_flags(
+    adapter: AdapterFlag, novelty: NoveltyFlag | None = None, *, names_labels: bool
+) -> None:
     """See that options go together.
 
     Raises:
         UsageError: they do not.
     """
-    if novelty.novelty is not None and adapter.adapter is None:
+    if novelty is not None and novelty.novelty is not None and adapter.adapter is None:
         raise UsageError("--novelty goes with --adapter, whose pictures it goes by")
     if adapter.adapter is not None and names_labels:
         raise UsageError(
