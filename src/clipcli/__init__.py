@@ -15,6 +15,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from clipcli.adaptation.api import AdapterReport, adapt
+    from clipcli.adaptation.options import AdaptOptions
     from clipcli.api import Classifier
     from clipcli.engines.base import ModelInfo
     from clipcli.errors import (
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from clipcli.version import __version__
 
 __all__ = [
+    "AdaptOptions",
+    "AdapterReport",
     "Classifier",
     "ClipcliError",
     "ClipcliWarning",
@@ -49,10 +53,13 @@ __all__ = [
     "Prediction",
     "UsageError",
     "__version__",
+    "adapt",
 ]
 
 # Where each public name lives; a name is imported when it is first asked for.
 _HOMES = {
+    "AdaptOptions": "clipcli.adaptation.options",
+    "AdapterReport": "clipcli.adaptation.api",
     "Classifier": "clipcli.api",
     "ClipcliError": "clipcli.errors",
     "ClipcliWarning": "clipcli.errors",
@@ -69,6 +76,7 @@ _HOMES = {
     "Prediction": "clipcli.heads.results",
     "UsageError": "clipcli.errors",
     "__version__": "clipcli.version",
+    "adapt": "clipcli.adaptation.api",
 }
 
 
@@ -81,6 +89,8 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401
     value = getattr(import_module(_HOMES[name]), name)
     if isinstance(value, type):
         _publish(value)
+    elif callable(value):
+        value.__module__ = __name__
     globals()[name] = value
     return value
 

@@ -61,6 +61,10 @@ class Adaptation:
         """Whether it may be written: it is better, or nobody can say that it is not."""
         return self.gate is None or self.gate.is_passed
 
+    def may_be_written(self, options: AdaptOptions) -> bool:
+        """Whether it is good enough, or wanted all the same."""
+        return self.is_accepted or options.ungated
+
     def figures(self) -> dict[str, Any]:
         """What it gained, ready for JSON."""
         gate = self.gate and {**asdict(self.gate), "passed": self.gate.is_passed}
@@ -133,6 +137,8 @@ def gather(
         UsageError: all that have an embedding are of one class.
     """
     seen = {selection.data.labels[place] for place in kept}
+    if not seen:
+        raise UsageError("none of the pictures could be read")
     if len(seen) < 2:
         raise UsageError(f"the only pictures that could be read are of one class, {seen.pop()!r}")
     places = {name: place for place, name in enumerate(labels.names)}

@@ -24,6 +24,8 @@ class AdaptOptions:
         method: one of `METHODS`.
         shots: pictures of each class that are taken, drawn by the seed; None for all.
         seed: of everything that is drawn.
+        ungated: the adapter is written even if it is not surely better than zero-shot.
+        force: an adapter of that name is replaced.
 
     Raises:
         UsageError: no such method, or a number that is out of its range.
@@ -32,6 +34,8 @@ class AdaptOptions:
     method: str = "probe"
     shots: int | None = None
     seed: int = 0
+    ungated: bool = False
+    force: bool = False
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:

@@ -168,8 +168,10 @@ def _check_tensors(tensors: Mapping[str, NDArray[Any]], made: Description) -> No
 def adapter_names() -> list[str]:
     """What the adapters in clipcli's own folder are called."""
     folder = adapters_folder()
+    # Hidden ones are on their way in or out.
     names = (path.name for path in folder.iterdir()) if folder.is_dir() else ()
-    return sorted(name for name in names if (folder / name / DESCRIPTION_FILE).is_file())
+    whole = (name for name in names if (folder / name / DESCRIPTION_FILE).is_file())
+    return sorted(name for name in whole if _NAME.fullmatch(name))
 
 
 def kept_adapters() -> Iterator[Adapter | tuple[Path, UsageError]]:

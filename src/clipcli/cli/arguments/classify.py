@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from clipcli.cli.advice import labels_meant
 from clipcli.cli.arguments.checks import Outputs, check_outputs, check_report_name
 from clipcli.cli.arguments.run import RunArguments
-from clipcli.cli.options.adapters import AdapterFlag, NoveltyFlag, check_adapter_flags
+from clipcli.cli.options.adapters import AdapterFlag, NoveltyFlag
 from clipcli.cli.options.inputs import EmbeddingsFlag, NamingFlags
 from clipcli.cli.options.results import (
     AnswerFlags,
@@ -66,7 +66,6 @@ class ClassifyArguments(RunArguments):
 
     def __post_init__(self) -> None:
         self._check_images()
-        check_adapter_flags(self.adapter, self.novelty, names_labels=self.labels.names_any)
         if self.formats.raw and self.format_name(on_terminal=False) != "csv":
             raise UsageError("--raw goes with CSV: add --csv")
         self._check_report()

@@ -21,7 +21,7 @@ from clipcli.cli.arguments.checks import (
     labels_of_data,
 )
 from clipcli.cli.arguments.run import RunArguments
-from clipcli.cli.options.adapters import AdapterFlag, check_adapter_flags
+from clipcli.cli.options.adapters import AdapterFlag
 from clipcli.cli.options.groups import argument, group, offers, option
 from clipcli.cli.options.results import ColorFlag, ForceFlag, ReportFlag
 from clipcli.cli.options.shared import LabelFlags, complete_model
@@ -88,6 +88,11 @@ class ComparisonFlags:
         if any(map(math.isnan, (self.min_accuracy, *self.precision_targets))):
             raise UsageError("--min-accuracy and --precision-target are numbers from 0 to 1")
 
+    @property
+    def names_any(self) -> bool:
+        """Whether anything is to be compared."""
+        return bool(self.compare_templates or self.compare_models)
+
 
 @group("Output")
 class FigureFlags:
@@ -120,15 +125,6 @@ class EvalArguments(RunArguments):
     page: ReportFlag
     color: ColorFlag
     verbose: bool
-
-    def __post_init__(self) -> None:
-        check_adapter_flags(self.adapter, names_labels=self.labels.names_any)
-        compared = self.comparison
-        if self.adapter.adapter and (compared.compare_templates or compared.compare_models):
-            raise UsageError(
-                "--adapter is compared with zero-shot, and with nothing else: leave out"
-                " --compare-templates and --compare-models"
-            )
 
     def check_outputs(self) -> None:
         """See, before minutes of work, that the libraries are there, and where files will go.

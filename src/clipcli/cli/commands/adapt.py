@@ -106,7 +106,7 @@ def _told(run: AdaptationRun, adaptation: Adaptation, folder: Path) -> int:
     from clipcli.evaluation.table import TableOptions
 
     arguments, console = run.arguments, run.console
-    is_written = adaptation.is_accepted or arguments.adapt.ungated
+    is_written = adaptation.may_be_written(arguments.adapt.options())
     if is_written:
         description = adaptation.description(run.info, run.preprocess, arguments.adapt.options())
         write_adapter(folder, description, adaptation.tensors())

@@ -14,7 +14,7 @@ from click.core import ParameterSource
 
 from clipcli.cli.arguments.classify import ClassifyArguments
 from clipcli.cli.console import Console, results_stream
-from clipcli.cli.options.adapters import AdapterFlag, NoveltyFlag, model_of
+from clipcli.cli.options.adapters import AdapterFlag, NoveltyFlag, check_adapter_flags, model_of
 from clipcli.cli.options.groups import SectionedCommand, takes
 from clipcli.cli.options.inputs import (
     AddressFlags,
@@ -110,6 +110,9 @@ def classify(ctx: click.Context, /, **groups: Any) -> int:  # noqa: ANN401
     """  # noqa: D301  click wants the character \b itself
     console: Console = ctx.obj
     groups["formats"] = _with_one_format(ctx, groups["formats"], groups["file"])
+    check_adapter_flags(
+        groups["adapter"], groups["novelty"], names_labels=groups["labels"].names_any
+    )
     groups["model"] = model_of(ctx, groups["model"], groups["weights"], _named_in(groups))
     arguments = ClassifyArguments(**groups, verbose=console.verbose)
     with console.warnings():

@@ -12,7 +12,7 @@ from click.core import ParameterSource
 from clipcli.cli.arguments.eval import ComparisonFlags, DataFlag, EvalArguments, FigureFlags
 from clipcli.cli.console import Console, results_stream
 from clipcli.cli.exit_codes import ExitCode
-from clipcli.cli.options.adapters import AdapterFlag, model_of
+from clipcli.cli.options.adapters import AdapterFlag, check_adapter_flags, model_of
 from clipcli.cli.options.groups import SectionedCommand, takes
 from clipcli.cli.options.inputs import AddressFlags, DecodingFlags, DownloadFlags, ReadingFlags
 from clipcli.cli.options.results import ColorFlag, ForceFlag, ReportFlag
@@ -27,6 +27,7 @@ from clipcli.cli.running.evaluation import EvaluationRun, ModelRun
 from clipcli.cli.running.settings import run_settings
 from clipcli.disk.atomic import cannot_write
 from clipcli.disk.outputs import write_json
+from clipcli.errors import UsageError
 from clipcli.heads.results import Prediction, ScoreOptions
 from clipcli.models.names import resolve_model
 from clipcli.outputs.writers import DEFAULT_TOP_K
@@ -86,6 +87,12 @@ def evaluate(ctx: click.Context, /, **groups: Any) -> int:  # noqa: ANN401
     """  # noqa: D301  click wants the character \b itself
     console: Console = ctx.obj
     adapter: AdapterFlag = groups["adapter"]
+    check_adapter_flags(adapter, names_labels=groups["labels"].names_any)
+    if adapter.adapter is not None and groups["comparison"].names_any:
+        raise UsageError(
+            "--adapter is compared with zero-shot, and with nothing else: leave out"
+            " --compare-templates and --compare-models"
+        )
     groups["model"] = _first_model(ctx, groups["model"], groups["weights"], groups["comparison"])
     groups["model"] = model_of(ctx, groups["model"], groups["weights"], lambda: adapter.model)
     arguments = EvalArguments(**groups, verbose=console.verbose)
@@ -141,8 +148,8 @@ def _tell_of_known(arguments: EvalArguments, data: Dataset, console: Console) ->
     count = sum(file_sha256(ref) in known for ref in data.refs)
     if count:
         console.hint(
-            f"the adapter {adapter.name} was made of {count:,} of these {len(data.refs):,} pictures,"
-            " and knows their answers: others would do worse"
+            f"{adapter.name} was made of {count:,} of these {len(data.refs):,} pictures, and knows"
+            " their answers: others would do worse"
         )
 
 

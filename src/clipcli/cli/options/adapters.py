@@ -126,7 +126,9 @@ class AdaptFlags:
 
     def options(self) -> AdaptOptions:
         """How the adapter is made."""
-        return AdaptOptions(self.method, self.shots, self.seed)
+        return AdaptOptions(
+            self.method, self.shots, self.seed, ungated=self.ungated, force=self.force
+        )
 
 
 def model_of(
