@@ -73,7 +73,8 @@ class Gate:
 
     Attributes:
         accuracy: of pictures that are right.
-        log_loss: by which -log p of the truth has become less, in nats.
+        log_loss: by which -log p of the truth has become less, in nats, than that of zero-shot at
+            the temperature that is best for it.
     """
 
     accuracy: Gain
@@ -127,8 +128,11 @@ class HeldOut:
 
     def gate(self) -> Gate:
         """Whether the adapter is worth keeping."""
-        hits = [logits.argmax(axis=1) == self.truth for logits in (self.zero_shot, self.adapted)]
-        losses = [self.scale.losses(z, self.truth) for z in (self.zero_shot, self.adapted)]
+        # Zero-shot with a temperature of its own: to be surer, or less sure, needs no adapter.
+        own = likeliest_temperature(self.zero_shot, self.truth, self.scale) or 1.0
+        both = self.zero_shot / own, self.adapted
+        hits = [logits.argmax(axis=1) == self.truth for logits in both]
+        losses = [self.scale.losses(logits, self.truth) for logits in both]
         return Gate(_gain(hits[1] - hits[0].astype(np.float64)), _gain(losses[0] - losses[1]))
 
     def classes(self, labels: Sequence[str]) -> tuple[ClassFigures, ...]:

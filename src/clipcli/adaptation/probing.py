@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from clipcli.adaptation.judgement import HeldOut
+from clipcli.adaptation.judgement import HeldOut, likeliest_temperature
 from clipcli.adaptation.material import Fitted, Material, Tell
 from clipcli.adaptation.options import AdaptOptions
 from clipcli.adaptation.probe import (
@@ -15,9 +15,10 @@ from clipcli.adaptation.probe import (
     FINE,
     STRENGTHS,
     Probe,
+    Scale,
     few_shot_strength,
 )
-from clipcli.arrays import Float64, Mask
+from clipcli.arrays import Float64, Int64, Mask
 
 
 def fit(material: Material, _options: AdaptOptions, tell: Tell) -> Fitted:
@@ -34,7 +35,7 @@ def fit(material: Material, _options: AdaptOptions, tell: Tell) -> Fitted:
     if is_chosen:
         strength, adapted = _chosen(material, tell)
     else:
-        strength = few_shot_strength(zero_shot, material.truth, material.scale)
+        strength = _by_rule(zero_shot, material.truth, material.scale)
         adapted = _held_out_by_rule(material, zero_shot)
     tell(f"fitting on all {len(material.truth):,} pictures")
     probe = Probe(material.pictures, material.truth, material.texts, material.scale)
@@ -67,9 +68,20 @@ def _chosen(material: Material, tell: Tell) -> tuple[float, Float64]:
         tell(f"cross-validation: fold {fold + 1} of {material.fold_count}")
         is_out = material.folds == fold
         logits[:, is_out] = _path(material, is_out, STRENGTHS)
-    losses = [float(material.scale.losses(z, material.truth).mean()) for z in logits]
-    best = int(np.argmin(losses))
-    return STRENGTHS[best], logits[best]
+    # At a temperature of its own each: else weights would be learned for the sake of being surer.
+    losses = np.stack([_cooled(material, z) for z in logits])
+    behind = losses - losses[losses.mean(axis=1).argmin()]
+    # The strongest that is not surely behind the best (Breiman et al. 1984, 3.4.3): where there is
+    # nothing to learn, nothing is.
+    errors = behind.std(axis=1, ddof=1) / np.sqrt(len(material.truth))
+    chosen = int(np.flatnonzero(behind.mean(axis=1) <= errors)[0])
+    return STRENGTHS[chosen], logits[chosen]
+
+
+def _cooled(material: Material, logits: Float64) -> Float64:
+    """Losses of some logits at the temperature at which the truth is likeliest, shape (n,)."""
+    temperature = likeliest_temperature(logits, material.truth, material.scale) or 1.0
+    return material.scale.losses(logits / temperature, material.truth)
 
 
 def _held_out_by_rule(material: Material, zero_shot: Float64) -> Float64 | None:
@@ -80,9 +92,15 @@ def _held_out_by_rule(material: Material, zero_shot: Float64) -> Float64 | None:
     for fold in range(material.fold_count):
         is_out = material.folds == fold
         taught = material.truth[~is_out]
-        strength = few_shot_strength(zero_shot[~is_out], taught, material.scale)
+        strength = _by_rule(zero_shot[~is_out], taught, material.scale)
         (adapted[is_out],) = _path(material, is_out, [strength])
     return adapted
+
+
+def _by_rule(zero_shot: Float64, truth: Int64, scale: Scale) -> float:
+    """The strength that zero-shot's answers call for, however sure the model is of them."""
+    temperature = likeliest_temperature(zero_shot, truth, scale) or 1.0
+    return few_shot_strength(zero_shot / temperature, truth, scale)
 
 
 def _path(material: Material, is_out: Mask, strengths: Sequence[float]) -> list[Float64]:
