@@ -305,6 +305,12 @@ def test_another_model_is_refused_with_both_names(command, pictures, written, tm
     assert not (tmp_path / "x.npz").exists()
 
 
+def test_another_preprocessing_is_told(command, pictures, written) -> None:
+    for line in (["classify", pictures / "alpha" / "0.png"], ["eval", pictures]):
+        _, _, err = command(*line, "--adapter", written, "--preprocess", "reference")
+        assert "was made with --preprocess plain, and this is reference" in err
+
+
 def test_an_adapter_is_replaced_when_asked_to(command, pictures) -> None:
     line = ("adapt", pictures, "-o", "x", *TINY, "--shots", "5", "--ungated")
     command(*line)

@@ -16,7 +16,7 @@ from clipcli.heads.zero_shot import ZeroShotHead, products_of
 if TYPE_CHECKING:
     from clipcli.engines.base import ModelInfo
     from clipcli.heads.adapters import Adapter
-    from clipcli.heads.novelty import Density
+    from clipcli.heads.densities import Density
     from clipcli.heads.results import Prediction, ScoreOptions
     from clipcli.images.sources import ImageRef
 

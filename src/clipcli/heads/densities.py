@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 
 from clipcli.arrays import Float32, Float64, Int64
 
 _ROWS_AT_ONCE = 1024
+
+
+class Density(Protocol):
+    """What an adapter's pictures say of how usual another one is."""
+
+    def __init__(self, pictures: Float32, truth: Int64) -> None:
+        """Learn what the classes look like.
+
+        Args:
+            pictures: unit rows, shape (n, d).
+            truth: their classes, shape (n,).
+        """
+        ...
+
+    def score(self, embeddings: Float32) -> Float64:
+        """How usual pictures are, the higher the more: shape (m,), of unit rows of shape (m, d)."""
+        ...
 
 
 class NearestNeighbours:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from clipcli.arrays import Float32, Float64, Int64
+    from clipcli.heads.densities import Density
 
 DENSITIES = {
     "knn": "clipcli.heads.densities:NearestNeighbours",
@@ -15,23 +15,6 @@ DENSITIES = {
 
 A new one is a class that is made of `(pictures, truth)` and is a `Density`, and a line here.
 """
-
-
-class Density(Protocol):
-    """What an adapter's pictures say of how usual another one is."""
-
-    def __init__(self, pictures: Float32, truth: Int64) -> None:
-        """Learn what the classes look like.
-
-        Args:
-            pictures: unit rows, shape (n, d).
-            truth: their classes, shape (n,).
-        """
-        ...
-
-    def score(self, embeddings: Float32) -> Float64:
-        """How usual pictures are, the higher the more: shape (m,), of unit rows of shape (m, d)."""
-        ...
 
 
 def density(name: str) -> type[Density]:

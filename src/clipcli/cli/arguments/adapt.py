@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+
+from clipcli.adaptation.options import METHODS, MOST_SEED, MOST_SHOTS, AdaptOptions
 from clipcli.cli.arguments.checks import labels_of_data
 from clipcli.cli.arguments.eval import DataFlag
 from clipcli.cli.arguments.run import RunArguments
-from clipcli.cli.options.adapters import AdaptFlags, StoredFlag
+from clipcli.cli.options.groups import group, option
 from clipcli.cli.options.results import ColorFlag
 from clipcli.cli.options.shared import LabelFlags
 from clipcli.heads.labels import LabelSet, collect_templates
@@ -18,6 +21,66 @@ if TYPE_CHECKING:
     from clipcli.embeddings.base import EmbeddingsFile
     from clipcli.engines.base import EngineOptions
     from clipcli.images.dataset import Dataset
+
+
+@group("Images")
+class StoredFlag:
+    """Embeddings of the images, where they have been made already."""
+
+    embeddings: str | None = option(
+        "--embeddings",
+        metavar="FILE",
+        type=click.Path(dir_okay=False),
+        help="Take the images' embeddings from a file that `clipcli embed` made of them, by their"
+        " paths, in place of reading them.",
+    )
+
+
+@group("Adapter")
+class AdaptFlags:
+    """How an adapter is made, and where it goes."""
+
+    name: str = option(
+        "-o",
+        "--output",
+        metavar="NAME",
+        required=True,
+        help="What the adapter is called, for --adapter NAME; a NAME with a slash is its folder.",
+    )
+    method: str = option(
+        "--method",
+        type=click.Choice(list(METHODS)),
+        default=next(iter(METHODS)),
+        show_default=True,
+        help="probe: weights for each label on the model's embeddings, begun at the label's own.",
+    )
+    shots: int | None = option(
+        "--shots",
+        type=click.IntRange(1, MOST_SHOTS),
+        metavar="N",
+        help="Take N pictures of each class, drawn by --seed.  [default: all]",
+    )
+    seed: int = option(
+        "--seed",
+        type=click.IntRange(0, MOST_SEED),
+        metavar="N",
+        default=0,
+        show_default=True,
+        help="Of all that is drawn: pictures, folds.",
+    )
+    ungated: bool = option(
+        "--ungated",
+        is_flag=True,
+        help="Write the adapter even if it is not surely better than zero-shot.",
+    )
+    force: bool = option("--force", is_flag=True, help="Replace an adapter of that name.")
+    as_json: bool = option("--json", is_flag=True, help="Write the figures as JSON.")
+
+    def options(self) -> AdaptOptions:
+        """How the adapter is made."""
+        return AdaptOptions(
+            self.method, self.shots, self.seed, ungated=self.ungated, force=self.force
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clipcli.cli.arguments.adapt import AdaptArguments
+from clipcli.cli.arguments.adapt import AdaptArguments, AdaptFlags, StoredFlag
 from clipcli.cli.arguments.eval import DataFlag
 from clipcli.cli.console import Console, results_stream
 from clipcli.cli.exit_codes import ExitCode
-from clipcli.cli.options.adapters import AdaptFlags, StoredFlag
 from clipcli.cli.options.groups import SectionedCommand, takes
 from clipcli.cli.options.inputs import AddressFlags, DecodingFlags, DownloadFlags, ReadingFlags
 from clipcli.cli.options.results import ColorFlag

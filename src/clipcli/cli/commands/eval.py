@@ -12,7 +12,12 @@ from click.core import ParameterSource
 from clipcli.cli.arguments.eval import ComparisonFlags, DataFlag, EvalArguments, FigureFlags
 from clipcli.cli.console import Console, results_stream
 from clipcli.cli.exit_codes import ExitCode
-from clipcli.cli.options.adapters import AdapterFlag, check_adapter_flags, model_of
+from clipcli.cli.options.adapters import (
+    AdapterFlag,
+    check_adapter_flags,
+    model_of,
+    tell_of_preprocessing,
+)
 from clipcli.cli.options.groups import SectionedCommand, takes
 from clipcli.cli.options.inputs import AddressFlags, DecodingFlags, DownloadFlags, ReadingFlags
 from clipcli.cli.options.results import ColorFlag, ForceFlag, ReportFlag
@@ -144,6 +149,7 @@ def _tell_of_known(arguments: EvalArguments, data: Dataset, console: Console) ->
         return
     from clipcli.images.dataset import file_sha256
 
+    tell_of_preprocessing(adapter, arguments.reading.preprocess, console)
     known = {sha256 for sha256 in adapter.description.pictures if sha256 is not None}
     count = sum(file_sha256(ref) in known for ref in data.refs)
     if count:

@@ -1,4 +1,4 @@
-"""Options that make an adapter, and those that use one."""
+"""Options that say which adapter answers, and when it does not."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
-from clipcli.adaptation.options import METHODS, MOST_SEED, MOST_SHOTS, AdaptOptions
 from clipcli.cli.options.groups import group, offers, option
 from clipcli.cli.options.shared import ModelFlag, WeightsFlags
 from clipcli.errors import UsageError
@@ -18,6 +17,7 @@ from clipcli.models.catalogue import architectures
 from clipcli.models.names import BUNDLED_MODEL
 
 if TYPE_CHECKING:
+    from clipcli.cli.console import Console
     from clipcli.heads.adapters import Adapter
 
 
@@ -71,63 +71,13 @@ class NoveltyFlag:
     )
 
 
-@group("Images")
-class StoredFlag:
-    """Embeddings of the images, where they have been made already."""
-
-    embeddings: str | None = option(
-        "--embeddings",
-        metavar="FILE",
-        type=click.Path(dir_okay=False),
-        help="Take the images' embeddings from a file that `clipcli embed` made of them, by their"
-        " paths, in place of reading them.",
-    )
-
-
-@group("Adapter")
-class AdaptFlags:
-    """How an adapter is made, and where it goes."""
-
-    name: str = option(
-        "-o",
-        "--output",
-        metavar="NAME",
-        required=True,
-        help="What the adapter is called, for --adapter NAME; a NAME with a slash is its folder.",
-    )
-    method: str = option(
-        "--method",
-        type=click.Choice(list(METHODS)),
-        default=next(iter(METHODS)),
-        show_default=True,
-        help="probe: weights for each label on the model's embeddings, begun at the label's own.",
-    )
-    shots: int | None = option(
-        "--shots",
-        type=click.IntRange(1, MOST_SHOTS),
-        metavar="N",
-        help="Take N pictures of each class, drawn by --seed.  [default: all]",
-    )
-    seed: int = option(
-        "--seed",
-        type=click.IntRange(0, MOST_SEED),
-        metavar="N",
-        default=0,
-        show_default=True,
-        help="Of all that is drawn: pictures, folds.",
-    )
-    ungated: bool = option(
-        "--ungated",
-        is_flag=True,
-        help="Write the adapter even if it is not surely better than zero-shot.",
-    )
-    force: bool = option("--force", is_flag=True, help="Replace an adapter of that name.")
-    as_json: bool = option("--json", is_flag=True, help="Write the figures as JSON.")
-
-    def options(self) -> AdaptOptions:
-        """How the adapter is made."""
-        return AdaptOptions(
-            self.method, self.shots, self.seed, ungated=self.ungated, force=self.force
+def tell_of_preprocessing(adapter: Adapter | None, preprocess: str, console: Console) -> None:
+    """Tell that pictures are prepared in another way than those that an adapter was made of."""
+    if adapter is not None and adapter.description.preprocess != preprocess:
+        made = adapter.description.preprocess
+        console.hint(
+            f"the adapter {adapter.name} was made with --preprocess {made}, and this is"
+            f" {preprocess}: its answers may be worse"
         )
 
 
