@@ -309,6 +309,8 @@ def test_another_preprocessing_is_told(command, pictures, written) -> None:
     for line in (["classify", pictures / "alpha" / "0.png"], ["eval", pictures]):
         _, _, err = command(*line, "--adapter", written, "--preprocess", "reference")
         assert "was made with --preprocess plain, and this is reference" in err
+        _, _, err = command(*line, "--adapter", written, "--fit", "pad")
+        assert "was made with --fit crop, and this is pad" in err
 
 
 def test_an_adapter_is_replaced_when_asked_to(command, pictures) -> None:

@@ -14,7 +14,7 @@ from adaptation_data import made_material
 from fake_engine import FakeEngine
 from safetensors.numpy import load_file, save_file
 
-from clipcli.adaptation.adapt import adapt
+from clipcli.adaptation.adapt import Seen, adapt
 from clipcli.adaptation.options import AdaptOptions
 from clipcli.adaptation.writing import check_target, write_adapter
 from clipcli.disk.hashes import hash_file
@@ -33,6 +33,7 @@ from clipcli.heads.adapters import (
 from clipcli.heads.results import ScoreOptions
 from clipcli.images.sources import ImageRef
 
+SEEN = Seen("plain", "crop")
 INFO = replace(FakeEngine().info, embed_dim=32, logit_scale=20.0)
 
 
@@ -46,9 +47,7 @@ def folder(tmp_path, monkeypatch, adaptation) -> Path:
     """A written adapter, `signs`, in a data folder of the test's own."""
     monkeypatch.setenv("CLIPCLI_DATA_DIR", str(tmp_path / "data"))
     folder = adapter_folder("signs")
-    write_adapter(
-        folder, adaptation.description(INFO, "plain", AdaptOptions()), adaptation.tensors()
-    )
+    write_adapter(folder, adaptation.description(INFO, SEEN, AdaptOptions()), adaptation.tensors())
     return folder
 
 
@@ -171,6 +170,7 @@ SPOILED = {
     "thresholds": (spoil_json(thresholds={"knn": "low"}), "a table of numbers"),
     "width": (spoil_json(embed_dim=31), "no tensor weights of the shape"),
     "huge": (spoil_json(embed_dim=1 << 40), "embed_dim is"),
+    "fit": (spoil_json(fit="stretch!"), "fit is 'stretch!'"),
     "fingerprint": (spoil_json(fingerprint="../../etc"), "32 hexadecimal digits"),
     "pictures": (spoil_json(pictures=["x"] * 21), "64 hexadecimal digits"),
     "no weights": (spoil_tensors(lambda tensors: tensors.pop("weights")), "no tensor weights"),
@@ -228,7 +228,7 @@ def test_nothing_that_is_no_adapter_is_replaced(folder, tmp_path) -> None:
 
 def test_a_new_one_takes_the_place_of_the_old(folder, adaptation) -> None:
     before = read_adapter("signs").sha256
-    made = adaptation.description(INFO, "plain", AdaptOptions(seed=1))
+    made = adaptation.description(INFO, SEEN, AdaptOptions(seed=1))
 
     write_adapter(folder, made, adaptation.tensors())
 
@@ -242,7 +242,7 @@ def test_what_cannot_be_written_leaves_nothing(folder, adaptation, monkeypatch) 
 
     before = read_adapter("signs").sha256
     monkeypatch.setattr(os, "fsync", full)
-    made = adaptation.description(INFO, "plain", AdaptOptions(seed=1))
+    made = adaptation.description(INFO, SEEN, AdaptOptions(seed=1))
     with pytest.raises(Exception, match="No space left"):
         write_adapter(folder, made, adaptation.tensors())
 
@@ -294,7 +294,7 @@ def test_the_unadapted_head_is_zero_shot(folder, adaptation) -> None:
 
 def test_an_adapted_model_is_another_model(folder, adaptation) -> None:
     first = read_adapter("signs").answering(INFO)
-    made = adaptation.description(INFO, "plain", AdaptOptions(seed=1))
+    made = adaptation.description(INFO, SEEN, AdaptOptions(seed=1))
     write_adapter(folder, made, adaptation.tensors())
     second = read_adapter("signs").answering(INFO)
 

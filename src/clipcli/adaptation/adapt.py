@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -28,9 +28,28 @@ if TYPE_CHECKING:
     from clipcli.engines.base import ModelInfo
     from clipcli.heads.labels import LabelSet
     from clipcli.heads.zero_shot import ZeroShotHead
+    from clipcli.images.options import ImageOptions
 
 # So many times as many pictures in one class as in another are told of.
 _UNEVEN = 10
+
+
+@dataclass(frozen=True)
+class Seen:
+    """How pictures were prepared for a model.
+
+    Attributes:
+        preprocess: `plain` or `reference`, as in `--preprocess`.
+        fit: as in `--fit`.
+    """
+
+    preprocess: str
+    fit: str
+
+    @classmethod
+    def of(cls, info: ModelInfo, images: ImageOptions) -> Self:
+        """What a model's pictures are prepared by."""
+        return cls(images.preprocessing, info.preprocess.fitted(images.fit).fit)
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,12 +103,12 @@ class Adaptation:
             "classes": self.material.truth,
         }
 
-    def description(self, info: ModelInfo, preprocess: str, options: AdaptOptions) -> Description:
+    def description(self, info: ModelInfo, seen: Seen, options: AdaptOptions) -> Description:
         """What is written beside the tensors.
 
         Args:
             info: the model that was adapted.
-            preprocess: how pictures were prepared for it.
+            seen: how pictures were prepared for it.
             options: how it was asked for.
         """
         labels = self.material.labels
@@ -98,7 +117,8 @@ class Adaptation:
             model=info.name,
             fingerprint=info.fingerprint,
             embed_dim=info.embed_dim,
-            preprocess=preprocess,
+            preprocess=seen.preprocess,
+            fit=seen.fit,
             labels=labels.names,
             templates=labels.templates,
             texts=labels.texts,

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clipcli.adaptation.adapt import Seen, gather, notes
 from clipcli.adaptation.adapt import adapt as fit
-from clipcli.adaptation.adapt import gather, notes
 from clipcli.adaptation.options import AdaptOptions
 from clipcli.adaptation.selection import select
 from clipcli.adaptation.writing import check_target, write_adapter
@@ -100,7 +100,9 @@ def adapt(
         adaptation = fit(material, options)
         is_written = adaptation.may_be_written(options)
         if is_written:
-            made = adaptation.description(engine.info, pipeline.images.preprocessing, options)
+            made = adaptation.description(
+                engine.info, Seen.of(engine.info, pipeline.images), options
+            )
             write_adapter(folder, made, adaptation.tensors())
     is_better = None if adaptation.gate is None else adaptation.gate.is_passed
     return AdapterReport(folder if is_written else None, is_better, adaptation.figures())

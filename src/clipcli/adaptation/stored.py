@@ -59,7 +59,7 @@ def stored_embeddings(
     }
     for ref in data.refs:
         tell(ref, failures.get(ref.index))
-    return Encoded(embeddings, failures)
+    return Encoded(embeddings, failures, {})
 
 
 def _key(name: str) -> str:

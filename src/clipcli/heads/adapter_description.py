@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from clipcli.heads.labels import LabelSet
+from clipcli.images.options import FITS
 from clipcli.models.fields import (
     NULL,
     TABLE,
@@ -41,6 +42,7 @@ class Description:
         fingerprint: of that model.
         embed_dim: width of the embeddings.
         preprocess: `plain` or `reference`, as in `--preprocess`.
+        fit: how pictures were brought into the model's shape, as in `--fit`.
         labels: L names.
         templates: that made prompts of them.
         texts: of each label, where it is not its name alone; else empty.
@@ -63,6 +65,7 @@ class Description:
     fingerprint: str
     embed_dim: int
     preprocess: str
+    fit: str
     labels: Sequence[str]
     templates: Sequence[str]
     texts: Sequence[Sequence[str]]
@@ -134,6 +137,7 @@ _RULES: Rules = {
     "fingerprint": _digits(32),
     "embed_dim": whole(1, 1 << 16),
     "preprocess": choice("plain", "reference"),
+    "fit": choice(*FITS),
     "labels": _listed(TEXT, _MOST_LABELS),
     "templates": _listed(TEXT, 1 << 16),
     "texts": _listed(_listed(TEXT, 1 << 16), _MOST_LABELS),

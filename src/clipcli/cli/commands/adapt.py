@@ -107,7 +107,7 @@ def _told(run: AdaptationRun, adaptation: Adaptation, folder: Path) -> int:
     arguments, console = run.arguments, run.console
     is_written = adaptation.may_be_written(arguments.adapt.options())
     if is_written:
-        description = adaptation.description(run.info, run.preprocess, arguments.adapt.options())
+        description = adaptation.description(run.info, run.seen, arguments.adapt.options())
         write_adapter(folder, description, adaptation.tensors())
     code = ExitCode.SOME_FAILED if run.failed else ExitCode.ALL_DONE
     code = code if is_written else ExitCode.CHECK_NOT_MET

@@ -19,7 +19,7 @@ from clipcli.cli.options.adapters import (
     NoveltyFlag,
     check_adapter_flags,
     model_of,
-    tell_of_preprocessing,
+    tell_of_preparation,
 )
 from clipcli.cli.options.groups import SectionedCommand, takes
 from clipcli.cli.options.inputs import (
@@ -183,8 +183,8 @@ def _run(arguments: ClassifyArguments, console: Console) -> int:
             check_model(file, engine.info)
             console.note(f"{file.path}: was made with --fit {file.description.fit}")
         head, info = _head(arguments, engine, labels, adapter)
-        prepared = arguments.reading.preprocess if file is None else file.description.preprocess
-        tell_of_preprocessing(adapter, prepared, console)
+        if file is None:
+            tell_of_preparation(adapter, arguments.prepared(info), console)
         settings = _settings(arguments, info, labels, head, file)
         expected = [alike for label in arguments.answers.expect for alike in head.same_as(label)]
         run = stack.enter_context(_open_run(arguments, refs, settings, tuple(expected)))

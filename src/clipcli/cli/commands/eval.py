@@ -16,7 +16,6 @@ from clipcli.cli.options.adapters import (
     AdapterFlag,
     check_adapter_flags,
     model_of,
-    tell_of_preprocessing,
 )
 from clipcli.cli.options.groups import SectionedCommand, takes
 from clipcli.cli.options.inputs import AddressFlags, DecodingFlags, DownloadFlags, ReadingFlags
@@ -149,7 +148,6 @@ def _tell_of_known(arguments: EvalArguments, data: Dataset, console: Console) ->
         return
     from clipcli.images.dataset import file_sha256
 
-    tell_of_preprocessing(adapter, arguments.reading.preprocess, console)
     known = {sha256 for sha256 in adapter.description.pictures if sha256 is not None}
     count = sum(file_sha256(ref) in known for ref in data.refs)
     if count:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -71,14 +71,25 @@ class NoveltyFlag:
     )
 
 
-def tell_of_preprocessing(adapter: Adapter | None, preprocess: str, console: Console) -> None:
-    """Tell that pictures are prepared in another way than those that an adapter was made of."""
-    if adapter is not None and adapter.description.preprocess != preprocess:
-        made = adapter.description.preprocess
-        console.hint(
-            f"the adapter {adapter.name} was made with --preprocess {made}, and this is"
-            f" {preprocess}: its answers may be worse"
-        )
+def tell_of_preparation(
+    adapter: Adapter | None, prepared: Mapping[str, str], console: Console
+) -> None:
+    """Tell that pictures are prepared in another way than those that an adapter was made of.
+
+    Args:
+        adapter: if there is one.
+        prepared: option -> its value now: `preprocess` and `fit`.
+        console: that is told.
+    """
+    if adapter is None:
+        return
+    for name, value in prepared.items():
+        made = getattr(adapter.description, name)
+        if made != value:
+            console.hint(
+                f"the adapter {adapter.name} was made with --{name} {made}, and this is {value}:"
+                " its answers may be worse"
+            )
 
 
 def model_of(

@@ -12,6 +12,7 @@ from clipcli.runs.output import RunOutput
 from clipcli.runs.tally import Tally
 
 if TYPE_CHECKING:
+    from clipcli.adaptation.adapt import Seen
     from clipcli.adaptation.material import Material
     from clipcli.adaptation.selection import Selection
     from clipcli.cli.arguments.adapt import AdaptArguments
@@ -35,11 +36,11 @@ class AdaptationRun:
 
     Attributes:
         info: the model, once `material` has loaded it.
-        preprocess: how the pictures were prepared for it.
+        seen: how the pictures were prepared for it.
     """
 
     info: ModelInfo
-    preprocess: str
+    seen: Seen
 
     def __init__(self, arguments: AdaptArguments, console: Console, selection: Selection) -> None:
         self.arguments = arguments
@@ -91,15 +92,17 @@ class AdaptationRun:
         return gather(self._selection, kept, encoded.embeddings, labels, head, seed=seed)
 
     def _encoded(self, engine: Engine, file: EmbeddingsFile | None) -> Encoded:
+        from clipcli.adaptation.adapt import Seen
+
         if file is not None:
             from clipcli.adaptation.stored import stored_embeddings
 
-            self.preprocess = file.description.preprocess
+            self.seen = Seen(file.description.preprocess, file.description.fit)
             return stored_embeddings(file, self._selection.data, self._tell)
         from clipcli.evaluation.encoding import encode_images
 
         options = self.arguments.pipeline_options(whole_blocks=True)
-        self.preprocess = options.images.preprocessing
+        self.seen = Seen.of(engine.info, options.images)
         return encode_images(self._selection.data.refs, engine, options, self._tell)
 
     def _tell(self, ref: ImageRef, error: InputError | None) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
+from clipcli.cli.options.adapters import tell_of_preparation
 from clipcli.cli.running.engine import open_engine
 from clipcli.cli.running.page import open_report, with_pictures
 from clipcli.cli.running.progress import Progress
@@ -118,6 +119,7 @@ class EvaluationRun:
 
         info, adapter = engine.info, self.arguments.adapter.read
         if adapter is not None:
+            tell_of_preparation(adapter, self.arguments.prepared(info), self.console)
             heads = [adapted_head(adapter, info), unadapted_head(adapter, info)]
             return [adapter.answering(info), info], heads
         # One for all sets of prompts: sets share templates, and models do not meet in it.
