@@ -134,7 +134,7 @@ def in_stages(
             with clock.timing("product"):
                 cosines = head.similarities(rows_of(block))
             with clock.timing("pick"):
-                scored = head.pick(block.refs, cosines, BEST)
+                scored = head.pick(block.refs, cosines, cosines, BEST)
             with clock.timing("write"):
                 write_results(writer, scored)
 

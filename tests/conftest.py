@@ -39,10 +39,11 @@ def usual_signals() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Every cache of this test run, for this process and for those that it starts."""
+    """Every cache and adapter of this test run, for this process and for those that it starts."""
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CLIPCLI_CACHE_DIR", str(folder))
+        patch.setenv("CLIPCLI_DATA_DIR", str(tmp_path_factory.mktemp("data")))
         yield folder
 
 

@@ -15,6 +15,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from clipcli.adaptation.api import AdapterReport, adapt
+    from clipcli.adaptation.options import AdaptOptions
     from clipcli.api import Classifier
     from clipcli.embeddings.mapped import Embeddings, read_embeddings
     from clipcli.engines.base import ModelInfo
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
     from clipcli.version import __version__
 
 __all__ = [
+    "AdaptOptions",
+    "AdapterReport",
     "Classifier",
     "ClipcliError",
     "ClipcliWarning",
@@ -51,11 +55,14 @@ __all__ = [
     "Prediction",
     "UsageError",
     "__version__",
+    "adapt",
     "read_embeddings",
 ]
 
 # Where each public name lives; a name is imported when it is first asked for.
 _HOMES = {
+    "AdaptOptions": "clipcli.adaptation.options",
+    "AdapterReport": "clipcli.adaptation.api",
     "Classifier": "clipcli.api",
     "ClipcliError": "clipcli.errors",
     "ClipcliWarning": "clipcli.errors",
@@ -73,6 +80,7 @@ _HOMES = {
     "Prediction": "clipcli.heads.results",
     "UsageError": "clipcli.errors",
     "__version__": "clipcli.version",
+    "adapt": "clipcli.adaptation.api",
     "read_embeddings": "clipcli.embeddings.mapped",
 }
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from clipcli.engines.base import Engine, ModelInfo
+    from clipcli.heads.adapted import AdaptedHead
     from clipcli.heads.labels import LabelSet
 
     class Array(Protocol):
@@ -56,6 +58,7 @@ class Classifier:
         device: `auto`, `cpu`, `mps`, `cuda` or `cuda:N`.
         precision: `fp32`, `fp16`, `bf16`, or `int8` for a model that was prepared so.
         engine: `onnx` (a prepared model on the CPU), `torch`, or `auto`.
+        adapter: what `clipcli adapt` made, by its name or its folder; it brings its labels.
         threads: processor threads of the model; None for as many as the process may use.
 
     It may be used by several threads at once. A copy of it is itself. Pickled, it is what was asked
@@ -74,7 +77,7 @@ class Classifier:
         'a cat'
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  each is an option by itself, as on the command line
         self,
         model: str | ModelRequest = DEFAULT_MODEL,
         *,
@@ -82,28 +85,37 @@ class Classifier:
         device: str = "auto",
         precision: Precision = "fp32",
         engine: str = "auto",
+        adapter: str | Path | None = None,
         threads: int | None = None,
     ) -> None:
         if not isinstance(model, ModelRequest):
             model = ModelRequest(given_text("the model", model))
         if checkpoint is not None:
             model = replace(model, checkpoint=Path(checkpoint))
-        with _in_python():
+        with in_python():
             # A torch.device says its name as a text.
             options = EngineOptions(str(device), precision, threads, engine)
-        self.__setstate__({"request": model, "options": options, "info": None})
+        name = None if adapter is None else _adapter_name(adapter)
+        self.__setstate__({"request": model, "options": options, "info": None, "adapter": name})
         # Opened now, and not at the first image: a program should know at once.
         _ = self._engine
+        if name is not None:
+            # So is whether the adapter is there, and of this model.
+            _ = self._adapted
 
     def __getstate__(self) -> dict[str, Any]:
         """What was asked for, and which model that was; whoever unpickles it opens it anew."""
         info = self._opened.info if self._opened else self._known
-        return {"request": _from_anywhere(self._request), "options": self._options, "info": info}
+        request = _from_anywhere(self._request)
+        state = {"request": request, "options": self._options, "info": info}
+        return {**state, "adapter": self._adapter, "adapted": self._adapted_fingerprint()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Be what was asked for; the model is opened when it is first needed."""
         self._request: ModelRequest = state["request"]
         self._options: EngineOptions = state["options"]
+        self._adapter: str | None = state["adapter"]
+        self._known_adapted: str | None = state.get("adapted")
         self._known: ModelInfo | None = state["info"]
         self._opened: Engine | None = None
         self._opening = ProcessLock()
@@ -119,7 +131,7 @@ class Classifier:
 
     @property
     def _engine(self) -> Engine:
-        with self._opening, _in_python():
+        with self._opening, in_python():
             if self._opened is None:
                 self._opened = self._open()
             return self._opened
@@ -136,15 +148,37 @@ class Classifier:
             )
         return engine
 
+    @cached_property
+    def _adapted(self) -> tuple[AdaptedHead, ModelInfo]:
+        """The adapter's head, and the model as its answers' own."""
+        from clipcli.heads.adapted import adapted_head
+        from clipcli.heads.adapters import read_adapter
+
+        assert self._adapter is not None
+        with in_python():
+            adapter = read_adapter(self._adapter)
+            head = adapted_head(adapter, self._engine.info)
+            info = adapter.answering(self._engine.info)
+        if self._known_adapted not in (None, info.fingerprint):
+            raise ModelError(
+                f"the adapter {self._adapter} is not what it was when its Classifier was pickled:"
+                " make a new Classifier"
+            )
+        return head, info
+
+    def _adapted_fingerprint(self) -> str | None:
+        is_read = "_adapted" in self.__dict__
+        return self._adapted[1].fingerprint if is_read else self._known_adapted
+
     @property
     def info(self) -> ModelInfo:
-        """What was loaded: name, fingerprint, preprocessing, scale."""
-        return self._engine.info
+        """What was loaded: name, fingerprint (with the adapter's), preprocessing, scale."""
+        return self._engine.info if self._adapter is None else self._adapted[1]
 
     def classify(
         self,
         images: ImageLike | Iterable[ImageLike],
-        labels: Iterable[str] | Mapping[str, str | Iterable[str]],
+        labels: Iterable[str] | Mapping[str, str | Iterable[str]] | None = None,
         *,
         templates: str | Iterable[str] = (),
         min_probability: float = 0.0,
@@ -159,7 +193,8 @@ class Classifier:
                 (channels first or last; uint8, or floats in 0..1). Paths are literal; folders and
                 patterns are the command line's.
             labels: texts to choose between, used as they are unless there are templates. Or a
-                dict: label -> the text, or the texts, that stand for it.
+                dict: label -> the text, or the texts, that stand for it. None with an adapter,
+                whose own labels they are.
             templates: texts with `{}` for the label, or the names of built-in sets
                 (`openai7`, `openai80`).
             min_probability: below it a prediction's `answer` is None.
@@ -188,7 +223,7 @@ class Classifier:
     def iter_classify(
         self,
         images: ImageLike | Iterable[ImageLike],
-        labels: Iterable[str] | Mapping[str, str | Iterable[str]],
+        labels: Iterable[str] | Mapping[str, str | Iterable[str]] | None = None,
         *,
         templates: str | Iterable[str] = (),
         min_probability: float = 0.0,
@@ -203,8 +238,9 @@ class Classifier:
         Raises:
             UsageError: at once, as `classify`; for something that is no image, when it comes.
         """
-        chosen = given_labels(labels, templates)
-        if len(chosen.names) == 1 and self.info.activation == "softmax":
+        head = self._own_head(labels, templates)
+        chosen = None if head is not None else given_labels(labels, templates)
+        if chosen is not None and len(chosen.names) == 1 and self.info.activation == "softmax":
             (name,) = chosen.names
             message = (
                 f"one label alone always has probability 1: write [{name!r}, 'something else']"
@@ -221,8 +257,10 @@ class Classifier:
         # counts.
         options = options or PipelineOptions()
         options = replace(options, scores=scores, whole_blocks=True)
-        with _in_python():
-            head = self._head(chosen)
+        with in_python():
+            if chosen is not None:
+                head = self._head(chosen)
+            assert head is not None
             refs = given_images(images, options.images.max_bytes)
             return _as_they_come(classify(refs, self._engine, head, options))
 
@@ -244,7 +282,7 @@ class Classifier:
         """
         options = replace(options or PipelineOptions(), whole_blocks=True)
         found = [np.empty((0, self.info.embed_dim), np.float32)]
-        with _in_python():
+        with in_python():
             refs = given_images(images, options.images.max_bytes)
             for block in encode(refs, self._engine, options):
                 for place, error in sorted(block.failures.items()):
@@ -270,7 +308,7 @@ class Classifier:
             return np.empty((0, self.info.embed_dim), np.float32)
         # A text that comes twice has two rows, and is encoded once.
         distinct = given_labels(list(dict.fromkeys(given)), templates)
-        with _in_python():
+        with in_python():
             rows = text_embeddings(self._engine, distinct)
         places = {text: place for place, text in enumerate(distinct.names)}
         return rows[[places[text] for text in given]]
@@ -303,6 +341,20 @@ class Classifier:
                 )
         return Cosines(others).of(rows)
 
+    def _own_head(self, labels: object, templates: object) -> ZeroShotHead | None:
+        """The adapter's head; None where there is no adapter.
+
+        Raises:
+            UsageError: labels are given to an adapter, or none where there is no adapter.
+        """
+        if self._adapter is None:
+            if labels is None:
+                raise UsageError("no labels: give the texts to choose between, ['a cat', 'a dog']")
+            return None
+        if labels is not None or templates:
+            raise UsageError("the adapter brings its own labels: leave out labels and templates")
+        return self._adapted[0]
+
     def _head(self, labels: LabelSet) -> ZeroShotHead:
         """The labels' head, encoded at their first use."""
         # In a notebook the same labels are asked for again and again; encoding them is the slow
@@ -313,13 +365,20 @@ class Classifier:
 
 
 def _as_they_come(results: Iterator[Result]) -> Iterator[Result]:
-    with _in_python():
+    with in_python():
         yield from results
 
 
 def _are_rows(given: object) -> TypeGuard[Float32]:
     """Whether something is embeddings; an array of floats of two dimensions is no picture."""
     return isinstance(given, np.ndarray) and given.ndim == 2 and given.dtype.kind == "f"
+
+
+def _adapter_name(adapter: str | Path) -> str:
+    """An adapter's name; a folder is one that means the same in another working folder."""
+    if isinstance(adapter, Path) or "/" in adapter or os.sep in adapter:
+        return os.path.abspath(adapter)
+    return given_text("the adapter", adapter)
 
 
 def _from_anywhere(request: ModelRequest) -> ModelRequest:
@@ -344,7 +403,7 @@ _SWITCHES = ("allow-pickle", "quick-gelu", "offline")
 
 
 @contextmanager
-def _in_python() -> Iterator[None]:
+def in_python() -> Iterator[None]:
     """Errors that name options of the command line name arguments."""
     try:
         yield

@@ -8,3 +8,5 @@ from numpy.typing import NDArray
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 UInt8 = NDArray[np.uint8]
+Int64 = NDArray[np.int64]
+Mask = NDArray[np.bool_]

@@ -34,6 +34,7 @@ def line(photos, tmp_path):
         "explain": [photo, "-l", "a", "-l", "b"],
         "embed": [photo, "-o", str(tmp_path / "e.npz")],
         "eval": [str(data)],
+        "adapt": [str(data), "-o", str(tmp_path / "adapter")],
     }
 
     def make(command: str, option: str, value: str) -> list[str]:

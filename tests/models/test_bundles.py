@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from bundle_copies import FILES, MANIFEST, MODEL_FILES, TINY, copy_of_tiny, cut, prepare_copy
 
-from clipcli.disk import hashes
+from clipcli.disk import folders, hashes
+from clipcli.disk.folders import remove_abandoned, remove_folder, temporary_folder
 from clipcli.disk.hashes import hash_file
 from clipcli.disk.paths import hashes_folder
 from clipcli.errors import ModelError, UsageError
@@ -26,10 +27,7 @@ from clipcli.models.bundles import (
     find_bundle,
     open_bundle,
     prepared_bundles,
-    remove,
-    remove_abandoned,
     steadily,
-    temporary_folder,
 )
 from clipcli.models.configurations import MANIFEST_FILE
 from clipcli.models.hub.pins import pin
@@ -45,12 +43,13 @@ REPAIR = r"Repair it with 'clipcli pull MODEL', or use --engine torch$"
 INSTALL = """
 import sys
 from pathlib import Path
+from clipcli.disk import folders
 from clipcli.models import bundles
 folder, source, times, can_exchange = Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:]
 if can_exchange == "False":
-    bundles.exchange = lambda *_: False
+    folders.exchange = lambda *_: False
 for _ in range(int(times)):
-    temporary = bundles.temporary_folder(folder)
+    temporary = folders.temporary_folder(folder)
     temporary.mkdir()
     for file in source.iterdir():
         (temporary / file.name).write_bytes(file.read_bytes())
@@ -372,7 +371,7 @@ class TestInstall:
         shutil.copytree(source, temporary)
         before, seen = folder.stat(), []
         monkeypatch.setattr(
-            bundles.shutil,
+            folders.shutil,
             "rmtree",
             lambda *_, **__: seen.append(os.path.samestat(before, folder.stat())),
         )
@@ -415,8 +414,8 @@ class TestInstall:
             prepare_copy(spec)
 
     def test_removing_what_is_gone_is_no_error(self, bundle):
-        remove(bundle.folder)
-        remove(bundle.folder)
+        remove_folder(bundle.folder)
+        remove_folder(bundle.folder)
         assert list(prepared_bundles()) == []
 
 
@@ -430,7 +429,7 @@ class TestAbandoned:
         bundle = tmp_path / "ViT-B-32-fp32-0123"
 
         def folder_of(process):
-            monkeypatch.setattr(bundles.os, "getpid", lambda: process)
+            monkeypatch.setattr(folders.os, "getpid", lambda: process)
             return temporary_folder(bundle, kind)
 
         gone = folder_of(dead.pid)

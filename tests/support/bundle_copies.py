@@ -5,11 +5,11 @@ import shutil
 
 from command import ROOT
 
+from clipcli.disk.folders import temporary_folder
 from clipcli.models.bundles import (
     bundle_folder,
     install,
     open_bundle,
-    temporary_folder,
 )
 from clipcli.models.configurations import MANIFEST_FILE
 from clipcli.models.names import resolve_model

@@ -39,7 +39,8 @@ def clean_environment() -> dict[str, str]:
         for name, value in os.environ.items()
         if not name.startswith(("CLIPCLI_", "_CLIPCLI", "HF_")) and name != "NO_COLOR"
     }
-    return {**inherited, "CLIPCLI_CACHE_DIR": os.environ["CLIPCLI_CACHE_DIR"]}
+    own = ("CLIPCLI_CACHE_DIR", "CLIPCLI_DATA_DIR")
+    return {**inherited, **{name: os.environ[name] for name in own}}
 
 
 def unmeasured_environment() -> dict[str, str]:

@@ -59,6 +59,11 @@ _COMMANDS = (
         "Measure how good the answers are on pictures of your own, whose labels you know.",
     ),
     LazyCommand(
+        "adapt",
+        "clipcli.cli.commands.adapt:adapt",
+        "Learn from a few pictures of each class what the model takes them for.",
+    ),
+    LazyCommand(
         "explain",
         "clipcli.cli.commands.explain:explain",
         "Show where in an IMAGE the answer comes from.",

@@ -1,4 +1,4 @@
-"""Where clipcli keeps what it can make again, and notes of what it downloaded."""
+"""Where clipcli keeps its caches, notes of what it downloaded, and a user's adapters."""
 
 from __future__ import annotations
 
@@ -32,6 +32,23 @@ def cache_folder() -> Path:
     return nowhere()
 
 
+def data_folder() -> Path:
+    """The folder of what only its user can make again: `CLIPCLI_DATA_DIR`, or the platform's place.
+
+    No command that clears a cache goes near it. Where there is none, it is `nowhere`.
+    """
+    chosen = os.environ.get("CLIPCLI_DATA_DIR")
+    if chosen:
+        return Path(chosen)
+    from platformdirs import user_data_path
+
+    with suppress(RuntimeError):
+        path = user_data_path("clipcli", appauthor=False)
+        if path.is_absolute():
+            return path
+    return nowhere()
+
+
 @cache
 def nowhere() -> Path:
     """A folder that is not there and cannot be made, in the place of one below a missing home.
@@ -49,6 +66,11 @@ def nowhere() -> Path:
 def is_nowhere(path: Path) -> bool:
     """Whether a path is below `nowhere`."""
     return path.is_relative_to(_NOWHERE)
+
+
+def adapters_folder() -> Path:
+    """Where adapters lie that are called by a bare name."""
+    return data_folder() / "adapters"
 
 
 def bundles_folder() -> Path:

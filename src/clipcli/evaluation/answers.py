@@ -65,20 +65,21 @@ def answer(
     logits = np.empty((count, len(head.labels)), np.float32)
     for start in range(0, count, _IMAGES_AT_ONCE):
         part = slice(start, start + _IMAGES_AT_ONCE)
-        cosines = head.similarities(embeddings[part])
-        # By the cosine: far from the best, probabilities round to equal zeros.
-        predicted[part] = cosines.argmax(axis=1)
-        ranks[part] = _ranks(cosines, truth[part])
-        confidence[part] = head.probabilities(cosines).max(axis=1)
-        similarity[part] = cosines.max(axis=1)
-        logits[part] = head.logit_scale * cosines + head.logit_bias
+        cosines, products = head.compare(embeddings[part])
+        # By the product: far from the best, probabilities round to equal zeros.
+        best = products.argmax(axis=1)
+        predicted[part] = best
+        ranks[part] = _ranks(products, truth[part])
+        confidence[part] = head.probabilities(products).max(axis=1)
+        similarity[part] = np.take_along_axis(cosines, best[:, None], axis=1)[:, 0]
+        logits[part] = head.logit_scale * products + head.logit_bias
     return Answers(truth, predicted, ranks, confidence, similarity), logits
 
 
-def _ranks(cosines: Float64, truth: NDArray[np.int64]) -> NDArray[np.int64]:
-    own = np.take_along_axis(cosines, truth[:, None], axis=1)
+def _ranks(products: Float64, truth: NDArray[np.int64]) -> NDArray[np.int64]:
+    own = np.take_along_axis(products, truth[:, None], axis=1)
     # Of equal labels the one named first is the better one, as `classify` shows them.
-    is_earlier = np.arange(cosines.shape[1]) < truth[:, None]
-    is_better = (cosines > own) | ((cosines == own) & is_earlier)
+    is_earlier = np.arange(products.shape[1]) < truth[:, None]
+    is_better = (products > own) | ((products == own) & is_earlier)
     ranks: NDArray[np.int64] = is_better.sum(axis=1)
     return ranks

@@ -57,7 +57,7 @@ def _comparison(rows: Sequence[Row], options: TableOptions) -> list[str]:
         *("model", "prompts", "top-1", "95 % interval"),
         *(f"top-{TOP}", "recall", "ECE", "difference", "95 % interval"),
     )
-    return _aligned(heading, [_compared(row) for row in rows], "llrlrrrrl", options)
+    return aligned(heading, [_compared(row) for row in rows], "llrlrrrrl", options)
 
 
 def _compared(row: Row) -> list[str]:
@@ -87,7 +87,7 @@ def _overview(row: Row, images: Dataset, options: TableOptions) -> list[str]:
         f" {_count(evaluation.images, 'image', 'images')}"
         f" of {_count(len(images.classes), 'class', 'classes')}, {len(evaluation.labels):,} labels"
     )
-    return [what, *_aligned(("", "", "95 % interval"), figures, "lrl", options)]
+    return [what, *aligned(("", "", "95 % interval"), figures, "lrl", options)]
 
 
 def _count(number: int, one: str, more: str) -> str:
@@ -105,7 +105,7 @@ def _classes(evaluation: Evaluation, options: TableOptions) -> list[str]:
         [_shown(one.label), f"{one.images:,}", *map(_number, (one.precision, one.recall, one.f1))]
         for one in classes
     ]
-    return _aligned((title, "images", "precision", "recall", "F1"), cells, "lrrrr", options)
+    return aligned((title, "images", "precision", "recall", "F1"), cells, "lrrrr", options)
 
 
 def _mistakes(evaluation: Evaluation, images: Dataset, options: TableOptions) -> list[str]:
@@ -119,7 +119,7 @@ def _mistakes(evaluation: Evaluation, images: Dataset, options: TableOptions) ->
         for place in evaluation.mistakes(_MISTAKES)
     ]
     heading = ("surest mistakes", "class", "answer", "image")
-    return _aligned(heading, cells, "rlll", options) if cells else []
+    return aligned(heading, cells, "rlll", options) if cells else []
 
 
 def _suggestions(row: Row, options: TableOptions) -> list[str]:
@@ -161,7 +161,7 @@ def _suggestion(option: str, target: float, threshold: Threshold | None, images:
     )
 
 
-def _aligned(
+def aligned(
     heading: Sequence[str], rows: Sequence[Sequence[str]], sides: str, options: TableOptions
 ) -> list[str]:
     """Columns two spaces apart, each to the left or to the right (`l` or `r`)."""

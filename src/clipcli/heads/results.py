@@ -49,6 +49,7 @@ class Prediction:
             half; None elsewhere.
         answers: all labels that fit, best first, where each is judged on its own; else None.
         path: of the image's file, which is in no record; None where it has none.
+        novel: whether the image is like none of an adapter's, so that there is no answer.
     """
 
     index: int
@@ -58,6 +59,7 @@ class Prediction:
     answer: str | None
     doubt: bool = False
     truncated: bool = False
+    novel: bool = False
     seen: float | None = None
     answers: tuple[str, ...] | None = None
     path: Path | None = field(default=None, compare=False, repr=False)
@@ -91,7 +93,7 @@ class Prediction:
         several = {} if self.answers is None else {"answers": list(self.answers)}
         scored = {"answer": self.answer, **several, "predictions": predictions}
         # Told of the few that they are true of.
-        marks = {"doubt": self.doubt, "truncated": self.truncated}
+        marks = {"doubt": self.doubt, "truncated": self.truncated, "novel": self.novel}
         told = {name: True for name, is_so in marks.items() if is_so}
         seen = {} if self.seen is None else {"seen": self.seen}
         return {**_fields(self.index, self.name), "status": "ok", **scored, **told, **seen}

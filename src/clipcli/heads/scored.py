@@ -33,6 +33,7 @@ class ScoredBlock(Sequence[Result]):
         failures: why an image has no result, by its place; its row means nothing.
         sights: how an image was seen, by its place, where that is worth telling.
         margins: how far each label is above its threshold, shape (n, L), where several may fit.
+        is_novel: whether an image is like none of an adapter's, shape (n,), where that is asked.
     """
 
     refs: Sequence[ImageRef]
@@ -45,6 +46,7 @@ class ScoredBlock(Sequence[Result]):
     failures: Mapping[int, InputError] = field(default_factory=dict)
     sights: Mapping[int, Sight] = field(default_factory=dict)
     margins: Float64 | None = None
+    is_novel: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         """How many images these are."""
@@ -84,6 +86,7 @@ class ScoredBlock(Sequence[Result]):
             scores,
             answer,
             is_doubtful,
+            novel=self.is_novel is not None and bool(self.is_novel[place]),
             answers=self._answers(place),
             path=ref.path,
         )

@@ -93,13 +93,18 @@ class ZeroShotHead:
         """
         return self._cosines.of(image_embeddings)
 
-    def probabilities(self, similarities: Float64) -> Float64:
-        """Probabilities, of the shape of the cosines.
+    def compare(self, image_embeddings: Float32) -> tuple[Float64, Float64]:
+        """Cosines, and what logits are made of: here the same, shape (n, L)."""
+        cosines = self.similarities(image_embeddings)
+        return cosines, cosines
+
+    def probabilities(self, products: Float64) -> Float64:
+        """Probabilities, of the shape of the cosines, or of an adapter's products.
 
         The logits are `logit_scale * cosine + logit_bias`; softmax as in CLIP (Radford et al.
         2021, section 3.1.2), sigmoid as in SigLIP (Zhai et al. 2023, section 3.2).
         """
-        logits = self.logit_scale * similarities + self.logit_bias
+        logits = self.logit_scale * products + self.logit_bias
         if self.activation == "sigmoid":
             return sigmoid(logits)
         return softmax(logits)
@@ -112,17 +117,28 @@ class ZeroShotHead:
         Returns:
             One prediction for each image.
         """
-        return self.pick(refs, self.similarities(image_embeddings), options)
+        return self.pick(refs, *self.compare(image_embeddings), options)
 
     def pick(
-        self, refs: Sequence[ImageRef], cosines: Float64, options: ScoreOptions
+        self,
+        refs: Sequence[ImageRef],
+        cosines: Float64,
+        products: Float64,
+        options: ScoreOptions,
     ) -> ScoredBlock:
-        """The best labels of images, of their cosines with all, shape (n, L)."""
+        """The best labels of images.
+
+        Args:
+            refs: n images.
+            cosines: with all labels, shape (n, L).
+            products: what logits are made of, shape (n, L).
+            options: what is kept.
+        """
         margins = None if self.thresholds is None else cosines - self.thresholds
-        # By the cosine: far from the best, probabilities round to equal zeros.
-        ranked = cosines if margins is None else margins
+        # By the product: far from the best, probabilities round to equal zeros.
+        ranked = products if margins is None else margins
         places = best_places(ranked, options.top_k or len(self.labels))
-        shares = np.take_along_axis(self.probabilities(cosines), places, axis=1)
+        shares = np.take_along_axis(self.probabilities(products), places, axis=1)
         cosines = np.take_along_axis(cosines, places, axis=1)
         best = cosines[:, 0]
         is_known = (shares[:, 0] >= options.min_probability) & (best >= options.min_similarity)
@@ -202,6 +218,16 @@ def _warn_of_alike(groups: tuple[tuple[str, ...], ...]) -> None:
         more = f" (and {len(groups) - 1} more such groups)" if len(groups) > 1 else ""
         message = f"{first}{more} are the same text to this model and share its probability"
         warnings.warn(f"{message}: keep one of them", ClipcliWarning, stacklevel=3)
+
+
+def products_of(images: Float32, rows: Float32) -> Float64:
+    """Products of rows, shapes (n, d) and (L, d), as (n, L).
+
+    Each is summed by itself, in double precision: a matrix product's last digits depend on its
+    shape, so that equal labels would not tie, nor a row be the same in other company.
+    """
+    products: Float64 = np.einsum("nd,ld->nl", images.astype(np.float64), rows.astype(np.float64))
+    return products
 
 
 def normalise(embeddings: Float32) -> Float32:

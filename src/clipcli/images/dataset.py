@@ -6,11 +6,13 @@ import csv
 import os
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from io import BytesIO, StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from clipcli.disk.hashes import hash_file
 from clipcli.disk.text import decode_text
 from clipcli.errors import ClipcliWarning, FailureCode, InputError, UsageError
 from clipcli.images.formats import has_image_ending
@@ -82,6 +84,14 @@ def read_dataset(data: str, *, several: bool = False) -> Dataset:
         raise UsageError(f"{data}: no images with labels: {_WANTED}")
     refs, labels = zip(*numbered, strict=True)
     return Dataset(refs, labels)
+
+
+def file_sha256(ref: ImageRef) -> str | None:
+    """The sha256 of an image's file, in hexadecimal; None where there is none that can be read."""
+    if isinstance(ref.source, Path) and ref.source.is_file():
+        with suppress(OSError):
+            return hash_file(ref.source)
+    return None
 
 
 _WANTED = "name a folder of class folders, or a CSV or TSV file of paths and labels"

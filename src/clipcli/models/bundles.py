@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import glob
 import hashlib
 import json
-import os
-import platform
 import re
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -18,7 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from clipcli.assets import asset
-from clipcli.disk.folders import exchange
+from clipcli.disk.folders import replace_folder
 from clipcli.disk.hashes import known_hash, note_hash
 from clipcli.disk.paths import bundles_folder
 from clipcli.errors import ModelError, settled
@@ -38,7 +34,6 @@ _LONGEST_SLUG = 80
 # Where two folders cannot change places, one is away for a moment.
 _AWAY_SECONDS, _LOOK_AGAIN_SECONDS = 1.0, 0.01
 _LOOKS = 20  # it may be back and away again between two questions
-_NODE = re.sub(r"[^A-Za-z0-9-]+", "_", platform.node())[:40]
 
 _T = TypeVar("_T")
 
@@ -208,20 +203,6 @@ def prepared_bundles() -> Iterator[Bundle | Damaged]:
             yield Damaged(path, model, settled(error))
 
 
-def temporary_folder(folder: Path, kind: str = "new") -> Path:
-    """Where this process builds, or deletes, what is or was a bundle's folder."""
-    return folder.with_name(f".{folder.name}.{_NODE}.{os.getpid()}.{kind}")
-
-
-def remove_abandoned(parent: Path) -> None:
-    """Delete what processes that are no more left of their work among the bundles."""
-    name = re.compile(rf"\..+\.{re.escape(_NODE)}\.([0-9]+)\.(new|old)")
-    for path in parent.iterdir() if parent.is_dir() else ():
-        match = name.fullmatch(path.name)
-        if match and not _is_alive(int(match[1])):
-            shutil.rmtree(path, ignore_errors=True)
-
-
 def install(temporary: Path, folder: Path) -> None:
     """Move a finished bundle into its place, whole, whoever else does so at the same time.
 
@@ -230,34 +211,7 @@ def install(temporary: Path, folder: Path) -> None:
     manifest = _read_manifest(temporary)
     for name, record in manifest.files.items():
         note_hash(temporary / name, record.sha256, folder / name)
-    while True:
-        try:
-            temporary.rename(folder)
-        except OSError as error:
-            # A folder cannot replace one that holds something.
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                raise
-        else:
-            shutil.rmtree(temporary_folder(folder, "old"), ignore_errors=True)
-            return
-        # Another process may have put that there, or taken it away, since.
-        with suppress(FileNotFoundError):
-            if exchange(temporary, folder):
-                shutil.rmtree(temporary, ignore_errors=True)
-                return
-            _set_aside(folder)
-
-
-def remove(folder: Path) -> None:
-    """Take a bundle out of its place at once, then delete it at leisure."""
-    with suppress(FileNotFoundError):
-        shutil.rmtree(_set_aside(folder), ignore_errors=True)
-
-
-def _set_aside(folder: Path) -> Path:
-    aside = temporary_folder(folder, "old")
-    shutil.rmtree(aside, ignore_errors=True)
-    return folder.rename(aside)
+    replace_folder(temporary, folder)
 
 
 def _key(spec: ModelSpec) -> str:
@@ -285,20 +239,6 @@ def _read_manifest(folder: Path) -> Manifest:
     if not manifest.files.keys() >= _GRAPHS_AND_TOKENIZER:
         raise ValueError("incomplete")
     return manifest
-
-
-def _is_alive(process: int) -> bool:
-    if process == os.getpid():
-        return False  # what has this number and is not being made is from another's life
-    if os.name == "nt":
-        return True  # where signal 0 would end it
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError):  # another user's
-        pass
-    return True
 
 
 def _stamp(path: Path) -> list[int]:

@@ -111,7 +111,8 @@ def _marked(block: ScoredBlock) -> list[int]:
     names = names_of(block.refs)
     odd = () if _is_unicode("".join(names)) else range(len(names))
     strange = {place for place in odd if not _is_unicode(names[place])}
-    return sorted({*block.is_doubtful.nonzero()[0].tolist(), *block.sights, *strange})
+    marks = block.is_doubtful if block.is_novel is None else block.is_doubtful | block.is_novel
+    return sorted({*marks.nonzero()[0].tolist(), *block.sights, *strange})
 
 
 def _is_unicode(text: str) -> bool:

@@ -131,7 +131,9 @@ class HumanWriter(_Writer):
             fitting = ", ".join(f"'{printable(label)}'" for label in result.answers)
             return self._bold(f"Fitting: {fitting}")
         label, probability = printable(result.best.label), result.best.probability
-        if result.answer is None:
+        if result.novel:
+            text = f"Best match: {UNKNOWN} (like none of the pictures that the adapter knows)"
+        elif result.answer is None:
             figures = f"probability {probability:.4f}, cosine {result.best.similarity:.2f}"
             text = f"Best match: {UNKNOWN} ('{label}' has only {figures})"
         else:
@@ -277,7 +279,7 @@ def record(result: Result, options: OutputOptions) -> dict[str, Any]:
         return {**result.to_dict(), "model": model_fields(options)}
     fields = result.to_dict(options.shown)
     # Fields are in the order in which they have always been.
-    marks = [name for name in ("doubt", "truncated", "seen") if name in fields]
+    marks = [name for name in ("doubt", "truncated", "novel", "seen") if name in fields]
     told: dict[str, Any] = {name: fields.pop(name) for name in marks}
     return {**fields, "model": model_fields(options), **told}
 

@@ -17,6 +17,7 @@ from command import clean_environment, installed_command, unmeasured_environment
 from numpy.testing import assert_allclose
 from small_models import CLIP, SIGMOID, TEXT, write_model
 
+from clipcli.disk.folders import remove_abandoned
 from clipcli.disk.paths import bundles_folder
 from clipcli.engines import parity
 from clipcli.engines.base import EngineOptions
@@ -27,7 +28,7 @@ from clipcli.engines.prompts import encode_prompts
 from clipcli.engines.torch import export
 from clipcli.engines.torch.export import Preparation, prepare
 from clipcli.errors import ModelError
-from clipcli.models.bundles import bundle_folder, find_bundle, remove_abandoned
+from clipcli.models.bundles import bundle_folder, find_bundle
 from clipcli.models.names import resolve_model
 from clipcli.models.specs import ModelRequest
 

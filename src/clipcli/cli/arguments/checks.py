@@ -7,10 +7,14 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from clipcli.disk.atomic import writable
 from clipcli.disk.outputs import behind_links, check_stream, is_stream
 from clipcli.errors import UsageError
+
+if TYPE_CHECKING:
+    from clipcli.cli.options.shared import LabelFlags
 
 
 def check_report_name(file: str) -> None:
@@ -123,6 +127,33 @@ def check_pictures(option: str, folder: Path, names: Iterable[str], *, force: bo
 def is_same_file(file: str, other: str) -> bool:
     """Whether two names are one file's, which need not be there."""
     return os.path.realpath(file) == os.path.realpath(other)
+
+
+def labels_of_data(flags: LabelFlags, classes: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """The labels to choose from, with their texts, for pictures whose labels are known.
+
+    Args:
+        flags: that may name labels.
+        classes: of the data; they are the labels where the command line has none.
+
+    Raises:
+        UsageError: a class of the data is none of the labels.
+    """
+    labels = flags.collected() or {name: (name,) for name in classes}
+    check_classes(classes, labels, "add it with -l, or leave out -l and --labels")
+    return labels
+
+
+def check_classes(classes: Sequence[str], labels: Container[str], way_out: str) -> None:
+    """See that each class of some data is a label.
+
+    Raises:
+        UsageError: one is not.
+    """
+    missing = [name for name in classes if name not in labels]
+    if missing:
+        more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+        raise UsageError(f"the data's class {missing[0]!r}{more} is none of the labels: {way_out}")
 
 
 def _check_folder(folder: Path, what: str) -> None:

@@ -11,6 +11,7 @@ from clipcli.cli.advice import labels_meant
 from clipcli.cli.arguments.checks import Outputs, check_outputs, check_report_name
 from clipcli.cli.arguments.run import RunArguments
 from clipcli.cli.arguments.sorting import check_folders
+from clipcli.cli.options.adapters import AdapterFlag, NoveltyFlag
 from clipcli.cli.options.inputs import EmbeddingsFlag, NamingFlags
 from clipcli.cli.options.results import (
     AnswerFlags,
@@ -35,6 +36,7 @@ from clipcli.outputs.writers import DEFAULT_TOP_K
 if TYPE_CHECKING:
     from clipcli.embeddings.base import EmbeddingsFile
     from clipcli.engines.base import EngineOptions
+    from clipcli.heads.adapters import Adapter
     from clipcli.heads.zero_shot import ZeroShotHead
     from clipcli.outputs.sorting import Folders, SortOptions
     from clipcli.runs.resume import RunOptions
@@ -56,6 +58,8 @@ class ClassifyArguments(RunArguments):
     naming: NamingFlags
     stored: EmbeddingsFlag
     labels: LabelFlags
+    adapter: AdapterFlag
+    novelty: NoveltyFlag
     answers: AnswerFlags
     scale: TemperatureFlag
     several: SeveralFlags
@@ -81,6 +85,11 @@ class ClassifyArguments(RunArguments):
         if self.labels.reads_stdin and self.naming.reads_stdin:
             raise UsageError(
                 "standard input can be read only once: give the labels or the images in a file"
+            )
+        if self.several.multi_label and self.adapter.adapter is not None:
+            raise UsageError(
+                "--multi-label judges each label by its text, --adapter by what it has learned:"
+                " leave out one of them"
             )
         if self.stored.embeddings is None:
             self.naming.check_named()
@@ -195,18 +204,18 @@ class ClassifyArguments(RunArguments):
             return "give the same command with --resume to go on"
         return f"what is done is in {part_file(self.file.path)}"
 
-    def label_set(self) -> LabelSet:
-        """The labels, and whether `--expect` and `unknown` make sense with them."""
-        found = self.labels.collected()
-        if not found:
-            meant = labels_meant(self.naming.images, ())
-            raise UsageError(f"no labels: name some with -l TEXT or --labels FILE{meant}")
-        labels = LabelSet.of(found, collect_templates(self.labels.templates))
+    def label_set(self, adapter: Adapter | None = None) -> LabelSet:
+        """The labels, and whether `--expect` and `unknown` make sense with them.
+
+        Args:
+            adapter: that brings them; None for those of the command line.
+        """
+        labels = self._named_labels() if adapter is None else adapter.labels
         names = labels.names
-        if self.answers.may_be_unknown and UNKNOWN in names:
+        if self._may_be_unknown and UNKNOWN in names:
             raise UsageError(
-                f"a label {UNKNOWN!r} cannot be told from the answer of --min-probability and"
-                " --min-similarity: rename it"
+                f"a label {UNKNOWN!r} cannot be told from the answer of --min-probability,"
+                " --min-similarity and --novelty: rename it"
             )
         for expected in self.answers.expect:
             self._check_expected(expected, names)
@@ -228,6 +237,22 @@ class ClassifyArguments(RunArguments):
         """How pictures are sorted; only where they are."""
         # Who gives names one by one wants each picture in its place at once.
         return self.sorting.options(1 if self.naming.has_slow_list() else None)
+
+    def _named_labels(self) -> LabelSet:
+        found = self.labels.collected()
+        if not found:
+            meant = labels_meant(self.naming.images, ())
+            raise UsageError(f"no labels: name some with -l TEXT or --labels FILE{meant}")
+        return LabelSet.of(found, collect_templates(self.labels.templates))
+
+    @property
+    def _may_be_unknown(self) -> bool:
+        is_judged = self.several.multi_label or self.novelty.novelty is not None
+        return is_judged or self.answers.may_be_unknown
+
+    def adapter_settings(self) -> dict[str, str | None]:
+        """What of the adapter must be equal beside the fingerprint, for two runs' answers to be."""
+        return {} if self.adapter.adapter is None else {"novelty": self.novelty.novelty}
 
     def check_alternatives(self, labels: LabelSet, activation: str) -> None:
         """Refuse a question that has only one answer, and say what may have been meant.
@@ -260,9 +285,9 @@ class ClassifyArguments(RunArguments):
         return head.multi_label(np.array(thresholds_of(head.labels, known, usual)))
 
     def _check_expected(self, expected: str, names: tuple[str, ...]) -> None:
-        may_be_unknown = self.answers.may_be_unknown or self.several.multi_label
-        if expected == UNKNOWN and UNKNOWN not in names and not may_be_unknown:
-            raise UsageError(f"--expect {UNKNOWN} needs --min-probability or --min-similarity")
+        if expected == UNKNOWN and UNKNOWN not in names and not self._may_be_unknown:
+            needed = "--min-probability, --min-similarity or --novelty"
+            raise UsageError(f"--expect {UNKNOWN} needs {needed}")
         if expected not in (*names, UNKNOWN):
             raise UsageError(f"--expect {expected!r} is none of the labels: {_some(names)}")
 

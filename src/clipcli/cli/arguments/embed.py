@@ -10,6 +10,7 @@ import click
 
 from clipcli.cli.arguments.checks import Outputs, check_outputs
 from clipcli.cli.arguments.run import RunArguments
+from clipcli.cli.options.adapters import AdapterFlag
 from clipcli.cli.options.groups import group, option
 from clipcli.cli.options.inputs import NamingFlags
 from clipcli.cli.options.results import ForceFlag, LimitFlags
@@ -48,6 +49,7 @@ class EmbedArguments(RunArguments):
     labels: LabelFlags
     target: TargetFlag
     force: ForceFlag
+    adapter: AdapterFlag
     limits: LimitFlags
 
     def __post_init__(self) -> None:

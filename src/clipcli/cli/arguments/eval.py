@@ -12,13 +12,16 @@ import click
 
 from clipcli.cli.arguments.checks import (
     Outputs,
+    check_classes,
     check_outputs,
     check_pictures,
     check_report_name,
     check_writable_folder,
     is_same_file,
+    labels_of_data,
 )
 from clipcli.cli.arguments.run import RunArguments
+from clipcli.cli.options.adapters import AdapterFlag
 from clipcli.cli.options.groups import argument, group, offers, option
 from clipcli.cli.options.results import ColorFlag, ForceFlag, ReportFlag
 from clipcli.cli.options.shared import LabelFlags, complete_model
@@ -85,6 +88,11 @@ class ComparisonFlags:
         if any(map(math.isnan, (self.min_accuracy, *self.precision_targets))):
             raise UsageError("--min-accuracy and --precision-target are numbers from 0 to 1")
 
+    @property
+    def names_any(self) -> bool:
+        """Whether anything is to be compared."""
+        return bool(self.compare_templates or self.compare_models)
+
 
 @group("Output")
 class FigureFlags:
@@ -117,6 +125,7 @@ class EvalArguments(RunArguments):
 
     data: DataFlag
     labels: LabelFlags
+    adapter: AdapterFlag
     comparison: ComparisonFlags
     figures: FigureFlags
     force: ForceFlag
@@ -173,14 +182,12 @@ class EvalArguments(RunArguments):
         Raises:
             UsageError: a class of the data is none of the labels.
         """
-        labels = self.labels.collected() or {name: (name,) for name in classes}
-        missing = [name for name in classes if name not in labels]
-        if missing:
-            more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
-            raise UsageError(
-                f"the data's class {missing[0]!r}{more} is none of the labels: add it with -l, or"
-                " leave out -l and --labels"
-            )
+        adapter = self.adapter.read
+        if adapter is not None:
+            way_out = f"the adapter {adapter.name} does not know it, so adapt anew"
+            check_classes(classes, adapter.labels.names, way_out)
+            return {f"adapter {adapter.name}": adapter.labels, "zero-shot": adapter.labels}
+        labels = labels_of_data(self.labels, classes)
         own, compared = self.labels.templates, self.comparison.compare_templates
         # With templates to compare and none of one's own, the bare label would be a row that nobody
         # asked for.

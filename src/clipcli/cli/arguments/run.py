@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from clipcli.cli.options.inputs import AddressFlags, DecodingFlags, DownloadFlags, ReadingFlags
 from clipcli.cli.options.shared import EngineFlags, ModelFlag, WeightsFlags
 from clipcli.heads.results import ScoreOptions
 from clipcli.models.specs import ModelRequest
 from clipcli.runs.options import PipelineOptions
+
+if TYPE_CHECKING:
+    from clipcli.engines.base import ModelInfo
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +31,11 @@ class RunArguments:
     def model_request(self) -> ModelRequest:
         """Which model."""
         return self.weights.request(self.model.model)
+
+    def prepared(self, info: ModelInfo) -> dict[str, str]:
+        """How images are prepared for a model: option -> its value."""
+        fit = info.preprocess.fitted(self.reading.fit).fit
+        return {"preprocess": self.reading.preprocess, "fit": fit}
 
     def pipeline_options(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import chain
 from pathlib import Path
@@ -13,6 +13,13 @@ import click
 
 from clipcli.cli.arguments.classify import ClassifyArguments
 from clipcli.cli.console import Console, results_stream
+from clipcli.cli.options.adapters import (
+    AdapterFlag,
+    NoveltyFlag,
+    check_adapter_flags,
+    model_of,
+    tell_of_preparation,
+)
 from clipcli.cli.options.groups import SectionedCommand, takes
 from clipcli.cli.options.inputs import (
     AddressFlags,
@@ -48,7 +55,6 @@ from clipcli.cli.running.monitor import RunMonitor
 from clipcli.cli.running.page import open_report, with_pictures
 from clipcli.cli.running.previews import open_previews, with_previews
 from clipcli.cli.running.sorting import open_sorting, with_paths
-from clipcli.cli.running.stored import with_the_files_model
 from clipcli.disk.atomic import writable
 from clipcli.models.names import resolve_model
 from clipcli.outputs.writers import DEFAULT_TOP_K, FORMATS, OutputOptions
@@ -57,7 +63,8 @@ from clipcli.runs.tally import Tally
 
 if TYPE_CHECKING:
     from clipcli.embeddings.base import EmbeddingsFile
-    from clipcli.engines.base import ModelInfo
+    from clipcli.engines.base import Engine, ModelInfo
+    from clipcli.heads.adapters import Adapter
     from clipcli.heads.labels import LabelSet
     from clipcli.heads.results import Result
     from clipcli.heads.zero_shot import ZeroShotHead
@@ -78,6 +85,8 @@ _MADE_WITH = ("precision", "preprocess", "fit", "fast_decode")
     naming=NamingFlags,
     stored=EmbeddingsFlag,
     labels=LabelFlags,
+    adapter=AdapterFlag,
+    novelty=NoveltyFlag,
     answers=AnswerFlags,
     scale=TemperatureFlag,
     several=SeveralFlags,
@@ -111,13 +120,30 @@ def classify(ctx: click.Context, /, **groups: Any) -> int:  # noqa: ANN401
     """  # noqa: D301  click wants the character \b itself
     console: Console = ctx.obj
     groups["formats"] = with_one_format(ctx, groups["formats"], groups["file"].output)
-    stored = groups["stored"].embeddings
-    if stored is not None:
+    check_adapter_flags(
+        groups["adapter"], groups["novelty"], names_labels=groups["labels"].names_any
+    )
+    if groups["stored"].embeddings is not None:
         leave_threads_to_blocks()
-        groups["model"] = with_the_files_model(ctx, groups["model"], groups["weights"], stored)
+    groups["model"] = model_of(ctx, groups["model"], groups["weights"], _named_in(groups))
     arguments = ClassifyArguments(**groups, verbose=console.verbose)
     with console.warnings():
         return _run(arguments, console)
+
+
+def _named_in(groups: dict[str, Any]) -> Callable[[], str | None]:
+    """What finds out the model that a file of embeddings or an adapter is of."""
+    stored: EmbeddingsFlag = groups["stored"]
+    adapter: AdapterFlag = groups["adapter"]
+
+    def name() -> str | None:
+        if stored.embeddings is None:
+            return adapter.model
+        from clipcli.embeddings.files import open_embeddings
+
+        return open_embeddings(Path(stored.embeddings)).description.model
+
+    return name
 
 
 def _run(arguments: ClassifyArguments, console: Console) -> int:
@@ -125,7 +151,8 @@ def _run(arguments: ClassifyArguments, console: Console) -> int:
     # Labels first: a slip of the pen should not have to wait for a model.
     if arguments.labels.reads_stdin:
         console.awaiting("labels")
-    labels = arguments.label_set()
+    adapter = arguments.adapter.read
+    labels = arguments.label_set(adapter)
     arguments.engine_options()
     folders = arguments.folders(labels)
     file = arguments.embeddings_file()
@@ -134,7 +161,6 @@ def _run(arguments: ClassifyArguments, console: Console) -> int:
     with ExitStack() as stack:
         refs = iter(()) if file else arguments.naming.refs(stack)
 
-        from clipcli.heads.zero_shot import build_head
         from clipcli.runs.pipeline import classify_blocks
 
         offline = arguments.weights.offline
@@ -144,10 +170,10 @@ def _run(arguments: ClassifyArguments, console: Console) -> int:
 
             check_model(file, engine.info)
             console.note(f"{file.path}: was made with --fit {file.description.fit}")
-        several = arguments.several.multi_label
-        head = build_head(engine, labels, arguments.labels.text_cache(), several_may_fit=several)
-        head = arguments.judged(head)
-        settings = _settings(arguments, engine.info, labels, head, file)
+        head, info = _head(arguments, engine, labels, adapter)
+        if file is None:
+            tell_of_preparation(adapter, arguments.prepared(info), console)
+        settings = _settings(arguments, info, labels, head, file)
         expected = [alike for label in arguments.answers.expect for alike in head.same_as(label)]
         run = stack.enter_context(_open_run(arguments, refs, settings, tuple(expected)))
         report = _open_report(arguments, labels, settings, console, stack)
@@ -169,7 +195,7 @@ def _run(arguments: ClassifyArguments, console: Console) -> int:
             results = with_paths(results) if arguments.sorting.needs_files else results
         # Pictures first: what stands in the results has then been sorted.
         writers = open_sorting(arguments, folders, monitor)
-        writers.append(_writer(arguments, run.stream, engine.info, labels, previews))
+        writers.append(_writer(arguments, run.stream, info, labels, previews))
         with monitor.going():
             _write(run, results, writers, monitor, report)
         if not monitor.is_cut:
@@ -177,6 +203,23 @@ def _run(arguments: ClassifyArguments, console: Console) -> int:
         if report is not None:
             report.finish(is_cut=monitor.is_cut)
         return monitor.end(settings)
+
+
+def _head(
+    arguments: ClassifyArguments, engine: Engine, labels: LabelSet, adapter: Adapter | None
+) -> tuple[ZeroShotHead, ModelInfo]:
+    """What answers, and as which model: with an adapter it is another one."""
+    from clipcli.heads.adapted import adapted_head
+    from clipcli.heads.zero_shot import build_head
+
+    info = engine.info
+    if adapter is None:
+        several = arguments.several.multi_label
+        head = build_head(engine, labels, arguments.labels.text_cache(), several_may_fit=several)
+    else:
+        head = adapted_head(adapter, info, arguments.novelty.novelty)
+        info = adapter.answering(info)
+    return arguments.judged(head), info
 
 
 def _settings(
@@ -200,6 +243,7 @@ def _settings(
         "min_similarity": arguments.answers.min_similarity,
         "temperature": arguments.scale.temperature,
         **({} if head.thresholds is None else {"thresholds": head.thresholds.tolist()}),
+        **arguments.adapter_settings(),
         "shown": arguments.answers.top_k or ("all" if arguments.verbose else DEFAULT_TOP_K),
         **run_settings(
             arguments,

@@ -13,6 +13,7 @@ import click
 from clipcli.cli.arguments.embed import EmbedArguments, TargetFlag
 from clipcli.cli.console import Console
 from clipcli.cli.exit_codes import ExitCode
+from clipcli.cli.options.adapters import AdapterFlag, model_of
 from clipcli.cli.options.groups import SectionedCommand, takes
 from clipcli.cli.options.inputs import (
     AddressFlags,
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     labels=LabelFlags,
     target=TargetFlag,
     force=ForceFlag,
+    adapter=AdapterFlag,
     model=ModelFlag,
     weights=WeightsFlags,
     engine=EngineFlags,
@@ -65,8 +67,8 @@ if TYPE_CHECKING:
     downloads=DownloadFlags,
 )
 @console_options
-@click.pass_obj
-def embed(console: Console, /, **groups: Any) -> int:  # noqa: ANN401
+@click.pass_context
+def embed(ctx: click.Context, /, **groups: Any) -> int:  # noqa: ANN401
     """Embed each IMAGE once, to ask often.
 
     FILE keeps the images' names and their embeddings, of which `clipcli classify --embeddings
@@ -80,7 +82,14 @@ def embed(console: Console, /, **groups: Any) -> int:  # noqa: ANN401
 
     .npz is for everyone, NumPy included; .parquet, for data frames and databases, needs the extra
     `parquet`. With -l or --labels, texts are embedded in place of images, as labels are.
+
+    With --adapter the model is the one that was adapted. A probe leaves embeddings as they are: the
+    file is the model's own, and can be scored with the adapter, with others of this model, and
+    without.
     """  # noqa: D301  click wants the character \b itself
+    console: Console = ctx.obj
+    adapter: AdapterFlag = groups["adapter"]
+    groups["model"] = model_of(ctx, groups["model"], groups["weights"], lambda: adapter.model)
     arguments = EmbedArguments(**groups)
     with console.warnings():
         return (_run_texts if arguments.embeds_texts else _run)(arguments, console)
@@ -95,6 +104,7 @@ def _run(arguments: EmbedArguments, console: Console) -> int:
     file = arguments.file
     check_target(file)
     arguments.engine_options()
+    adapter = arguments.adapter.read
     with ExitStack() as stack:
         # Against a second run into the same file; it also shows, before the model is loaded,
         # whether that can be written.
@@ -107,6 +117,8 @@ def _run(arguments: EmbedArguments, console: Console) -> int:
 
         offline = arguments.weights.offline
         engine = open_engine(spec, arguments.engine_options(), console, offline=offline)
+        if adapter is not None:
+            adapter.check_base(engine.info)
         run = RunOutput(sys.stdout, refs, Tally())
         way_on = f"{file} is not written; --shard I/N embeds a part"
         monitor = RunMonitor(console, run, arguments.naming, arguments.limits, way_on=way_on)

@@ -12,6 +12,11 @@ from click.core import ParameterSource
 from clipcli.cli.arguments.eval import ComparisonFlags, DataFlag, EvalArguments, FigureFlags
 from clipcli.cli.console import Console, results_stream
 from clipcli.cli.exit_codes import ExitCode
+from clipcli.cli.options.adapters import (
+    AdapterFlag,
+    check_adapter_flags,
+    model_of,
+)
 from clipcli.cli.options.groups import SectionedCommand, takes
 from clipcli.cli.options.inputs import AddressFlags, DecodingFlags, DownloadFlags, ReadingFlags
 from clipcli.cli.options.results import ColorFlag, ForceFlag, ReportFlag
@@ -26,6 +31,7 @@ from clipcli.cli.running.evaluation import EvaluationRun, ModelRun
 from clipcli.cli.running.settings import run_settings
 from clipcli.disk.atomic import cannot_write
 from clipcli.disk.outputs import write_json
+from clipcli.errors import UsageError
 from clipcli.heads.results import Prediction, ScoreOptions
 from clipcli.models.names import resolve_model
 from clipcli.outputs.writers import DEFAULT_TOP_K
@@ -36,6 +42,7 @@ if TYPE_CHECKING:
     from clipcli.engines.base import ModelInfo
     from clipcli.evaluation.comparison import Row
     from clipcli.heads.labels import LabelSet
+    from clipcli.images.dataset import Dataset
 
 
 @click.command(
@@ -47,6 +54,7 @@ if TYPE_CHECKING:
 @takes(
     data=DataFlag,
     labels=LabelFlags,
+    adapter=AdapterFlag,
     comparison=ComparisonFlags,
     page=ReportFlag,
     figures=FigureFlags,
@@ -74,13 +82,23 @@ def evaluate(ctx: click.Context, /, **groups: Any) -> int:  # noqa: ANN401
     clipcli eval labels.tsv --compare-templates '{}' --compare-templates openai7
     clipcli eval photos/ --model tiny --min-accuracy 0.9 --json figures.json --plots figures/
 
+    With --adapter the first row is the adapter's, and zero-shot is measured against it.
+
     Accuracy comes with a 95 % confidence interval (a bootstrap over the images). Each image is
     read once for each model, however many templates are compared. The first row is -t (or the
     first of --compare-templates) with --model (or the first of --compare-models); the others are
     measured against it. Images that cannot be read are told, and count nowhere.
     """  # noqa: D301  click wants the character \b itself
     console: Console = ctx.obj
+    adapter: AdapterFlag = groups["adapter"]
+    check_adapter_flags(adapter, names_labels=groups["labels"].names_any)
+    if adapter.adapter is not None and groups["comparison"].names_any:
+        raise UsageError(
+            "--adapter is compared with zero-shot, and with nothing else: leave out"
+            " --compare-templates and --compare-models"
+        )
     groups["model"] = _first_model(ctx, groups["model"], groups["weights"], groups["comparison"])
+    groups["model"] = model_of(ctx, groups["model"], groups["weights"], lambda: adapter.model)
     arguments = EvalArguments(**groups, verbose=console.verbose)
     with console.warnings():
         return _run(arguments, console)
@@ -109,6 +127,7 @@ def _run(arguments: EvalArguments, console: Console) -> int:
     for spec in specs:
         next(iter(prompts.values())).check_alternatives(spec.activation)
 
+    _tell_of_known(arguments, data, console)
     with EvaluationRun(arguments, console, data, len(specs)) as run:
         models = [run.through(spec, [*prompts.values()]) for spec in specs]
         run.sum_up()
@@ -121,6 +140,22 @@ def _run(arguments: EvalArguments, console: Console) -> int:
         error = rows[0].contender.evaluation.calibration_error
         _finish_report(run, models[0], {"Calibration error": f"{error:.4f}"})
         return code
+
+
+def _tell_of_known(arguments: EvalArguments, data: Dataset, console: Console) -> None:
+    """Tell of pictures that the adapter was made of: of them it knows the answers."""
+    adapter = arguments.adapter.read
+    if adapter is None:
+        return
+    from clipcli.images.dataset import file_sha256
+
+    known = {sha256 for sha256 in adapter.description.pictures if sha256 is not None}
+    count = sum(file_sha256(ref) in known for ref in data.refs)
+    if count:
+        console.hint(
+            f"{adapter.name} was made of {count:,} of these {len(data.refs):,} pictures, and knows"
+            " their answers: others would do worse"
+        )
 
 
 def _compared(
@@ -140,13 +175,15 @@ def _compared(
     return compare(
         [
             Contender(
-                model.info,
+                info,
                 name,
                 labels.templates,
                 evaluate(head, model.embeddings[kept], truth, precisions),
             )
             for model in models
-            for head, (name, labels) in zip(model.heads, prompts.items(), strict=True)
+            for info, head, (name, labels) in zip(
+                model.infos, model.heads, prompts.items(), strict=True
+            )
         ]
     )
 

@@ -36,7 +36,10 @@ _UNITS = ("{}", "{} M", "{} px", "{}", "{} %", "{}")
     " image, width of the embeddings, published zero-shot ImageNet accuracy.",
 )
 @click.option(
-    "--remove", "removed", metavar="NAME", help="Delete a prepared model, in all precisions."
+    "--remove",
+    "removed",
+    metavar="NAME",
+    help="Delete a prepared model, in all precisions, or an adapter.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Write the list as JSON.")
 @console_options
@@ -156,6 +159,32 @@ def _records() -> Iterator[dict[str, Any]]:
             "folder": str(bundle.folder),
         }
 
+    yield from _adapters()
+
+
+def _adapters() -> Iterator[dict[str, Any]]:
+    """The adapters that are called by a bare name."""
+    from clipcli.heads.adapters import Adapter, kept_adapters
+
+    for found in kept_adapters():
+        if not isinstance(found, Adapter):
+            folder, error = found
+            damage = {"adapter": folder.name, "reason": str(error), "folder": str(folder)}
+            yield {"kind": "damaged", **damage}
+            continue
+        made = found.description
+        yield {
+            "kind": "adapter",
+            "adapter": found.name,
+            "method": made.method,
+            "model": made.model,
+            "fingerprint": made.fingerprint,
+            "sha256": found.sha256,
+            "labels": len(made.labels),
+            "pictures": len(made.pictures),
+            "folder": str(found.folder),
+        }
+
 
 def _lines() -> Iterator[str]:
     from clipcli.models.bundles import Damaged
@@ -166,6 +195,12 @@ def _lines() -> Iterator[str]:
             yield f"{kind:<10} {name}  {bundle.folder}: {_WAYS_OUT.format(name)}"
         else:
             yield _line(kind, bundle)
+    for adapter in _adapters():
+        if "reason" in adapter:
+            yield f"damaged    {adapter['adapter']}  {adapter['reason']}"
+        else:
+            made = f"{adapter['method']} of {adapter['model']}  {adapter['labels']} labels"
+            yield f"adapter    {adapter['adapter']}  {made}  {adapter['folder']}"
     others = f"{DEFAULT_MODEL} and every other ARCHITECTURE:TAG of open_clip"
     yield f"available  {others}: 'clipcli models --available', 'clipcli pull MODEL'"
 
@@ -188,12 +223,14 @@ def _line(kind: str, bundle: Bundle) -> str:
 
 
 def _remove(name: str) -> None:
-    """Delete every prepared form of a model.
+    """Delete every prepared form of a model, or an adapter.
 
     Raises:
         UsageError: there is none.
     """
-    from clipcli.models.bundles import prepared_bundles, remove
+    from clipcli.disk.folders import remove_folder
+    from clipcli.heads.adapters import adapter_folder, adapter_names
+    from clipcli.models.bundles import prepared_bundles
 
     # As the user calls it, as the list calls it, or by its folder: whichever is at hand to be
     # copied.
@@ -201,11 +238,15 @@ def _remove(name: str) -> None:
     found = False
     for prepared in prepared_bundles():
         if {_name(prepared), prepared.folder.name} & wanted:
-            remove(prepared.folder)
+            remove_folder(prepared.folder)
             found = True
             click.echo(printable(f"removed {prepared.folder}"))
     # A prepared int8 form of it could be removed; the files of the installation are the
     # installer's.
+    if not found and name in adapter_names():
+        remove_folder(adapter_folder(name))
+        found = True
+        click.echo(printable(f"removed {adapter_folder(name)}"))
     if not found and name == BUNDLED_MODEL:
         raise UsageError(f"{name} comes with clipcli and stays with it")
     if not found:

@@ -68,6 +68,11 @@ class LabelFlags:
             raise UsageError("standard input can be read only once: --labels - is given twice")
 
     @property
+    def names_any(self) -> bool:
+        """Whether labels or templates are named."""
+        return bool(self.labels or self.label_files or self.templates)
+
+    @property
     def reads_stdin(self) -> bool:
         """Whether labels come on standard input."""
         return STDIN in self.label_files

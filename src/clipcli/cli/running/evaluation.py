@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
+from clipcli.cli.options.adapters import tell_of_preparation
 from clipcli.cli.running.engine import open_engine
 from clipcli.cli.running.page import open_report, with_pictures
 from clipcli.cli.running.progress import Progress
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from clipcli.arrays import Float32
     from clipcli.cli.arguments.eval import EvalArguments
     from clipcli.cli.console import Console
-    from clipcli.engines.base import ModelInfo
+    from clipcli.engines.base import Engine, ModelInfo
     from clipcli.errors import InputError
     from clipcli.heads.labels import LabelSet
     from clipcli.heads.zero_shot import ZeroShotHead
@@ -37,16 +38,21 @@ class ModelRun:
     """What is left of a model when images and labels have gone through it.
 
     Attributes:
-        info: the model.
+        infos: the model, for each set of prompts; an adapter makes another one of it.
         heads: one for each set of prompts.
         embeddings: of all images, shape (n, embed_dim); a failure's row means nothing.
         sights: how an image was seen, by its place, where that is worth telling.
     """
 
-    info: ModelInfo
+    infos: list[ModelInfo]
     heads: list[ZeroShotHead]
     embeddings: Float32
     sights: Mapping[int, Sight]
+
+    @property
+    def info(self) -> ModelInfo:
+        """The model with the first set of prompts."""
+        return self.infos[0]
 
 
 class EvaluationRun:
@@ -84,7 +90,6 @@ class EvaluationRun:
         import numpy as np
 
         from clipcli.evaluation.encoding import encode_images
-        from clipcli.heads.zero_shot import build_head
 
         engine = open_engine(
             spec,
@@ -92,20 +97,34 @@ class EvaluationRun:
             self.console,
             offline=self.arguments.weights.offline,
         )
-        # One for all sets of prompts: sets share templates, and models do not meet in it.
-        cache = self.arguments.labels.text_cache()
-        heads = [build_head(engine, labels, cache) for labels in prompts]
+        infos, heads = self._answering(engine, prompts)
         # What one model could not take would be left out of the comparison anyway.
         places = self.kept
         refs = [self.data.refs[place] for place in places]
-        options = self._with_report(engine.info, prompts[0])
+        options = self._with_report(infos[0], prompts[0])
         encoded = encode_images(refs, engine, options, self._tell)
         # In the places of the whole data set: rows of several models must name the same images.
         embeddings = np.zeros((len(self.data.refs), engine.info.embed_dim), np.float32)
         embeddings[places] = encoded.embeddings
         sights = {places[place]: sight for place, sight in encoded.sights.items()}
         self._narrow |= {place for place, sight in sights.items() if sight.is_narrow}
-        return ModelRun(engine.info, heads, embeddings, sights)
+        return ModelRun(infos, heads, embeddings, sights)
+
+    def _answering(
+        self, engine: Engine, prompts: Sequence[LabelSet]
+    ) -> tuple[list[ModelInfo], list[ZeroShotHead]]:
+        """The model and the head for each set of prompts; an adapter's, and zero-shot beside it."""
+        from clipcli.heads.adapted import adapted_head, unadapted_head
+        from clipcli.heads.zero_shot import build_head
+
+        info, adapter = engine.info, self.arguments.adapter.read
+        if adapter is not None:
+            tell_of_preparation(adapter, self.arguments.prepared(info), self.console)
+            heads = [adapted_head(adapter, info), unadapted_head(adapter, info)]
+            return [adapter.answering(info), info], heads
+        # One for all sets of prompts: sets share templates, and models do not meet in it.
+        cache = self.arguments.labels.text_cache()
+        return [info] * len(prompts), [build_head(engine, labels, cache) for labels in prompts]
 
     def _with_report(self, info: ModelInfo, labels: LabelSet) -> PipelineOptions:
         """How images are read; the first model's are shown on the page, if there is to be one."""

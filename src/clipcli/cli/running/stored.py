@@ -5,32 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from click.core import ParameterSource
-
-from clipcli.cli.options.shared import ModelFlag
-from clipcli.models.catalogue import architectures
-from clipcli.models.names import BUNDLED_MODEL
+from clipcli.cli.options.adapters import model_of
 
 if TYPE_CHECKING:
     import click
 
-    from clipcli.cli.options.shared import WeightsFlags
+    from clipcli.cli.options.shared import ModelFlag, WeightsFlags
 
 
 def with_the_files_model(
     ctx: click.Context, model: ModelFlag, weights: WeightsFlags, file: str
 ) -> ModelFlag:
-    """The model that a file of embeddings names, where the user names none.
+    """The model that a file of embeddings names, where the user names none: see `model_of`."""
 
-    Only a model of clipcli's own list is taken at a file's word: a stranger's file must not make
-    it download from anywhere, or open a folder.
-    """
-    if weights.checkpoint is not None:
-        return model
-    if ctx.get_parameter_source("model") is not ParameterSource.DEFAULT:
-        return model
-    from clipcli.embeddings.files import open_embeddings
+    def named() -> str:
+        from clipcli.embeddings.files import open_embeddings
 
-    name = open_embeddings(Path(file)).description.model
-    is_listed = name == BUNDLED_MODEL or name.partition(":")[0] in architectures()
-    return ModelFlag(name) if is_listed else model
+        return open_embeddings(Path(file)).description.model
+
+    return model_of(ctx, model, weights, named)

@@ -15,6 +15,7 @@ from typing import Any
 import onnx
 import torch
 
+from clipcli.disk.folders import remove_abandoned, temporary_folder
 from clipcli.engines.base import EngineOptions, fingerprint
 from clipcli.engines.onnx import OnnxEngine
 from clipcli.engines.parity import check_parity
@@ -32,8 +33,6 @@ from clipcli.models.bundles import (
     check_preparable,
     install,
     open_bundle,
-    remove_abandoned,
-    temporary_folder,
 )
 from clipcli.models.configurations import MANIFEST_FILE
 from clipcli.models.manifests import FORMAT, Manifest, record_file

@@ -1,0 +1,1 @@
+"""Adapters fitted on a few labelled pictures, and whether they are worth keeping."""
