@@ -15,7 +15,7 @@ import numpy as np
 
 from clipcli.arrays import Float32, Float64
 from clipcli.engines.base import EngineOptions, Precision
-from clipcli.engines.choice import load_engine
+from clipcli.engines.choice import for_training, load_engine
 from clipcli.errors import InputError, ModelError, UsageError
 from clipcli.heads.cosines import Cosines
 from clipcli.heads.given import given_labels, given_number, given_text, given_texts
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from clipcli.engines.base import Engine, ModelInfo
     from clipcli.heads.adapted import AdaptedHead
     from clipcli.heads.labels import LabelSet
+    from clipcli.models.specs import ModelSpec
 
     class Array(Protocol):
         """What NumPy can read: its arrays, torch's tensors."""
@@ -140,13 +141,29 @@ class Classifier:
         spec, known = resolve_model(self._request), self._known
         if known is not None:
             spec = replace(spec, name=known.name)
-        engine = load_engine(spec, self._options, offline=self._request.offline)
+        engine = self._with_lora(spec) or self._load(spec, self._options)
         if known is not None and known.fingerprint != engine.info.fingerprint:
             raise ModelError(
                 f"{known.name} is not what it was when its Classifier was pickled: its weights or"
                 " its configuration have changed since; make a new Classifier"
             )
         return engine
+
+    def _load(self, spec: ModelSpec, options: EngineOptions) -> Engine:
+        return load_engine(spec, options, offline=self._request.offline)
+
+    def _with_lora(self, spec: ModelSpec) -> Engine | None:
+        """The model as an adapter has changed it; None where none does."""
+        if self._adapter is None:
+            return None
+        from clipcli.heads.adapted import adapted_engine
+        from clipcli.heads.adapters import read_adapter
+
+        adapter = read_adapter(self._adapter)
+        if not adapter.lora:
+            return None
+        options = for_training(self._options, f"the LoRA of {self._adapter}")
+        return adapted_engine(self._load(spec, options), adapter)
 
     @cached_property
     def _adapted(self) -> tuple[AdaptedHead, ModelInfo]:

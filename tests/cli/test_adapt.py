@@ -61,7 +61,7 @@ def test_pictures_become_an_adapter_that_knows_them(command, pictures) -> None:
     assert lines[0].startswith("18 pictures of 3 classes, 5 folds; 768 numbers fitted (strength ")
     assert [line.split()[0] for line in lines[2:6]] == ["alpha", "beta", "gamma", "all"]
     assert lines[-2].startswith("better than zero-shot: accuracy +")
-    assert lines[-1] == f"written: {folder}; use it with --adapter patterns"
+    assert lines[-1] == f"written: {folder}; use it with `clipcli classify --adapter patterns`"
     adapter = read_adapter("patterns")
     assert adapter.labels.names == ("alpha", "beta", "gamma")
     assert adapter.labels.templates == ("a photo of {}.",)
@@ -269,7 +269,7 @@ USAGE = {
         "leave out --compare-templates and --compare-models",
     ),
     "embed": (["embed", "x.png", "-o", "x.npz", "--adapter", "gone"], "there is no adapter gone"),
-    "no name": (["adapt", "data"], "Missing option"),
+    "no name": (["adapt", "data"], "the adapter needs a name"),
     "bad name": (["adapt", "data", "-o", ".hidden"], "no adapter can be called '.hidden'"),
     "no data": (["adapt", "gone", "-o", "x"], "cannot read gone"),
     "no shots": (["adapt", "data", "-o", "x", "--shots", "0"], "Invalid value"),

@@ -45,7 +45,7 @@ def test_a_temperature_divides_the_logits(clipcli):
         (("--temperature", "0"), "0.0 is not in the range"),
         (("--temperature", "nan"), "--temperature is a number above 0"),
         (("--temperature", "inf"), "--temperature is a number above 0"),
-        (("--expect", "unknown"), "needs --min-probability or --min-similarity"),
+        (("--expect", "unknown"), "needs --min-probability, --min-similarity or --novelty"),
         (("-l", "unknown", "--min-similarity", "-1"), "a label 'unknown' cannot be told from"),
     ],
 )

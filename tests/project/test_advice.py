@@ -17,7 +17,7 @@ from clipcli.cli.group import LazyCommand
 from clipcli.cli.program import cli
 
 PACKAGE = Path(clipcli.__file__).parent
-OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*[a-z]")
+OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*[a-z0-9]")
 # A whole command has its own options; a tool that is not clipcli has others.
 WHOLE_COMMAND = re.compile(r"""(['"`])clipcli .*?\1|`[a-z]+ .*?`""")
 
@@ -29,12 +29,16 @@ LABELS = ("classify", "eval", "explain")
 # A room -> the commands that show its messages. The longest name that fits counts.
 ROOMS = {
     "": RUNS,
+    "adaptation": ("adapt",),
     "api": RUNS,
     "cli": ("classify",),
+    "cli.arguments.adapt": ("adapt",),
     "cli.arguments.checks": (*RUNS, "convert"),
     "cli.arguments.embed": ("embed",),
     "cli.arguments.eval": ("eval",),
     "cli.arguments.explain": ("explain",),
+    "cli.arguments.search": ("search",),
+    "cli.commands.adapt": ("adapt",),
     "cli.commands.cache": ("cache",),
     "cli.commands.completion": ("completion",),
     "cli.commands.convert": ("convert",),
@@ -44,10 +48,14 @@ ROOMS = {
     "cli.commands.explain": ("explain",),
     "cli.commands.models": ("models",),
     "cli.commands.pull": ("pull",),
+    "cli.commands.search": ("search",),
+    "cli.options.lora": ("adapt",),
     "cli.running": RUNS,
+    "cli.running.adaptation": ("adapt",),
     "cli.running.monitor": ("classify", "embed"),
     "doctor": ("doctor",),
     "embeddings": ("classify",),
+    "embeddings.search": ("search",),
     "engines": RUNS,
     "engines.torch": MODELS,
     "engines.torch.gradients": ("explain",),
@@ -55,6 +63,9 @@ ROOMS = {
     "evaluation.table": ("classify",),  # what is found with eval is used there
     "explanation": ("explain",),
     "heads": LABELS,
+    "heads.adapted": ("classify",),
+    "heads.adapters": ("classify", "embed", "eval"),
+    "heads.thresholds": ("classify",),
     "images": RUNS,
     "images.isolation": ("classify", "embed", "eval"),
     "images.sources": ("classify", "embed"),
@@ -69,6 +80,7 @@ MESSAGES = {
     "--report \0 is no name of a page: give one that ends in .html": ("classify", "eval"),
     "no published weights: needs --checkpoint": MODELS,
     "published only as a pickle: needs --allow-pickle": MODELS,
+    "add it with -l, or leave out -l and --labels": ("adapt", "eval"),
     "gradients: use --method occlusion, or \0": ("explain",),
 }
 # Options of which `with_owners` says whose they are, where a command lacks them.

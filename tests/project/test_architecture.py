@@ -26,7 +26,7 @@ PACKAGES = sorted({name.rpartition(".")[0] for name in MODULES} - {""})
 OWNERS = {
     "click": ["cli"],
     "click_default_group": ["cli"],
-    "torch": ["engines.torch"],
+    "torch": ["adaptation.torch", "engines.torch"],
     "torchvision": ["engines.torch"],
     "open_clip": ["engines.torch"],
     "onnxruntime": ["engines"],

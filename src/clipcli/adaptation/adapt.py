@@ -84,11 +84,17 @@ class Adaptation:
         """Whether it is good enough, or wanted all the same."""
         return self.is_accepted or options.ungated
 
+    @property
+    def folds(self) -> int:
+        """How many were held out, one after the other."""
+        held_out = self.fitted.folds
+        return self.material.fold_count if held_out is None else held_out
+
     def figures(self) -> dict[str, Any]:
         """What it gained, ready for JSON."""
         gate = self.gate and {**asdict(self.gate), "passed": self.gate.is_passed}
         return {
-            "folds": self.material.fold_count,
+            "folds": self.folds,
             "classes": [asdict(one) for one in self.classes[:-1]],
             "all": asdict(self.classes[-1]) if self.classes else None,
             "gate": gate,
@@ -194,7 +200,7 @@ def notes(material: Material) -> list[str]:
     if material.folds is None:
         found.append(
             "one picture a class: nothing can be held out, so whether the adapter helps is not"
-            " checked, and it gets no threshold for --novelty"
+            " checked, and it gets no threshold for `clipcli classify --novelty`"
         )
     return found
 

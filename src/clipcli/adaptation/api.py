@@ -96,6 +96,10 @@ def adapt(
             _warn(f"{refs[place].name}: {error.message}")
         kept = [place for place in range(len(refs)) if place not in encoded.failures]
         material = gather(selection, kept, encoded.embeddings, labels, head, seed=options.seed)
+        if options.method == "lora":
+            from clipcli.adaptation.tuning import trainable
+
+            material = replace(material, trainable=trainable(engine, head, pipeline))
         for note in (*selection.notes(), *notes(material)):
             _warn(note)
         adaptation = fit(material, options)

@@ -14,11 +14,35 @@ from clipcli.adaptation.probe import Scale
 from clipcli.arrays import Float32, Int64
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from clipcli.engines.base import Engine
     from clipcli.heads.labels import LabelSet
+    from clipcli.heads.zero_shot import ZeroShotHead
     from clipcli.images.sources import ImageRef
 
 Tell = Callable[[str], None]
 """Takes a line about how far a fit has come."""
+
+
+@dataclass(frozen=True, eq=False)
+class Trainable:
+    """What a method needs that trains the model itself.
+
+    Attributes:
+        engine: the model, in torch.
+        head: of the labels, by the model as it is.
+        read: the picture that is named, open.
+        embed: pictures through an engine: unit rows of shape (n, d).
+        confirm: is told how many seconds all of it will take, once that is known, and raises an
+            error where that is too long.
+    """
+
+    engine: Engine
+    head: ZeroShotHead
+    read: Callable[[ImageRef], Image]
+    embed: Callable[[Engine, Sequence[ImageRef]], Float32]
+    confirm: Callable[[float], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +58,7 @@ class Material:
         truth: their labels' places, shape (n,).
         pictures: their embeddings, shape (n, d).
         folds: the fold of each, shape (n,); None where nothing can be held out.
+        trainable: the model itself; None where only its embeddings count.
     """
 
     labels: LabelSet
@@ -44,6 +69,7 @@ class Material:
     truth: Int64
     pictures: Float32
     folds: Int64 | None
+    trainable: Trainable | None = None
 
     @property
     def counts(self) -> tuple[int, ...]:
@@ -68,6 +94,7 @@ class Fitted:
         held_out: its answers for pictures that it was not fitted on; None where there are none.
         pictures: the material's embeddings as the adapted model gives them, shape (n, d).
         texts: the labels' likewise, shape (L, d).
+        folds: how many of the material's were held out; None for all.
     """
 
     tensors: Mapping[str, NDArray[Any]]
@@ -77,3 +104,4 @@ class Fitted:
     held_out: HeldOut | None
     pictures: Float32
     texts: Float32
+    folds: int | None = None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from clipcli.adaptation.lora_options import LoraOptions
 from clipcli.errors import UsageError
 
-METHODS = {"probe": "clipcli.adaptation.probing:fit"}
+METHODS = {"probe": "clipcli.adaptation.probing:fit", "lora": "clipcli.adaptation.tuning:fit"}
 """Method -> the function that fits by it, as `module:function`, imported when it is chosen.
 
 A new method is such a function `(Material, AdaptOptions, tell) -> Fitted`, and a line here.
@@ -14,6 +15,7 @@ A new method is such a function `(Material, AdaptOptions, tell) -> Fitted`, and 
 
 MOST_SHOTS = 1_000_000
 MOST_SEED = 2**32 - 1
+MOST_FOLDS = 20
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,9 @@ class AdaptOptions:
         seed: of everything that is drawn.
         ungated: the adapter is written even if it is not surely better than zero-shot.
         force: an adapter of that name is replaced.
+        lora: what LoRA trains, and how.
+        folds: in which LoRA is checked, a training each; None for one fifth held out once.
+        head: whether a probe is fitted on what LoRA has made of the model.
 
     Raises:
         UsageError: no such method, or a number that is out of its range.
@@ -36,6 +41,9 @@ class AdaptOptions:
     seed: int = 0
     ungated: bool = False
     force: bool = False
+    lora: LoraOptions = field(default_factory=LoraOptions)
+    folds: int | None = None
+    head: bool = False
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -44,3 +52,5 @@ class AdaptOptions:
             raise UsageError(f"{self.shots} pictures a class: use 1 to {MOST_SHOTS:,}")
         if not 0 <= self.seed <= MOST_SEED:
             raise UsageError(f"the seed {self.seed} is none: use 0 to {MOST_SEED}")
+        if self.folds is not None and not 2 <= self.folds <= MOST_FOLDS:
+            raise UsageError(f"{self.folds} folds: use 2 to {MOST_FOLDS}")

@@ -42,8 +42,9 @@ def _what(adaptation: Adaptation) -> str:
     material, fitted = adaptation.material, adaptation.fitted
     how = ", ".join(f"{name} {_value(value)}" for name, value in fitted.hyperparameters.items())
     where = f" in {', '.join(fitted.layers)}" if fitted.layers else ""
-    folds = material.fold_count
-    checked = f"{folds} folds" if folds else "nothing held out"
+    checked = {0: "nothing held out", 1: "a part held out"}.get(
+        adaptation.folds, f"{adaptation.folds} folds"
+    )
     return (
         f"{len(material.truth):,} pictures of {sum(map(bool, material.counts)):,} classes,"
         f" {checked}; {fitted.parameters:,} numbers fitted{where} ({how}), temperature"

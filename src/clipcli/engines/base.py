@@ -218,6 +218,23 @@ class Differentiable(Protocol):
         ...
 
 
+@runtime_checkable
+class Adaptable(Protocol):
+    """An engine whose weights a LoRA can change."""
+
+    def adapted(self, weights: Mapping[str, Float32], scale: float) -> Engine:
+        """An engine of its own, with the changes in its weights.
+
+        Args:
+            weights: of the changes, by name.
+            scale: of each product of two of them.
+
+        Raises:
+            ModelError: they were made for another model.
+        """
+        ...
+
+
 def fingerprint(
     weights_sha256: str, config: Mapping[str, Any], preprocess: PreprocessConfig, precision: str
 ) -> str:

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from clipcli.engines.base import ENGINE_LOADERS, UnusableDeviceError
-from clipcli.errors import ClipcliWarning, ModelError
+from clipcli.errors import ClipcliWarning, ModelError, UsageError
 
 if TYPE_CHECKING:
     from clipcli.engines.base import Engine, EngineOptions
@@ -41,6 +41,25 @@ class EngineChoice:
     bundle: Bundle | None
     reason: str
     worth_preparing: bool = False
+
+
+def for_training(options: EngineOptions, what: str) -> EngineOptions:
+    """The same in torch, which alone can change a model's weights.
+
+    Args:
+        options: where and how the model runs.
+        what: changes them.
+
+    Raises:
+        UsageError: another engine was asked for.
+    """
+    if options.engine == "onnx" or options.precision == "int8":
+        raise UsageError(
+            f"{what} changes the model's weights, which only torch can: leave out --engine and"
+            " --precision, or make a model of it with 'clipcli adapt --merge NAME FOLDER' and"
+            " prepare that with 'clipcli pull FOLDER'"
+        )
+    return replace(options, engine="torch")
 
 
 def choose_engine(spec: ModelSpec, options: EngineOptions) -> EngineChoice:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from clipcli.arrays import Float32, Float64
+from clipcli.engines.base import Adaptable
 from clipcli.errors import UsageError
 from clipcli.heads.novelty import density
 from clipcli.heads.zero_shot import ZeroShotHead, products_of
 
 if TYPE_CHECKING:
-    from clipcli.engines.base import ModelInfo
+    from clipcli.engines.base import Engine, ModelInfo
     from clipcli.heads.adapters import Adapter
     from clipcli.heads.densities import Density
     from clipcli.heads.results import ScoreOptions
@@ -77,18 +78,48 @@ class AdaptedHead(ZeroShotHead):
         )
 
 
+def adapted_engine(engine: Engine, adapter: Adapter) -> Engine:
+    """The model with an adapter's LoRA in its weights; itself where the adapter has none.
+
+    Args:
+        engine: the model that was adapted; in torch, if there is a LoRA.
+        adapter: that was read.
+
+    Raises:
+        UsageError: the model is another, or not in torch.
+        ModelError: the LoRA is damaged.
+    """
+    adapter.check_base(engine.info)
+    if not adapter.lora:
+        return engine
+    if not isinstance(engine, Adaptable):
+        raise UsageError(
+            f"the adapter {adapter.name} changes the model's weights, which only torch can: use"
+            " --engine torch"
+        )
+    adapted: Any = engine.adapted(adapter.lora, adapter.lora_scale)
+    adapted.info = adapter.answering(engine.info)
+    result: Engine = adapted
+    return result
+
+
 def adapted_head(adapter: Adapter, info: ModelInfo, novelty: str | None = None) -> AdaptedHead:
     """The head of an adapter.
 
     Args:
         adapter: that was read.
-        info: the model, which must be the one that was adapted.
+        info: the model, which must be the one that was adapted; with a LoRA, as it changed it.
         novelty: one of `DENSITIES`; None to answer whatever is shown.
 
     Raises:
         UsageError: the model is another, or nothing is known of what is novel.
     """
     adapter.check_base(info)
+    if adapter.lora and info.fingerprint != adapter.fingerprint:
+        raise UsageError(
+            f"the adapter {adapter.name} goes with embeddings of the model that it has changed:"
+            f" make them with --adapter {adapter.name}"
+        )
     made = adapter.description
     return AdaptedHead(
         tuple(made.labels),
@@ -103,7 +134,7 @@ def adapted_head(adapter: Adapter, info: ModelInfo, novelty: str | None = None) 
 
 
 def unadapted_head(adapter: Adapter, info: ModelInfo) -> ZeroShotHead:
-    """The zero-shot head of an adapter's labels, to measure the adapter by."""
+    """The zero-shot head of a probe's labels, to measure it by."""
     return ZeroShotHead(
         tuple(adapter.description.labels),
         adapter.tensors["texts"],

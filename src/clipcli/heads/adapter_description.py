@@ -149,7 +149,9 @@ _RULES: Rules = {
     "temperature": number(1e-3, 1e3),
     "thresholds": Rule(
         "a table of numbers",
-        lambda value: isinstance(value, dict) and all(map(number(-1e9, 1e9).holds, value.values())),
+        lambda value: (
+            isinstance(value, dict) and all(map(number(-1e300, 1e300).holds, value.values()))
+        ),
     ),
     "pictures": _listed(_digits(64) | NULL, _MOST_PICTURES),
     "tensors_sha256": _digits(64),

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 DESCRIPTION_FILE = "adapter.json"
 TENSORS_FILE = "adapter.safetensors"
+LORA_PREFIX = "lora."
+"""Of the names of tensors that change the model's own weights."""
 
 _LARGEST_DESCRIPTION = 1 << 26
 _NAME = re.compile(r"\w[\w.+-]{0,79}")
@@ -58,7 +61,8 @@ class Adapter:
             UsageError: it is another.
         """
         made = self.description
-        if made.fingerprint == info.fingerprint and made.embed_dim == info.embed_dim:
+        known = (made.fingerprint, self.fingerprint)  # the model itself, or already adapted
+        if info.fingerprint in known and made.embed_dim == info.embed_dim:
             return
         which = f"{made.model} (fingerprint {made.fingerprint})"
         if made.model == info.name:
@@ -69,10 +73,34 @@ class Adapter:
             other = info.name
         raise UsageError(f"--adapter {self.name} adapts {which}, not {other}: use {way_out}")
 
+    @property
+    def fingerprint(self) -> str:
+        """Of the model with this adapter."""
+        both = f"{self.description.fingerprint} {self.sha256}"
+        return hashlib.sha256(both.encode()).hexdigest()[:32]
+
     def answering(self, info: ModelInfo) -> ModelInfo:
         """The model as the answers' own: with this adapter it is another one."""
-        both = f"{info.fingerprint} {self.sha256}"
-        return replace(info, fingerprint=hashlib.sha256(both.encode()).hexdigest()[:32])
+        return replace(info, fingerprint=self.fingerprint)
+
+    @property
+    def lora(self) -> Mapping[str, NDArray[Any]]:
+        """What changes the model's own weights, by name; nothing where they stay."""
+        return {
+            name.removeprefix(LORA_PREFIX): tensor
+            for name, tensor in self.tensors.items()
+            if name.startswith(LORA_PREFIX)
+        }
+
+    @property
+    def has_probe(self) -> bool:
+        """Whether the labels have other weights than their texts."""
+        return bool((self.tensors["weights"] != self.tensors["texts"]).any())
+
+    @property
+    def lora_scale(self) -> float:
+        """What the changes are multiplied with."""
+        return float(self.description.hyperparameters["scale"])
 
 
 def adapter_folder(name: str) -> Path:
@@ -157,12 +185,21 @@ def _check_tensors(tensors: Mapping[str, NDArray[Any]], made: Description) -> No
     for name, (shape, kind) in wanted.items():
         if name not in tensors or tensors[name].shape != shape or tensors[name].dtype != kind:
             raise ValueError(f"{TENSORS_FILE} has no tensor {name} of the shape {shape}")
+    _check_lora(tensors, made)
     for name, tensor in tensors.items():
         if tensor.dtype.kind == "f" and not np.isfinite(tensor).all():
             raise ValueError(f"{TENSORS_FILE}: {name} is not finite")
     found = np.bincount(tensors["classes"], minlength=count) if len(made.pictures) else [0] * count
     if list(found) != list(made.counts):
         raise ValueError(f"{TENSORS_FILE}: classes are not those that were counted")
+
+
+def _check_lora(tensors: Mapping[str, NDArray[Any]], made: Description) -> None:
+    changes = any(name.startswith(LORA_PREFIX) for name in tensors)
+    scale = made.hyperparameters.get("scale")
+    has_scale = isinstance(scale, int | float) and isfinite(scale) and scale > 0
+    if (made.method == "lora") != changes or (changes and not has_scale):
+        raise ValueError(f"{TENSORS_FILE} is not what its method, {made.method}, makes")
 
 
 def adapter_names() -> list[str]:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import base64
 import os
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clipcli.errors import FailureCode, InputError
 from clipcli.printable import valid_unicode
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from clipcli.images.sources import ImageRef
     from clipcli.images.views import Sight
 

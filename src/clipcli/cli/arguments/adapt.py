@@ -13,8 +13,11 @@ from clipcli.cli.arguments.checks import labels_of_data
 from clipcli.cli.arguments.eval import DataFlag
 from clipcli.cli.arguments.run import RunArguments
 from clipcli.cli.options.groups import group, option
+from clipcli.cli.options.lora import LoraFlags, MergeFlag
 from clipcli.cli.options.results import ColorFlag
 from clipcli.cli.options.shared import LabelFlags
+from clipcli.engines.choice import for_training
+from clipcli.errors import UsageError
 from clipcli.heads.labels import LabelSet, collect_templates
 
 if TYPE_CHECKING:
@@ -40,19 +43,20 @@ class StoredFlag:
 class AdaptFlags:
     """How an adapter is made, and where it goes."""
 
-    name: str = option(
+    name: str | None = option(
         "-o",
         "--output",
         metavar="NAME",
-        required=True,
-        help="What the adapter is called, for --adapter NAME; a NAME with a slash is its folder.",
+        help="What the adapter is called, for `clipcli classify --adapter NAME`; a NAME with a"
+        " slash is its folder.",
     )
     method: str = option(
         "--method",
         type=click.Choice(list(METHODS)),
         default=next(iter(METHODS)),
         show_default=True,
-        help="probe: weights for each label on the model's embeddings, begun at the label's own.",
+        help="probe: weights for each label on the model's embeddings, begun at the label's own."
+        " lora: small changes of the model's own weights, trained on the pictures; slow.",
     )
     shots: int | None = option(
         "--shots",
@@ -76,12 +80,6 @@ class AdaptFlags:
     force: bool = option("--force", is_flag=True, help="Replace an adapter of that name.")
     as_json: bool = option("--json", is_flag=True, help="Write the figures as JSON.")
 
-    def options(self) -> AdaptOptions:
-        """How the adapter is made."""
-        return AdaptOptions(
-            self.method, self.shots, self.seed, ungated=self.ungated, force=self.force
-        )
-
 
 @dataclass(frozen=True, kw_only=True)
 class AdaptArguments(RunArguments):
@@ -91,8 +89,44 @@ class AdaptArguments(RunArguments):
     stored: StoredFlag
     labels: LabelFlags
     adapt: AdaptFlags
+    lora: LoraFlags
+    merging: MergeFlag
     color: ColorFlag
     verbose: bool
+
+    def __post_init__(self) -> None:
+        self.lora.check_method(self.adapt.method)
+        if self.merging.merge is not None and self.adapt.name is not None:
+            raise UsageError("--merge writes to DATA: leave out -o")
+        if self.merging.merge is None and self.adapt.name is None:
+            raise UsageError("the adapter needs a name: add -o NAME")
+        if self.trains_model and self.stored.embeddings is not None:
+            raise UsageError("--method lora looks at the pictures anew: leave out --embeddings")
+
+    @property
+    def trains_model(self) -> bool:
+        """Whether the model's own weights change."""
+        return self.adapt.method == "lora"
+
+    @property
+    def name(self) -> str:
+        """Of the adapter."""
+        assert self.adapt.name is not None
+        return self.adapt.name
+
+    def options(self) -> AdaptOptions:
+        """How the adapter is made."""
+        adapt, lora = self.adapt, self.lora
+        return AdaptOptions(
+            adapt.method,
+            adapt.shots,
+            adapt.seed,
+            adapt.ungated,
+            adapt.force,
+            lora.options(),
+            lora.folds,
+            lora.head,
+        )
 
     def folder(self) -> Path:
         """Where the adapter goes.
@@ -103,13 +137,16 @@ class AdaptArguments(RunArguments):
         from clipcli.adaptation.writing import check_target
         from clipcli.heads.adapters import adapter_folder
 
-        folder = adapter_folder(self.adapt.name)
-        check_target(self.adapt.name, folder, may_be_there=self.adapt.force)
+        folder = adapter_folder(self.name)
+        check_target(self.name, folder, may_be_there=self.adapt.force)
         return folder
 
     def engine_options(self) -> EngineOptions:
         """Where and how the model runs; there are many images, as far as that is concerned."""
-        return self.engine.options(None)
+        options = self.engine.options(None)
+        what = f"--merge {self.merging.merge}" if self.merging.merge else "--method lora"
+        is_in_torch = self.trains_model or self.merging.merge
+        return for_training(options, what) if is_in_torch else options
 
     def dataset(self) -> Dataset:
         """The images and their labels."""

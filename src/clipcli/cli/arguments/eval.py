@@ -25,6 +25,7 @@ from clipcli.cli.options.adapters import AdapterFlag
 from clipcli.cli.options.groups import argument, group, offers, option
 from clipcli.cli.options.results import ColorFlag, ForceFlag, ReportFlag
 from clipcli.cli.options.shared import LabelFlags, complete_model
+from clipcli.engines.choice import for_training
 from clipcli.errors import UsageError
 from clipcli.heads.labels import TEMPLATE_SETS, LabelSet, collect_templates
 from clipcli.models.specs import ModelRequest
@@ -133,6 +134,11 @@ class EvalArguments(RunArguments):
     color: ColorFlag
     verbose: bool
 
+    @property
+    def has_lora(self) -> bool:
+        """Whether an adapter changes the model's own weights."""
+        return self.adapter.read is not None and bool(self.adapter.read.lora)
+
     def check_outputs(self) -> None:
         """See, before minutes of work, that the libraries are there, and where files will go.
 
@@ -171,7 +177,9 @@ class EvalArguments(RunArguments):
 
     def engine_options(self) -> EngineOptions:
         """Where and how each model runs; there are many images, as far as that is concerned."""
-        return self.engine.options(None)
+        options = self.engine.options(None)
+        what = f"the LoRA of {self.adapter.adapter}"
+        return for_training(options, what) if self.has_lora else options
 
     def prompt_sets(self, classes: tuple[str, ...]) -> dict[str, LabelSet]:
         """The labels in each set of templates that is compared, by the set's name for people.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +14,10 @@ from clipcli.cli.arguments.adapt import AdaptArguments, AdaptFlags, StoredFlag
 from clipcli.cli.arguments.eval import DataFlag
 from clipcli.cli.console import Console, results_stream
 from clipcli.cli.exit_codes import ExitCode
+from clipcli.cli.options.adapters import AdapterFlag, model_of
 from clipcli.cli.options.groups import SectionedCommand, takes
 from clipcli.cli.options.inputs import AddressFlags, DecodingFlags, DownloadFlags, ReadingFlags
+from clipcli.cli.options.lora import LoraFlags, MergeFlag
 from clipcli.cli.options.results import ColorFlag
 from clipcli.cli.options.shared import (
     EngineFlags,
@@ -23,7 +27,10 @@ from clipcli.cli.options.shared import (
     console_options,
 )
 from clipcli.cli.running.adaptation import AdaptationRun
+from clipcli.cli.running.engine import open_engine
+from clipcli.errors import UsageError
 from clipcli.models.names import resolve_model
+from clipcli.printable import printable
 
 if TYPE_CHECKING:
     from clipcli.adaptation.adapt import Adaptation
@@ -40,6 +47,8 @@ if TYPE_CHECKING:
     data=DataFlag,
     stored=StoredFlag,
     adapt=AdaptFlags,
+    lora=LoraFlags,
+    merging=MergeFlag,
     labels=LabelFlags,
     color=ColorFlag,
     model=ModelFlag,
@@ -51,8 +60,8 @@ if TYPE_CHECKING:
     downloads=DownloadFlags,
 )
 @console_options
-@click.pass_obj
-def adapt(console: Console, /, **groups: Any) -> int:  # noqa: ANN401
+@click.pass_context
+def adapt(ctx: click.Context, /, **groups: Any) -> int:  # noqa: ANN401
     """Learn from a few pictures of each class what the model takes them for.
 
     DATA is what it is for `clipcli eval`: a folder with a folder of images for each class, or a
@@ -62,19 +71,50 @@ def adapt(console: Console, /, **groups: Any) -> int:  # noqa: ANN401
     clipcli adapt photos/ -o signs
     clipcli classify new/*.jpg --adapter signs
     clipcli adapt photos/ -o signs --shots 8 --seed 1 -t 'a photo of a {}.' --force
+    clipcli adapt photos/ -o signs --method lora --last 2 --head
+    clipcli adapt --merge signs model/ && clipcli pull ./model
 
     Pictures are held out in turn, and an adapter that does not answer them better than zero-shot,
     by one standard error of the accuracy and of the log-loss, is not written.
     """  # noqa: D301  click wants the character \b itself
+    console: Console = ctx.obj
+    merging: MergeFlag = groups["merging"]
+    if merging.merge is not None:
+        merged = AdapterFlag(merging.merge)
+        of_model = groups["model"], groups["weights"], lambda: merged.model
+        groups["model"] = model_of(ctx, *of_model)
     arguments = AdaptArguments(**groups, verbose=console.verbose)
     with console.warnings():
-        return _run(arguments, console)
+        run = _run if merging.merge is None else _merge
+        return run(arguments, console)
+
+
+def _merge(arguments: AdaptArguments, console: Console) -> int:
+    """Write the model with an adapter's LoRA in its weights as a model of its own."""
+    from clipcli.heads.adapters import read_adapter
+
+    name, folder = str(arguments.merging.merge), Path(arguments.data.data)
+    adapter = read_adapter(name)
+    if not adapter.lora:
+        raise UsageError(f"{name} is no LoRA: it leaves the model's weights as they are")
+    options = arguments.engine_options()
+    spec = resolve_model(arguments.model_request())
+    engine: Any = open_engine(spec, options, console, adapter, offline=arguments.weights.offline)
+
+    from clipcli.engines.torch.merging import write_merged
+
+    size = write_merged(engine, spec, folder)
+    click.echo(printable(f"{folder}: {size / 1e6:,.1f} MB"))
+    console.hint(f"prepare it with: {shlex.join(['clipcli', 'pull', os.path.join('.', folder)])}")
+    if adapter.has_probe:
+        console.hint(f"its labels are text again: the probe of {name} is no part of the model")
+    return ExitCode.ALL_DONE
 
 
 def _run(arguments: AdaptArguments, console: Console) -> int:
     """Check everything that is cheap to check, then read the pictures, then fit."""
     arguments.engine_options()
-    options, folder = arguments.adapt.options(), arguments.folder()
+    options, folder = arguments.options(), arguments.folder()
     data = arguments.dataset()
     labels = arguments.label_set(data.classes)
     file = arguments.embeddings_file()
@@ -105,9 +145,9 @@ def _told(run: AdaptationRun, adaptation: Adaptation, folder: Path) -> int:
     from clipcli.evaluation.table import TableOptions
 
     arguments, console = run.arguments, run.console
-    is_written = adaptation.may_be_written(arguments.adapt.options())
+    is_written = adaptation.may_be_written(arguments.options())
     if is_written:
-        description = adaptation.description(run.info, run.seen, arguments.adapt.options())
+        description = adaptation.description(run.info, run.seen, arguments.options())
         write_adapter(folder, description, adaptation.tensors())
     code = ExitCode.SOME_FAILED if run.failed else ExitCode.ALL_DONE
     code = code if is_written else ExitCode.CHECK_NOT_MET
@@ -118,11 +158,12 @@ def _told(run: AdaptationRun, adaptation: Adaptation, folder: Path) -> int:
     else:
         stream.write(table(adaptation, TableOptions(color=arguments.color.wanted)))
         if is_written:
-            stream.write(f"written: {folder}; use it with --adapter {arguments.adapt.name}\n")
+            use = f"`clipcli classify --adapter {arguments.name}`"
+            stream.write(f"written: {folder}; use it with {use}\n")
     stream.flush()
     if not adaptation.is_accepted and adaptation.gate is not None:
         way_on = "written all the same" if is_written else "not written (--ungated writes it)"
-        console.problem(arguments.adapt.name, f"{way_on}, being {verdict(adaptation.gate)}")
+        console.problem(arguments.name, f"{way_on}, being {verdict(adaptation.gate)}")
     return code
 
 

@@ -164,7 +164,7 @@ def _run(arguments: ClassifyArguments, console: Console) -> int:
         from clipcli.runs.pipeline import classify_blocks
 
         offline = arguments.weights.offline
-        engine = open_engine(spec, arguments.engine_options(), console, offline=offline)
+        engine = open_engine(spec, arguments.engine_options(), console, adapter, offline=offline)
         if file is not None:
             from clipcli.embeddings.base import check_model
 

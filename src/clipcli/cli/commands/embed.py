@@ -85,7 +85,7 @@ def embed(ctx: click.Context, /, **groups: Any) -> int:  # noqa: ANN401
 
     With --adapter the model is the one that was adapted. A probe leaves embeddings as they are: the
     file is the model's own, and can be scored with the adapter, with others of this model, and
-    without.
+    without. A LoRA changes them: the file goes with this adapter alone.
     """  # noqa: D301  click wants the character \b itself
     console: Console = ctx.obj
     adapter: AdapterFlag = groups["adapter"]
@@ -116,9 +116,7 @@ def _run(arguments: EmbedArguments, console: Console) -> int:
         from clipcli.runs.pipeline import encode
 
         offline = arguments.weights.offline
-        engine = open_engine(spec, arguments.engine_options(), console, offline=offline)
-        if adapter is not None:
-            adapter.check_base(engine.info)
+        engine = open_engine(spec, arguments.engine_options(), console, adapter, offline=offline)
         run = RunOutput(sys.stdout, refs, Tally())
         way_on = f"{file} is not written; --shard I/N embeds a part"
         monitor = RunMonitor(console, run, arguments.naming, arguments.limits, way_on=way_on)

@@ -128,7 +128,9 @@ def _run(arguments: EvalArguments, console: Console) -> int:
         next(iter(prompts.values())).check_alternatives(spec.activation)
 
     _tell_of_known(arguments, data, console)
-    with EvaluationRun(arguments, console, data, len(specs)) as run:
+    # A LoRA makes another model of its own, through which the images go, too.
+    passes = len(specs) + arguments.has_lora
+    with EvaluationRun(arguments, console, data, passes) as run:
         models = [run.through(spec, [*prompts.values()]) for spec in specs]
         run.sum_up()
         if not run.kept:
@@ -178,11 +180,11 @@ def _compared(
                 info,
                 name,
                 labels.templates,
-                evaluate(head, model.embeddings[kept], truth, precisions),
+                evaluate(head, embeddings[kept], truth, precisions),
             )
             for model in models
-            for info, head, (name, labels) in zip(
-                model.infos, model.heads, prompts.items(), strict=True
+            for info, head, embeddings, (name, labels) in zip(
+                model.infos, model.heads, model.embeddings, prompts.items(), strict=True
             )
         ]
     )
@@ -223,7 +225,7 @@ def _finish_report(run: EvaluationRun, model: ModelRun, figures: Mapping[str, st
     from clipcli.evaluation.judgements import judgements
 
     scores = ScoreOptions(DEFAULT_TOP_K)
-    judged = judgements(run.data, run.failures, model.heads[0], model.embeddings, scores)
+    judged = judgements(run.data, run.failures, model.heads[0], model.embeddings[0], scores)
     for result, truth in judged:
         sight = model.sights.get(result.index)
         run.report.add(result.at(sight) if isinstance(result, Prediction) else result, truth)
@@ -238,7 +240,7 @@ def _learn_thresholds(run: EvaluationRun, model: ModelRun) -> None:
     if file is None:
         return
     kept = run.kept
-    found = learned_thresholds(model.heads[0], model.embeddings[kept], run.data.subset(kept))
+    found = learned_thresholds(model.heads[0], model.embeddings[0][kept], run.data.subset(kept))
     try:
         write_json(Path(file), found)
     except OSError as error:

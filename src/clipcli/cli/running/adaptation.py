@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Self
+
+import click
 
 from clipcli.cli.running.engine import open_engine
 from clipcli.cli.running.progress import Progress
+from clipcli.errors import UsageError
 from clipcli.heads.results import Failure
 from clipcli.runs.output import RunOutput
 from clipcli.runs.tally import Tally
@@ -24,6 +28,9 @@ if TYPE_CHECKING:
     from clipcli.heads.labels import LabelSet
     from clipcli.images.sources import ImageRef
     from clipcli.models.specs import ModelSpec
+
+
+_UNASKED_SECONDS = 600
 
 
 class AdaptationRun:
@@ -89,7 +96,24 @@ class AdaptationRun:
         if not kept:
             return None
         seed = arguments.adapt.seed
-        return gather(self._selection, kept, encoded.embeddings, labels, head, seed=seed)
+        material = gather(self._selection, kept, encoded.embeddings, labels, head, seed=seed)
+        if not arguments.trains_model:
+            return material
+        from clipcli.adaptation.tuning import trainable
+
+        options = arguments.pipeline_options(whole_blocks=True)
+        return replace(material, trainable=trainable(engine, head, options, self._confirm))
+
+    def _confirm(self, seconds: float) -> None:
+        """Say how long a training takes, and ask where that is more than ten minutes."""
+        self.console.hint(f"this takes about {_duration(seconds)} more")
+        if seconds <= _UNASKED_SECONDS or self.arguments.lora.yes:
+            return
+        shorter = "--steps N, --last N and --layers text take less"
+        if not _is_interactive():
+            raise UsageError(f"more than ten minutes, and nobody to ask: add --yes; {shorter}")
+        if not click.confirm("Go on?", err=True):
+            raise UsageError(f"stopped, and nothing is written: {shorter}")
 
     def _encoded(self, engine: Engine, file: EmbeddingsFile | None) -> Encoded:
         from clipcli.adaptation.adapt import Seen
@@ -113,3 +137,11 @@ class AdaptationRun:
             self._tally.failed[failure.code.value] += 1
             self.console.failure(failure)
         self._progress.advance()
+
+
+def _is_interactive() -> bool:
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} minutes"

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from clipcli.cli.console import Console
     from clipcli.engines.base import Engine, ModelInfo
     from clipcli.errors import InputError
+    from clipcli.heads.adapters import Adapter
     from clipcli.heads.labels import LabelSet
     from clipcli.heads.zero_shot import ZeroShotHead
     from clipcli.images.dataset import Dataset
@@ -40,13 +41,14 @@ class ModelRun:
     Attributes:
         infos: the model, for each set of prompts; an adapter makes another one of it.
         heads: one for each set of prompts.
-        embeddings: of all images, shape (n, embed_dim); a failure's row means nothing.
+        embeddings: of all images, for each set of prompts, shape (n, embed_dim); a failure's row
+            means nothing.
         sights: how an image was seen, by its place, where that is worth telling.
     """
 
     infos: list[ModelInfo]
     heads: list[ZeroShotHead]
-    embeddings: Float32
+    embeddings: list[Float32]
     sights: Mapping[int, Sight]
 
     @property
@@ -87,28 +89,51 @@ class EvaluationRun:
 
     def through(self, spec: ModelSpec, prompts: Sequence[LabelSet]) -> ModelRun:
         """Put labels and images through a model, which is then let go."""
-        import numpy as np
-
-        from clipcli.evaluation.encoding import encode_images
-
         engine = open_engine(
             spec,
             self.arguments.engine_options(),
             self.console,
             offline=self.arguments.weights.offline,
         )
+        adapter = self.arguments.adapter.read
+        if adapter is not None and adapter.lora:
+            return self._with_lora(engine, adapter)
         infos, heads = self._answering(engine, prompts)
+        options = self._with_report(infos[0], prompts[0])
+        rows, sights = self._encoded(engine, options)
+        return ModelRun(infos, heads, [rows] * len(heads), sights)
+
+    def _with_lora(self, engine: Engine, adapter: Adapter) -> ModelRun:
+        """The model as a LoRA has changed it, and as it was."""
+        from clipcli.heads.adapted import adapted_engine, adapted_head
+        from clipcli.heads.zero_shot import build_head
+
+        changed, labels = adapted_engine(engine, adapter), adapter.labels
+        tell_of_preparation(adapter, self.arguments.prepared(changed.info), self.console)
+        heads = [adapted_head(adapter, changed.info), build_head(engine, labels)]
+        options = self._with_report(changed.info, labels)
+        rows, sights = self._encoded(changed, options)
+        plain, _ = self._encoded(engine, self.arguments.pipeline_options(whole_blocks=True))
+        return ModelRun([changed.info, engine.info], heads, [rows, plain], sights)
+
+    def _encoded(
+        self, engine: Engine, options: PipelineOptions
+    ) -> tuple[Float32, dict[int, Sight]]:
+        """All images through a model, each in its place, and how they were seen."""
+        import numpy as np
+
+        from clipcli.evaluation.encoding import encode_images
+
         # What one model could not take would be left out of the comparison anyway.
         places = self.kept
         refs = [self.data.refs[place] for place in places]
-        options = self._with_report(infos[0], prompts[0])
         encoded = encode_images(refs, engine, options, self._tell)
         # In the places of the whole data set: rows of several models must name the same images.
         embeddings = np.zeros((len(self.data.refs), engine.info.embed_dim), np.float32)
         embeddings[places] = encoded.embeddings
         sights = {places[place]: sight for place, sight in encoded.sights.items()}
         self._narrow |= {place for place, sight in sights.items() if sight.is_narrow}
-        return ModelRun(infos, heads, embeddings, sights)
+        return embeddings, sights
 
     def _answering(
         self, engine: Engine, prompts: Sequence[LabelSet]

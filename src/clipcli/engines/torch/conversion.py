@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,20 +51,31 @@ def convert(source: Path, target: Path) -> Converted:
         ModelError: the source cannot be read, or the target not be written.
     """
     found = read_torchscript(source) if is_torchscript(source) else _weights(source)
-    state = {key: _plain(value) for key, value in found.items() if key not in OPENAI_SETTINGS}
+    state = {key: value for key, value in found.items() if key not in OPENAI_SETTINGS}
     if not state:
         raise ModelError(f"{source} holds no tensors")
     try:
         with OutputFile(target) as file:
-            _write(state, file)
+            write_state(state, file)
             size = file.stat().st_size
         return Converted(len(state), size, found.keys() >= OPENAI_SETTINGS)
     except (OSError, safetensors.SafetensorError) as error:
         # Not the whole of it: that would name the file beside the target.
-        reason = getattr(error, "strerror", None) or error
-        is_full = getattr(error, "errno", None) in DISK_FULL or "No space" in str(error)
-        way_out = ": make room there, or name a file on another disk" if is_full else ""
-        raise ModelError(f"{target} cannot be written ({reason}){way_out}") from error
+        raise cannot_write(target, "file", error) from error
+
+
+def cannot_write(target: Path, kind: str, error: Exception) -> ModelError:
+    """The error of weights that cannot be written.
+
+    Args:
+        target: what the user named.
+        kind: `file` or `folder`.
+        error: of the system, or of safetensors.
+    """
+    reason = getattr(error, "strerror", None) or error
+    is_full = getattr(error, "errno", None) in DISK_FULL or "No space" in str(error)
+    way_out = f": make room there, or name a {kind} on another disk" if is_full else ""
+    return ModelError(f"{target} cannot be written ({reason}){way_out}")
 
 
 def _weights(source: Path) -> StateDict:
@@ -83,10 +93,16 @@ def _weights(source: Path) -> StateDict:
     return large[0].state
 
 
-def _write(state: Mapping[str, torch.Tensor], file: Path) -> None:
+def write_state(state: StateDict, file: Path) -> None:
+    """Write tensors into a file that is there, as safetensors, their numbers as float32.
+
+    Raises:
+        OSError: it cannot be written.
+        SafetensorError: neither can it.
+    """
     # safetensors lets only its owner read what it writes; a new file's own mode is the user's wish.
     mode = file.stat().st_mode
-    save_file(dict(state), file)
+    save_file({key: _plain(value) for key, value in state.items()}, file)
     file.chmod(mode)
 
 

@@ -21,7 +21,7 @@ from clipcli.engines.onnx import OnnxEngine
 from clipcli.engines.parity import check_parity
 from clipcli.engines.runtime import onnxruntime
 from clipcli.engines.torch.openclip import OpenClipEngine
-from clipcli.engines.torch.switches import silence
+from clipcli.engines.torch.switches import silence, without_fast_path
 from clipcli.engines.unrelated import unrelated_cosines
 from clipcli.errors import DISK_FULL, ModelError
 from clipcli.models.bundles import (
@@ -228,15 +228,9 @@ def _last_product(raw: Path) -> list[str]:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """The exporters speak of their own inner workings."""
-    fast_path = torch.backends.mha.get_fastpath_enabled()
-    # The fast path is one operation that ONNX does not have.
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with silence(), unchanged():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast_path)
+    with without_fast_path(), silence(), unchanged():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _manifest(

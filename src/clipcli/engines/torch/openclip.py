@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 import math
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict
+from copy import copy
+from dataclasses import asdict, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ import numpy as np
 import open_clip
 import torch
 from numpy.typing import NDArray
-from torch.overrides import TorchFunctionMode
 
 from clipcli.arrays import Float32
 from clipcli.disk.hashes import known_hash
@@ -29,26 +28,31 @@ from clipcli.engines.base import (
     fingerprint,
 )
 from clipcli.engines.hardware import available_cpus
+from clipcli.engines.torch.adapters import (
+    Weights,
+    apply_lora,
+    lora_digest,
+    merge_lora,
+    sharing_weights,
+)
+from clipcli.engines.torch.building import build
 from clipcli.engines.torch.devices import (
     faults_told,
     find_device,
     first_line,
-    is_device_fault,
     lacks_memory,
 )
 from clipcli.engines.torch.fitting import load_weights
 from clipcli.engines.torch.precision import lower_precision
-from clipcli.engines.torch.switches import borrowed, silence
-from clipcli.engines.torch.timm_sizes import with_named_sizes
+from clipcli.engines.torch.switches import borrowed
 from clipcli.engines.torch.towers import encode_image, encode_text
 from clipcli.errors import ClipcliError, ModelError, UsageError, one_line
 from clipcli.images.preprocessing import PreprocessConfig
-from clipcli.models.configurations import CONFIG_FILE
 from clipcli.models.hub.cache import MissingFileError
 from clipcli.models.specs import ModelSpec
 from clipcli.models.tokenizers.clip import ClipTokenizer, TokenizerConfig, Tokens, check_vocabulary
 from clipcli.models.tokenizers.hub import TOKENIZER_FILE, HubTokenizer, read_config
-from clipcli.models.weights import built_config, foreign_tokenizer_folder, tokenizer_folder
+from clipcli.models.weights import foreign_tokenizer_folder, tokenizer_folder
 from clipcli.process import forks
 
 _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -71,16 +75,16 @@ class OpenClipEngine:
 
     def __init__(self, spec: ModelSpec, weights: Path, options: EngineOptions) -> None:
         self._dtype = _DTYPES[options.precision]
-        self._device = find_device(options.device, self._dtype)
-        check_precision(self._device.type, options.precision)
+        self.device = find_device(options.device, self._dtype)
+        check_precision(self.device.type, options.precision)
         self._threads = options.threads or available_cpus()
         self._forks = forks()
-        with self._borrowed(), faults_told(self._device):
-            self._model = _build(spec)
+        with self.borrowed(), faults_told(self.device):
+            self._model = build(spec)
             load_weights(self._model, weights, spec)
             if self._dtype != torch.float32:
                 lower_precision(self._model, self._dtype)
-            self._model.to(self._device)
+            self._model.to(self.device)
             self.tokenizer = _tokenizer(spec)
         # Remembered with the file's stamp: half a second for 600 MB at every start otherwise.
         self.weights_sha256 = known_hash(weights)
@@ -100,7 +104,7 @@ class OpenClipEngine:
 
         @torch.inference_mode()
         def encode() -> torch.Tensor:
-            batch = torch.from_numpy(pixels).to(self._device, self._dtype)
+            batch = torch.from_numpy(pixels).to(self.device, self._dtype)
             return self._embedded(encode_image(self._model, batch))
 
         fewer = "use a smaller --batch-size" if len(pixels) > 1 else self._way_out
@@ -115,7 +119,7 @@ class OpenClipEngine:
 
         @torch.inference_mode()
         def encode() -> torch.Tensor:
-            ids = torch.from_numpy(tokens).to(self._device)
+            ids = torch.from_numpy(tokens).to(self.device)
             return self._embedded(encode_text(self._model, ids))
 
         return self._computed(encode, f"{len(tokens)} prompt(s): {self._way_out}")
@@ -125,8 +129,8 @@ class OpenClipEngine:
         from clipcli.engines.torch.gradients import gradient_maps
 
         def follow() -> torch.Tensor:
-            image = torch.from_numpy(pixels[None]).to(self._device, self._dtype)
-            rows = torch.from_numpy(directions).to(self._device)
+            image = torch.from_numpy(pixels[None]).to(self.device, self._dtype)
+            rows = torch.from_numpy(directions).to(self.device)
             return gradient_maps(self._model, image, rows)
 
         return self._computed(follow, f"gradients: use --method occlusion, or {self._way_out}")
@@ -139,17 +143,54 @@ class OpenClipEngine:
         """Token ids to unit embeddings, as one module to be exported."""
         return _TextTower(self._model)
 
-    @property
-    def _way_out(self) -> str:
-        return "use a smaller model" if self._device.type == "cpu" else "use --device cpu"
-
-    def _borrowed(self) -> AbstractContextManager[None]:
-        if self._device.type != "cpu" and self._forks != forks():
+    def borrowed(self) -> AbstractContextManager[None]:
+        """Torch's switches as the engine computes, and the host program's afterwards."""
+        if self.device.type != "cpu" and self._forks != forks():
             raise UsageError(
-                f"{self._device} cannot be used after a fork: start worker processes by 'spawn'"
+                f"{self.device} cannot be used after a fork: start worker processes by 'spawn'"
                 " (multiprocessing.get_context('spawn')), or make the Classifier in each of them"
             )
-        return borrowed(self._device, self._threads)
+        return borrowed(self.device, self._threads)
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether weights and arithmetic are of fp32."""
+        return self._dtype == torch.float32
+
+    def model_to_change(self) -> Any:  # noqa: ANN401
+        """The model, as modules that may be changed; its weights are the engine's own."""
+        return sharing_weights(self._model)
+
+    def adapted(self, weights: Weights, scale: float) -> OpenClipEngine:
+        """An engine of its own, of the same model with a LoRA in its weights.
+
+        What the LoRA does not change takes no memory.
+
+        Args:
+            weights: of the LoRA.
+            scale: of each of its products.
+
+        Raises:
+            ModelError: it was made for another model.
+        """
+        adapted = copy(self)
+        adapted._model = self.model_to_change()
+        with self.borrowed():
+            apply_lora(adapted._model, weights, scale)
+            merge_lora(adapted._model)
+        identity = f"{self.info.fingerprint} {lora_digest(weights, scale)}"
+        digest = hashlib.sha256(identity.encode()).hexdigest()
+        adapted.info = replace(self.info, fingerprint=digest[: len(self.info.fingerprint)])
+        return adapted
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """The weights by their names, as a checkpoint holds them."""
+        state: dict[str, torch.Tensor] = self._model.state_dict()
+        return state
+
+    @property
+    def _way_out(self) -> str:
+        return "use a smaller model" if self.device.type == "cpu" else "use --device cpu"
 
     def _describe(self, spec: ModelSpec, precision: Precision) -> ModelInfo:
         preprocess = PreprocessConfig.from_open_clip(spec.preprocess, self._model.visual.image_size)
@@ -163,7 +204,7 @@ class OpenClipEngine:
         return ModelInfo(
             name=spec.name,
             fingerprint=fingerprint(self.weights_sha256, self.identity, preprocess, precision),
-            engine=f"torch {torch.__version__} on {self._device}",
+            engine=f"torch {torch.__version__} on {self.device}",
             embed_dim=spec.config["embed_dim"],
             preprocess=preprocess,
             context_length=spec.context_length,
@@ -186,7 +227,7 @@ class OpenClipEngine:
     def _computed(self, compute: Callable[[], torch.Tensor], purpose: str) -> Float32:
         """What is computed on the device; where its memory is too small, for what."""
         try:
-            with self._borrowed():
+            with self.borrowed():
                 array: Float32 = compute().cpu().numpy()
                 return array
         except ClipcliError:
@@ -196,7 +237,7 @@ class OpenClipEngine:
                 message = f"{self.info.name} cannot run: {first_line(error)}"
                 raise ModelError(message) from error
         # Not before the error is forgotten, whose frames hold all that has found room.
-        raise TooLittleMemoryError(f"not enough memory on {self._device} for {purpose}")
+        raise TooLittleMemoryError(f"not enough memory on {self.device} for {purpose}")
 
 
 class _ImageTower(torch.nn.Module):
@@ -211,62 +252,6 @@ class _ImageTower(torch.nn.Module):
 class _TextTower(_ImageTower):
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         return torch.nn.functional.normalize(encode_text(self.model, tokens), dim=-1)
-
-
-class _NoRandomWeights(TorchFunctionMode):
-    """A mode that leaves new parameters as the memory was: a checkpoint replaces every one of them.
-
-    Drawing the 151 million random numbers of ViT-B/32 takes a second.
-    """
-
-    _DRAWS = frozenset(
-        {
-            torch.Tensor.normal_,
-            torch.Tensor.uniform_,
-            torch.nn.init.normal_,
-            torch.nn.init.uniform_,
-            torch.nn.init.kaiming_uniform_,
-        }
-    )
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        _types: Any,  # noqa: ANN401
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:  # noqa: ANN401
-        kwargs = kwargs or {}
-        if func in self._DRAWS:
-            return args[0] if args else kwargs["tensor"]
-        return func(*args, **kwargs)
-
-
-def _build(spec: ModelSpec) -> Any:  # noqa: ANN401
-    """The architecture without its weights. open_clip's models have no type of their own."""
-    with (
-        tempfile.TemporaryDirectory(prefix="clipcli-") as folder,
-        silence(),
-        # Not where the host program wants its new tensors, nor out of its random numbers.
-        torch.device("cpu"),
-        torch.random.fork_rng(devices=[]),
-        _NoRandomWeights(),
-    ):
-        # `load` saw to the downloads.
-        config = json.dumps({"model_cfg": with_named_sizes(built_config(spec, offline=True))})
-        Path(folder, CONFIG_FILE).write_text(config, encoding="utf-8")
-        try:
-            model = open_clip.create_model(
-                f"local-dir:{folder}",
-                load_weights=False,
-                pretrained_text=False,
-            )
-        except Exception as error:
-            if is_device_fault(error):
-                raise
-            raise ModelError(f"open_clip cannot build {spec.name}: {one_line(error)}") from error
-    # open_clip gives models in training mode, in which dropout would make each answer another.
-    return model.eval().requires_grad_(False)
 
 
 def _identity(spec: ModelSpec, tokenizer: Tokenizer) -> dict[str, Any]:

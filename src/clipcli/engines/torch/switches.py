@@ -99,6 +99,17 @@ def _threads(count: int) -> Iterator[None]:
 
 
 @contextmanager
+def without_fast_path() -> Iterator[None]:
+    """Attention is computed step by step: its one fast operation ONNX and gradients do not know."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
+@contextmanager
 def silence() -> Iterator[None]:
     """Nothing is logged: libraries tell of what is done on purpose here."""
     before = logging.root.manager.disable
