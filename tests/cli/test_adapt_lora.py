@@ -159,7 +159,6 @@ class TestAdapt:
 REFUSED = {
     "--rank without lora": (("--rank", "2"), "--rank goes with --method lora"),
     "--learning-rate without lora": (("--learning-rate", "1"), "--learning-rate goes with"),
-    "no learning rate": ((*FAST, "--learning-rate", "0"), "must be a number above 0"),
     "--yes without lora": (("--yes",), "--yes goes with --method lora"),
     "--head without lora": (("--head",), "--head goes with --method lora"),
     "no such target": ((*FAST, "--targets", "q,x"), "--targets q,x: name some of q, k, v, out"),

@@ -20,7 +20,15 @@ WHOLE = [(name, option) for name, option, kind in NUMBERS if isinstance(kind, cl
 FRACTIONS = [
     (name, option) for name, option, kind in NUMBERS if not isinstance(kind, click.IntRange)
 ]
-WITH = {"--decode-timeout": ["--isolate"]}
+_LORA = {
+    option: ["--method", "lora"]
+    for option in ("--rank", "--alpha", "--last", "--steps", "--learning-rate")
+}
+WITH = {
+    "--decode-timeout": ["--isolate"],
+    "--duplicate-similarity": ["--duplicates"],
+    **_LORA,
+}
 
 
 @pytest.fixture
@@ -34,6 +42,7 @@ def line(photos, tmp_path):
         "explain": [photo, "-l", "a", "-l", "b"],
         "embed": [photo, "-o", str(tmp_path / "e.npz")],
         "eval": [str(data)],
+        "search": ["a", str(photos), "-r"],
         "adapt": [str(data), "-o", str(tmp_path / "adapter")],
     }
 

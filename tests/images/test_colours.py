@@ -39,7 +39,7 @@ from clipcli.images.isolation import DecoderPool
 from clipcli.images.options import ImageOptions
 from clipcli.images.preprocessing import PreprocessConfig
 from clipcli.images.sources import ImageRef
-from clipcli.images.thumbnails import thumbnail
+from clipcli.images.thumbnails import thumbnail, thumbnails
 from clipcli.models.names import resolve_model
 from clipcli.models.specs import ModelRequest
 
@@ -288,8 +288,8 @@ def test_decoding_fast_and_in_another_process_is_the_same(orientation):
     assert np.abs(usual - bare).mean() > 5
     with DecoderPool(config, DEFAULT, 120, workers=1) as pool:
         found = pool.decoded(data, thumbnails=1)
-    assert np.array_equal(found.pixels, usual)
-    assert found.thumbnails.small == thumbnail(data, DEFAULT)
+    assert np.array_equal(found.image.pixels, usual)
+    assert found.thumbnails == thumbnails(data, DEFAULT, config)
 
 
 def test_thumbnails_are_in_srgb():

@@ -30,13 +30,13 @@ class LoraFlags:
 
     rank: int | None = option(
         "--rank",
-        type=click.IntRange(1),
+        type=click.IntRange(1, 4096),
         metavar="N",
         help="Of the change of each weight matrix.  [default: 2]",
     )
     alpha: float | None = option(
         "--alpha",
-        type=float,
+        type=click.FloatRange(0, 1e6, min_open=True),
         metavar="A",
         help="Changes are multiplied with A / √rank.  [default: 1]",
     )
@@ -51,20 +51,20 @@ class LoraFlags:
     )
     last: int | None = option(
         "--last",
-        type=click.IntRange(1),
+        type=click.IntRange(1, 1000),
         metavar="N",
         help="Only the last N blocks of each tower, which takes less time.  [default: all]",
     )
     steps: int | None = option(
         "--steps",
-        type=click.IntRange(1),
+        type=click.IntRange(1, 10**7),
         metavar="N",
         help="Of a training, of 32 pictures each.  [default: 500 for each picture of a class with"
         f" CUDA, else {STEPS_WITHOUT_CUDA}]",
     )
     learning_rate: float | None = option(
         "--learning-rate",
-        type=float,
+        type=click.FloatRange(0, 1, min_open=True),
         metavar="R",
         help="Of the first step; with few steps, ten times as much learns more.  [default: 2e-4]",
     )

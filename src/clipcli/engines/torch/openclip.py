@@ -75,16 +75,16 @@ class OpenClipEngine:
 
     def __init__(self, spec: ModelSpec, weights: Path, options: EngineOptions) -> None:
         self._dtype = _DTYPES[options.precision]
-        self.device = find_device(options.device, self._dtype)
-        check_precision(self.device.type, options.precision)
+        self._device = find_device(options.device, self._dtype)
+        check_precision(self._device.type, options.precision)
         self._threads = options.threads or available_cpus()
         self._forks = forks()
-        with self.borrowed(), faults_told(self.device):
+        with self.borrowed(), faults_told(self._device):
             self._model = build(spec)
             load_weights(self._model, weights, spec)
             if self._dtype != torch.float32:
                 lower_precision(self._model, self._dtype)
-            self._model.to(self.device)
+            self._model.to(self._device)
             self.tokenizer = _tokenizer(spec)
         # Remembered with the file's stamp: half a second for 600 MB at every start otherwise.
         self.weights_sha256 = known_hash(weights)
@@ -104,7 +104,7 @@ class OpenClipEngine:
 
         @torch.inference_mode()
         def encode() -> torch.Tensor:
-            batch = torch.from_numpy(pixels).to(self.device, self._dtype)
+            batch = torch.from_numpy(pixels).to(self._device, self._dtype)
             return self._embedded(encode_image(self._model, batch))
 
         fewer = "use a smaller --batch-size" if len(pixels) > 1 else self._way_out
@@ -119,7 +119,7 @@ class OpenClipEngine:
 
         @torch.inference_mode()
         def encode() -> torch.Tensor:
-            ids = torch.from_numpy(tokens).to(self.device)
+            ids = torch.from_numpy(tokens).to(self._device)
             return self._embedded(encode_text(self._model, ids))
 
         return self._computed(encode, f"{len(tokens)} prompt(s): {self._way_out}")
@@ -129,8 +129,8 @@ class OpenClipEngine:
         from clipcli.engines.torch.gradients import gradient_maps
 
         def follow() -> torch.Tensor:
-            image = torch.from_numpy(pixels[None]).to(self.device, self._dtype)
-            rows = torch.from_numpy(directions).to(self.device)
+            image = torch.from_numpy(pixels[None]).to(self._device, self._dtype)
+            rows = torch.from_numpy(directions).to(self._device)
             return gradient_maps(self._model, image, rows)
 
         return self._computed(follow, f"gradients: use --method occlusion, or {self._way_out}")
@@ -145,12 +145,17 @@ class OpenClipEngine:
 
     def borrowed(self) -> AbstractContextManager[None]:
         """Torch's switches as the engine computes, and the host program's afterwards."""
-        if self.device.type != "cpu" and self._forks != forks():
+        if self._device.type != "cpu" and self._forks != forks():
             raise UsageError(
-                f"{self.device} cannot be used after a fork: start worker processes by 'spawn'"
+                f"{self._device} cannot be used after a fork: start worker processes by 'spawn'"
                 " (multiprocessing.get_context('spawn')), or make the Classifier in each of them"
             )
-        return borrowed(self.device, self._threads)
+        return borrowed(self._device, self._threads)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return self._device
 
     @property
     def is_exact(self) -> bool:
@@ -190,7 +195,7 @@ class OpenClipEngine:
 
     @property
     def _way_out(self) -> str:
-        return "use a smaller model" if self.device.type == "cpu" else "use --device cpu"
+        return "use a smaller model" if self._device.type == "cpu" else "use --device cpu"
 
     def _describe(self, spec: ModelSpec, precision: Precision) -> ModelInfo:
         preprocess = PreprocessConfig.from_open_clip(spec.preprocess, self._model.visual.image_size)
@@ -204,7 +209,7 @@ class OpenClipEngine:
         return ModelInfo(
             name=spec.name,
             fingerprint=fingerprint(self.weights_sha256, self.identity, preprocess, precision),
-            engine=f"torch {torch.__version__} on {self.device}",
+            engine=f"torch {torch.__version__} on {self._device}",
             embed_dim=spec.config["embed_dim"],
             preprocess=preprocess,
             context_length=spec.context_length,
@@ -237,7 +242,7 @@ class OpenClipEngine:
                 message = f"{self.info.name} cannot run: {first_line(error)}"
                 raise ModelError(message) from error
         # Not before the error is forgotten, whose frames hold all that has found room.
-        raise TooLittleMemoryError(f"not enough memory on {self.device} for {purpose}")
+        raise TooLittleMemoryError(f"not enough memory on {self._device} for {purpose}")
 
 
 class _ImageTower(torch.nn.Module):
