@@ -29,10 +29,10 @@ SIDE = 300
 
 # What the page shows, in its order, and a file that is none.
 SHOWN = (
-    *("astronaut.png", "chelsea.png", "clock_motion.png", "coffee.png", "grass.png"),
+    *("brick.png", "chelsea.png", "clock_motion.png", "coffee.png", "grass.png"),
     *("motorcycle_left.png", "rocket.jpg"),
 )
-LABELS = ("cat", "espresso", "rocket", "motorcycle", "clock", "grass", "person")
+LABELS = ("cat", "espresso", "rocket", "motorcycle", "clock", "grass", "brick wall")
 WINDOW, WIDTH = (1200, 833), 1000
 
 # Labels of the photos that are of one of ten kinds.

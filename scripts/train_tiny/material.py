@@ -23,7 +23,7 @@ UNSEEN = "caltech101-unseen"
 """The set that is measured only: Caltech-101's categories that were kept out."""
 CAPTIONED = "flickr8k"
 CLASSES = 1000
-MADE, SHOWN, JUDGED = 110, 120, 24
+MADE, SHOWN, JUDGED = 70, 130, 20
 """How many of each kind are in a batch."""
 NEAR = 0.72
 """Cosine of two names' teacher embeddings from which they do not exclude each other."""
@@ -33,10 +33,18 @@ SHARPENING = 1.3
 """Factor on the classifier's logits: label smoothing made it shy."""
 OWN_NAME, PLAINEST = 0.6, 0.6
 """How often a class gets one of its own names, not a broader one; and of these the first."""
+PLAIN_BROADER = 0.75
+"""How often a broader name is one that users type, where the class has such."""
 FIRST_NAME = 0.45
 """How often a picture gets its first name outright; else any, the first included."""
 CAPTIONED_WEIGHT = 0.11
-DROPPED = 0.1
+PRIOR = 2.0
+"""Added to the logits of names that have pictures, in training only.
+
+Such names need that much less to win, and afterwards, without it, do not draw pictures away from
+words that have none (logit adjustment, Menon et al. 2021).
+"""
+DROPPED = 0.4
 """Share of a picture's features that a batch leaves out."""
 
 
@@ -128,9 +136,10 @@ class Material:
         )
         self.directions = functional.normalize(self.weight - self.weight.mean(0), dim=1)
         self.mean = self.features.mean(0)
-        self.best = torch.cat(
-            [self.opinion(part).argmax(1) for part in torch.split(self.features, 4096)]
-        )
+        parts = [self.opinion(features) for features in torch.split(self.features, 2048)]
+        self.best = torch.cat([opinion.argmax(1) for opinion in parts])
+        seen = torch.cat([self.seen(opinion) for opinion in parts])
+        self.excuses = seen | self.group_excuses[self.groups]
 
     def name(self, classes: list[vocabulary.Names], shown: Labelled) -> None:
         """Numbers the concepts, and notes which are true of what and exclude each other."""
@@ -147,6 +156,11 @@ class Material:
         names = self.marked(self.names)
         self.group_excuses = excuses(names, near)
         self.pictured = names.any(0).float()
+        typed = set(vocabulary.user_words())
+        self.plain = [
+            name in typed or bool(shown)
+            for name, shown in zip(self.concepts, self.pictured, strict=True)
+        ]
 
     def numbers(self, names: tuple[str, ...]) -> list[int]:
         """Places of names among the concepts."""
@@ -205,7 +219,9 @@ class Material:
         own, broader = self.own[one], self.broader[one]
         if self.random.random() < OWN_NAME or not broader:
             return own[0] if self.random.random() < PLAINEST else int(self.random.choice(own))
-        return int(self.random.choice(broader))
+        plain = [name for name in broader if self.plain[name]]
+        chosen = plain if plain and self.random.random() < PLAIN_BROADER else broader
+        return int(self.random.choice(chosen))
 
     def shown(self, count: int) -> tuple[Tensor, Tensor, Tensor]:
         """Features of labelled pictures, targets, and what is excused."""
@@ -216,8 +232,7 @@ class Material:
             one[0] if self.random.random() < FIRST_NAME else int(self.random.choice(one))
             for one in names
         ]
-        excused = self.group_excuses[groups] | self.seen(chosen)
-        return self.features[chosen], torch.tensor(targets), excused
+        return self.features[chosen], torch.tensor(targets), self.excuses[chosen]
 
     def judged(self, count: int) -> tuple[Tensor, Tensor, Tensor]:
         """Features of pictures, names of what the classifier sees in them, and what is excused."""
@@ -225,17 +240,12 @@ class Material:
         classes = torch.multinomial(
             self.opinion(self.features[chosen]), 1, generator=self.generator
         )[:, 0]
-        excused = (
-            self.class_excuses[classes]
-            | self.group_excuses[self.groups[chosen]]
-            | self.seen(chosen)
-        )
+        excused = self.class_excuses[classes] | self.excuses[chosen]
         return self.features[chosen], self.class_targets(classes), excused
 
-    def seen(self, chosen: Tensor) -> Tensor:
-        """Names of what the classifier sees in the pictures."""
-        sees = self.opinion(self.features[chosen]) > SEEN
-        return sees.float() @ self.class_names.float() > 0
+    def seen(self, opinion: Tensor) -> Tensor:
+        """Names of what the classifier sees in pictures, by its opinion (n, 1000) of them."""
+        return (opinion > SEEN).float() @ self.class_names.float() > 0
 
 
 def weight(size: int, file: str) -> float:

@@ -1,5 +1,6 @@
 """What is trained: a linear projection of the backbone's features, and a small text tower."""
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,18 @@ CONFIG: dict[str, Any] = {
 TOKENIZER = open_clip.SimpleTokenizer(context_length=CONTEXT)
 
 
+def tokenized(texts: list[str]) -> Tensor:
+    """Tokens (n, 77) of texts."""
+    return torch.stack([tokens_of(text) for text in texts])
+
+
+@lru_cache(100_000)
+def tokens_of(text: str) -> Tensor:
+    """Tokens (77,) of a text."""
+    tokens: Tensor = TOKENIZER([text])[0]
+    return tokens
+
+
 class TinyClip(nn.Module):
     """Both towers, the image tower from the backbone's features on; embeddings are unit rows."""
 
@@ -52,19 +65,23 @@ class TinyClip(nn.Module):
         return functional.normalize(self.projection(features), dim=-1)
 
     def encode_tokens(self, tokens: Tensor) -> Tensor:
-        """Tokens (n, length), no longer than the longest text needs -> (n, 256).
+        """Tokens (n, length), no longer than the longest text needs -> (n, 256)."""
+        return functional.normalize(self.ends(tokens) @ self.text.text_projection, dim=-1)
+
+    def ends(self, tokens: Tensor) -> Tensor:
+        """Tokens (n, length) -> the tower's states (n, 128) at the texts' ends.
 
         The tower is causal: what comes after a text's end changes nothing.
         """
         text, length = self.text, tokens.shape[1]
         states = text.token_embedding(tokens) + text.positional_embedding[:length]
         states = text.ln_final(text.transformer(states, attn_mask=text.attn_mask[:length, :length]))
-        ends = states[torch.arange(len(tokens)), tokens.argmax(dim=1)]
-        return functional.normalize(ends @ text.text_projection, dim=-1)
+        ends: Tensor = states[torch.arange(len(tokens)), tokens.argmax(dim=1)]
+        return ends
 
     def encode_texts(self, texts: list[str], parts: int = 3) -> Tensor:
         """Texts -> (n, 256); in parts of similar length, so that little is padding."""
-        tokens = TOKENIZER(texts)
+        tokens = tokenized(texts)
         lengths = tokens.argmax(dim=1) + 1
         order = lengths.argsort()
         encoded = [

@@ -6,8 +6,8 @@ import torch
 
 from scripts.train_tiny.model import TinyClip
 
-TEXT, TOKENS, PROJECTION, SCALE = 1.5e-3, 1.8e-3, 3e-4, 2e-3
-"""Highest learning rates: text tower, token embeddings, image projection, logit scale."""
+TEXT, TOKENS, SCALE = 1.5e-3, 1.8e-3, 2e-3
+"""Highest learning rates: text tower, token embeddings, logit scale."""
 WARM_UP = 30
 LOWEST = 0.02
 BETAS = (0.9, 0.98)
@@ -22,11 +22,6 @@ class Optimizers:
         self.tower = [one for one in model.text.parameters() if one is not tokens]
         groups = [
             {"params": self.tower, "highest": TEXT, "weight_decay": 0.01},
-            {
-                "params": list(model.projection.parameters()),
-                "highest": PROJECTION,
-                "weight_decay": 0.0,
-            },
             {"params": [model.logit_scale], "highest": SCALE, "weight_decay": 0.0},
         ]
         self.all: list[torch.optim.Optimizer] = [

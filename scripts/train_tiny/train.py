@@ -1,50 +1,40 @@
-"""Both trained parts together: the text tower live against the image projection.
+"""The text tower learns where phrases are to be, and to tell names of pictures apart.
 
-Words without pictures keep the places that the starting model gives them.
+The image projection is that of `start` and stays.
 """
 
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from scripts.train_tiny import teacher, vocabulary
+from scripts.train_tiny import material, places, teacher, vocabulary
 from scripts.train_tiny.arguments import parser
 from scripts.train_tiny.checkpoints import Checkpoints
 from scripts.train_tiny.evaluate import measured
-from scripts.train_tiny.material import UNSEEN, Batch, Material, found, labelled, test_sets
+from scripts.train_tiny.material import PRIOR, UNSEEN, Batch, Material, found, labelled, test_sets
 from scripts.train_tiny.measure import accuracy
-from scripts.train_tiny.model import TinyClip, encoded, from_folder
+from scripts.train_tiny.model import TinyClip, from_folder, tokenized
 from scripts.train_tiny.pictures import table
 from scripts.train_tiny.schedule import Optimizers
 from scripts.train_tiny.templates import Templates
 
-PRIOR = 5.0
-"""Added to the logits of names that have pictures, in training only.
-
-Such names need that much less to win, and afterwards, without it, do not draw pictures away from
-words that have none (logit adjustment, Menon et al. 2021).
-"""
-KEPT_WORDS, KEPT_NAMES, KEPT_PICTURES, CAPTIONS = 4.0, 0.5, 2.0, 0.3
+MOVED, CAPTIONS = 20.0, 0.3
 """Weights of the losses beside the names' own."""
-BASE_SCALE = 26.0
-"""Logit scale at which pictures keep their likeness to words without pictures."""
-OTHER_NAMES, WORDS, USER_WORDS, CAPTIONED = 110, 36, 8, 12
-"""How many of each are in a step."""
-KEPT = 1500
-"""How many words without pictures keep their places, beside the users'."""
+OTHER_NAMES, LIKELY, WORDS, CAPTIONED = 40, 120, 30, 12
+"""How many of each are in a step: names, likely words, any words, pictures with captions."""
+FITTED = 4000
+"""How many phrases the text tower's last matrix is fitted to before the first step."""
 
 
 def main() -> None:
     """Runs the script."""
     options = parser(__doc__, "data", "work", "wheels")
     options.add_argument(
-        "--start", type=Path, required=True, metavar="FOLDER", help="open_clip folder to start from"
+        "--start", type=Path, metavar="FOLDER", help="open_clip folder whose text tower goes on"
     )
     options.add_argument("--seconds", type=float, default=1300, help="time budget")
     options.add_argument("--seed", type=int, default=5)
@@ -56,101 +46,78 @@ def main() -> None:
     torch.set_num_threads(1)
     known = found(given.data, given.work, table())
     shown = labelled(given.data, [one for one in known if one.picture.row.set != UNSEEN])
-    material = Material(given.wheels, shown, teacher.load(given.work), given.seed)
-    trainer = Trainer(
-        from_folder(given.start),
-        material,
-        Kept.of(from_folder(given.start), material),
-        vocabulary.captions(given.data),
-    )
+    embeddings = teacher.load(given.work / teacher.PHRASES)
+    made = Material(given.wheels, shown, embeddings, given.seed)
+    model = from_folder(given.start) if given.start else TinyClip()
+    trainer = Trainer(model, made, *places.load(given.work), vocabulary.captions(given.data))
     train(trainer, Checkpoints(given.work / given.checkpoint, given.seconds))
     for test, _, ten in measured(trainer.model, test_sets(known)):
         print(f"{test.name}: {100 * accuracy(ten):.1f} % among ten labels", flush=True)
-
-
-@dataclass(frozen=True)
-class Kept:
-    """What the starting model says of words: of the names, and of words without pictures."""
-
-    base: TinyClip
-    names: Tensor
-    words: list[str]
-    places: Tensor
-    user: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, base: TinyClip, material: Material) -> "Kept":
-        """Draws the words whose places are kept; users' words among them, kept-out labels not."""
-        held = {row.names[0] for row in table() if row.set == UNSEEN}
-        free = [
-            word
-            for word in material.embeddings
-            if word not in material.number
-            and word not in held
-            and len(word) <= vocabulary.LONGEST_WORD
-        ]
-        drawn = material.random.choice(len(free), min(len(free), KEPT), replace=False)
-        known = set(free)
-        user = [word for word in vocabulary.user_words() if word in known]
-        words = list(dict.fromkeys(user + [free[at] for at in drawn]))
-        with torch.no_grad():
-            return cls(
-                base,
-                encoded(base, material.concepts),
-                words,
-                encoded(base, words),
-                np.arange(len(user)),
-            )
 
 
 class Trainer:
     """The losses of a batch."""
 
     def __init__(
-        self, model: TinyClip, material: Material, kept: Kept, captions: dict[str, list[str]]
+        self,
+        model: TinyClip,
+        made: Material,
+        phrases: list[str],
+        tensors: dict[str, Tensor],
+        captions: dict[str, list[str]],
     ) -> None:
-        self.model, self.material, self.kept, self.captions = model, material, kept, captions
-        self.random = material.random
-        self.templates = Templates(material.random)
-        self.captioned = torch.tensor([at for at, file in enumerate(material.files) if file])
+        self.model, self.material, self.captions = model, made, captions
+        self.phrases, self.places = phrases, tensors["places"]
+        self.number = torch.tensor([phrases.index(name) for name in made.concepts])
+        self.random = made.random
+        self.templates = Templates(made.random)
+        self.captioned = torch.tensor([at for at, file in enumerate(made.files) if file])
+        model.projection.requires_grad_(requires_grad=False)
+        model.projection.weight.copy_(tensors["weight"])
+        model.projection.bias.copy_(tensors["bias"])
+        model.logit_scale.data = tensors["scale"]
+        self.fit()
+
+    @torch.no_grad()
+    def fit(self) -> None:
+        """Fits the text tower's last matrix to the phrases' places."""
+        drawn = self.random.choice(len(self.phrases), min(FITTED, len(self.phrases)), replace=False)
+        texts = self.templates.around([self.phrases[at] for at in drawn])
+        known = torch.cat([self.model.ends(part) for part in torch.split(tokenized(texts), 500)])
+        self.model.text.text_projection.copy_(
+            torch.linalg.lstsq(known, self.places[drawn]).solution
+        )
 
     def losses(self) -> Tensor:
         """Sum of the losses of one batch."""
         batch = self.material.batch()
         others = torch.from_numpy(self.random.choice(len(self.material.concepts), OTHER_NAMES))
         names = torch.unique(torch.cat([batch.targets, others]))
-        words = np.concatenate(
-            [
-                self.random.choice(len(self.kept.words), WORDS),
-                self.random.choice(self.kept.user, USER_WORDS),
-            ]
-        )
-        spoken = [self.material.concepts[int(at)] for at in names] + [
-            self.kept.words[int(at)] for at in words
+        words = [
+            self.random.choice(min(teacher.MOST_EXPLAINED, len(self.phrases)), LIKELY),
+            self.random.choice(len(self.phrases), WORDS),
         ]
-        texts = self.model.encode_texts(self.templates.around(spoken))
-        of_names, of_words = texts[: len(names)], texts[len(names) :]
+        spoken = torch.cat([self.number[names], torch.from_numpy(np.concatenate(words))])
+        texts = self.model.encode_texts(
+            self.templates.around([self.phrases[int(at)] for at in spoken])
+        )
         images = self.model.encode_features(batch.features)
-        loss = self.names_loss(batch, names, images @ of_names.T)
-        loss = loss + KEPT_WORDS * moved(of_words, self.kept.places[words])
-        loss = loss + KEPT_NAMES * moved(of_names, self.kept.names[names])
-        loss = loss + KEPT_PICTURES * self.likeness_loss(batch, images)
+        loss = MOVED * (1 - (texts * self.places[spoken]).sum(1)).mean()
+        loss = loss + self.names_loss(batch, names, images, texts[: len(names)])
         return loss + CAPTIONS * self.captions_loss() if len(self.captioned) else loss
 
-    def names_loss(self, batch: Batch, names: Tensor, cosines: Tensor) -> Tensor:
-        """Cross-entropy over the names, but for those that are as true as the target."""
-        logits = self.model.logit_scale.exp() * cosines + PRIOR * self.material.pictured[names]
+    def names_loss(self, batch: Batch, names: Tensor, images: Tensor, texts: Tensor) -> Tensor:
+        """Cross-entropy over the names, but for those that are as true as the target.
+
+        Real pictures do not push names away that have none: they would push these from all.
+        """
+        pictured = self.material.pictured[names]
+        fixed = torch.where(pictured[:, None] > 0, texts, texts.detach())
+        made = material.MADE
+        cosines = torch.cat([images[:made] @ texts.T, images[made:] @ fixed.T])
+        logits = self.model.logit_scale.exp() * cosines + PRIOR * pictured
         logits = logits.masked_fill(batch.excused[:, names], -1e4)
         return functional.cross_entropy(logits, torch.searchsorted(names, batch.targets))
-
-    def likeness_loss(self, batch: Batch, images: Tensor) -> Tensor:
-        """How far the pictures' likeness to words without pictures has moved."""
-        with torch.no_grad():
-            before = (
-                BASE_SCALE * self.kept.base.encode_features(batch.features) @ self.kept.places.T
-            ).softmax(1)
-        now = (BASE_SCALE * images @ self.kept.places.T).log_softmax(1)
-        return functional.kl_div(now, before, reduction="batchmean")
 
     def captions_loss(self) -> Tensor:
         """CLIP's contrastive loss over some pictures and one caption of each."""
@@ -171,11 +138,6 @@ class Trainer:
         return (
             functional.cross_entropy(logits, right) + functional.cross_entropy(logits.T, right)
         ) / 2
-
-
-def moved(places: Tensor, before: Tensor) -> Tensor:
-    """Mean of one minus the cosine."""
-    return (1 - (places * before).sum(1)).mean()
 
 
 def train(trainer: Trainer, checkpoints: Checkpoints) -> None:

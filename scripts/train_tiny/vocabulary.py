@@ -11,6 +11,7 @@ from scripts.train_tiny.caption_names import WORDS
 from scripts.train_tiny.pictures import table
 
 FOLDER = Path(__file__).parent
+MOST = 38_900
 LONGEST_WORD = 32
 """Longer phrases are captions: no template is put around them."""
 
@@ -30,11 +31,18 @@ class Names:
 
 def imagenet() -> list[Names]:
     """Names of ImageNet's 1,000 classes, in their usual order."""
+    return [Names(split(row["names"]), split(row["broader"])) for row in imagenet_table()]
+
+
+def offsets() -> list[tuple[str, tuple[str, ...]]]:
+    """Offset in WordNet's `data.noun` and own names of each of ImageNet's classes."""
+    return [(row["class"].removeprefix("n"), split(row["names"])) for row in imagenet_table()]
+
+
+def imagenet_table() -> list[dict[str, str]]:
+    """Rows of `imagenet.tsv`."""
     with (FOLDER / "imagenet.tsv").open(newline="", encoding="utf-8") as lines:
-        return [
-            Names(split(row["names"]), split(row["broader"]))
-            for row in csv.DictReader(lines, delimiter="\t")
-        ]
+        return list(csv.DictReader(lines, delimiter="\t"))
 
 
 def split(names: str) -> tuple[str, ...]:
@@ -69,7 +77,31 @@ def captions(data: Path) -> dict[str, list[str]]:
     return dict(found)
 
 
-def phrases(data: Path, wordnet_folder: Path) -> list[str]:
-    """All phrases that the text tower learns from the teacher, each once."""
-    told = [caption for five in captions(data).values() for caption in five]
-    return list(dict.fromkeys(concepts() + wordnet.likely_words(wordnet_folder) + told))
+def explained(words: list[str], wordnet_folder: Path) -> dict[str, str]:
+    """Each word with the first part of its gloss in WordNet, where it has one.
+
+    The meaning is that of the ImageNet class of this name, else the commonest one of a visible
+    thing; of several words it may be the last one's.
+    """
+    nouns, senses = wordnet.nouns(wordnet_folder), wordnet.senses(wordnet_folder)
+    classes = {name: offset for offset, names in reversed(offsets()) for name in names}
+
+    def told(word: str) -> str:
+        last = word.lower().split()[-1]
+        found = (senses.get(each) for each in (word.lower(), singular(word.lower()), last))
+        meanings = next((each for each in found if each), senses.get(singular(last), []))
+        visible = [one for one in meanings if nouns[one].kind in wordnet.VISIBLE]
+        meaning = [classes[word]] if word in classes else visible or meanings
+        return f"{word}: {nouns[meaning[0]].gloss.split(';')[0]}" if meaning else word
+
+    return {word: told(word) for word in words}
+
+
+def singular(word: str) -> str:
+    """The word without a plural's s."""
+    return word.removesuffix("s")
+
+
+def phrases(wordnet_folder: Path) -> list[str]:
+    """All phrases that the text tower learns, each once: names first, then WordNet's likeliest."""
+    return list(dict.fromkeys(concepts() + wordnet.likely_words(wordnet_folder)))[:MOST]

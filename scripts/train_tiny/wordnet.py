@@ -48,6 +48,13 @@ def noun(line: str) -> tuple[str, Synset]:
     )
 
 
+def senses(folder: Path) -> dict[str, list[str]]:
+    """Offsets of each noun's synsets, the commonest first, from WordNet's `index.noun`."""
+    lines = (folder / "index.noun").read_text(encoding="latin1").splitlines()
+    entries = [line.split() for line in lines if not line.startswith("  ")]
+    return {entry[0].replace("_", " "): entry[-int(entry[2]) :] for entry in entries}
+
+
 def usage(folder: Path) -> Counter[str]:
     """How often WordNet's tagged texts use each noun."""
     counts: Counter[str] = Counter()

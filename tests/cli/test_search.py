@@ -74,7 +74,7 @@ def test_a_folder_is_searched_as_its_file_is(capsys, stored):
 
 
 def test_only_pictures_that_are_as_similar_are_shown(capsys, stored):
-    assert names(capsys, "a cat", stored, "--min-similarity", 0.25) == ["chelsea.png"]
+    assert names(capsys, "a cat", stored, "--min-similarity", 0.2) == ["chelsea.png"]
     assert names(capsys, "a cat", stored, "--min-similarity", 0.99) == []
 
 

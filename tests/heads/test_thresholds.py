@@ -101,10 +101,10 @@ LINE = [str(PHOTOS / "coffee.png"), "-l", "cup of coffee", "-l", "drink", "-l", 
 @pytest.mark.parametrize(
     ("words", "shown", "code"),
     [
-        (["--min-similarity", "0.2"], ["drink", "cup of coffee"], 0),
+        (["--min-similarity", "0.2"], ["cup of coffee", "drink"], 0),
         (["--min-similarity", "0.99"], ["unknown"], 0),
-        (["--min-similarity", "0.2", "--expect", "drink"], ["drink", "cup of coffee"], 0),
-        (["--min-similarity", "0.2", "--expect", "cat"], ["drink", "cup of coffee"], 6),
+        (["--min-similarity", "0.2", "--expect", "drink"], ["cup of coffee", "drink"], 0),
+        (["--min-similarity", "0.2", "--expect", "cat"], ["cup of coffee", "drink"], 6),
         (["--min-similarity", "0.99", "--expect", "unknown"], ["unknown"], 0),
     ],
 )

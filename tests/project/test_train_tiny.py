@@ -3,6 +3,7 @@
 import importlib
 import json
 import random
+import re
 import sys
 
 import numpy as np
@@ -21,8 +22,10 @@ from scripts.train_tiny import (
     measure,
     model,
     pictures,
+    places,
     schedule,
     start,
+    teacher,
     templates,
     train,
     views,
@@ -207,14 +210,46 @@ def test_captions_name_what_two_of_them_agree_on():
     assert set(caption_names.names_of(captions)) == {"dog", "animal", "grass"}
 
 
-def test_wordnets_lines_are_read(tmp_path):
-    (tmp_path / "data.noun").write_text("  1 a licence\n" + NOUN)
+@pytest.fixture
+def dictionary(tmp_path):
+    """WordNet of one noun with two meanings, of which the second is a visible thing."""
+    gossip = NOUN.replace("02121620 05", "09900153 04").replace("feline mammal", "a woman")
+    (tmp_path / "data.noun").write_text("  1 a licence\n" + gossip + NOUN)
     (tmp_path / "cntlist.rev").write_text("cat%1:05:00:: 1 18\nrun%2:38:00:: 1 40\n")
-    (synset,) = wordnet.nouns(tmp_path).values()
+    (tmp_path / "index.noun").write_text("  1 a licence\ncat n 2 2 @ ~ 2 1 09900153 02121620  \n")
+    return tmp_path
+
+
+def test_wordnets_lines_are_read(dictionary):
+    synset = wordnet.nouns(dictionary)["02121620"]
     assert synset.words == ("cat", "true cat")
     assert (synset.kind, synset.broader) == ("animal", ("02120997",))
     assert synset.gloss == "feline mammal; domesticated"
-    assert wordnet.likely_words(tmp_path) == ["cat", "true cat"]
+    assert wordnet.likely_words(dictionary) == ["cat", "true cat"]
+    assert wordnet.senses(dictionary) == {"cat": ["09900153", "02121620"]}
+
+
+def test_a_word_is_explained_by_its_commonest_visible_meaning(dictionary, monkeypatch):
+    monkeypatch.setattr(vocabulary, "offsets", lambda: [("09900153", ("tabby",))])
+    words = ["cat", "Cats", "black cat", "tabby", "x-ray"]
+    assert vocabulary.explained(words, dictionary) == {
+        "cat": "cat: feline mammal",
+        "Cats": "Cats: feline mammal",
+        "black cat": "black cat: feline mammal",
+        "tabby": "tabby: a woman",
+        "x-ray": "x-ray",
+    }
+
+
+def test_what_the_teacher_has_embedded_is_not_embedded_again(tmp_path, monkeypatch):
+    asked = []
+    encode = lambda texts: asked.extend(texts) or np.ones((len(texts), 384), np.float32)  # noqa: E731
+    monkeypatch.setattr(teacher, "teacher", lambda: encode)
+    file = tmp_path / "explained.npz"
+    teacher.embed({"cat": "cat: feline"}, file)
+    teacher.embed({"cat": "cat: feline", "dog": "dog: canine"}, file)
+    assert asked == ["cat: feline", "dog: canine"]
+    assert set(teacher.load(file)) == {"cat", "dog"}
 
 
 def test_templates_take_exactly_the_name():
@@ -260,8 +295,8 @@ def test_made_features_point_to_their_class(made):
 
 
 def test_what_the_classifier_sees_is_not_held_against_a_picture(made):
-    made.features[0] = made.directions[1] * 50
-    seen = names_of(made.seen(torch.tensor([0]))[0], made)
+    opinion = made.opinion(made.directions[1:2] * 50)
+    seen = names_of(made.seen(opinion)[0], made)
     assert {"beagle", "dog", "animal"} <= seen
     assert "mug" not in seen
 
@@ -274,30 +309,92 @@ def test_the_shortened_context_gives_the_embeddings_of_the_full_one(tiny):
 
 
 @pytest.fixture
-def trainer(made, tiny, monkeypatch):
-    for name in ("WORDS", "USER_WORDS", "OTHER_NAMES", "CAPTIONED"):
-        monkeypatch.setattr(train, name, 2)
-    monkeypatch.setattr(vocabulary, "user_words", lambda: ["sunset"])
+def space(made):
+    """Directions, the constant, and the first places of the material's concepts."""
+    directions, constant = places.projection(made)
+    named, known = places.of_classes(made, directions)
+    first = torch.nn.functional.normalize(torch.ones(len(made.concepts), len(directions.T[0])))
+    first[known] = named
+    return directions, constant, first
+
+
+def test_names_of_classes_are_where_their_classes_are(made, space):
+    directions, _, first = space
+    centred = made.make(torch.tensor([0, 1, 2])) - made.mean
+    cosines = torch.nn.functional.normalize(centred @ directions.T) @ first.T
+    for row, own in zip(cosines, ("tabby cat", "beagle", "mug"), strict=True):
+        assert row[made.number[own]] == max(row[made.number[name]] for name in made.concepts)
+
+
+def test_a_broader_name_is_amid_its_classes(made, space):
+    _, _, first = space
+    animal, cat, dog, mug = (
+        first[made.number[name]] for name in ("animal", "tabby cat", "beagle", "mug")
+    )
+    assert animal @ cat > animal @ mug
+    assert animal @ dog > animal @ mug
+
+
+def test_phrases_are_put_beside_those_that_mean_the_same():
+    known = np.eye(4)
+    goals = torch.eye(4, 3)
+    goals[3] = torch.tensor([0.6, 0.8, 0])
+    between = np.array([[0.9, 0.1, 0, 0], [0, 0, 1, 0]])
+    between /= np.linalg.norm(between, axis=1, keepdims=True)
+    found = places.Regression(known, goals).places(between, at_once=1)
+    assert (found @ goals.T).argmax(1).tolist() == [0, 2]
+    torch.testing.assert_close(found.norm(dim=1), torch.ones(2))
+
+
+def test_a_meaning_is_of_the_word_and_of_its_explanation(tmp_path):
+    cat, told, dog = np.eye(384, dtype=np.float32)[:3]
+    teacher.save(tmp_path / teacher.PHRASES, {"cat": cat, "dog": dog})
+    teacher.save(tmp_path / teacher.EXPLAINED, {"cat": told})
+    rows = places.meanings(tmp_path, ["dog", "cat"])
+    np.testing.assert_allclose(rows[0], np.concatenate([dog, dog]) / 2**0.5)
+    np.testing.assert_allclose(rows[1], np.concatenate([cat, told]) / 2**0.5)
+
+
+def test_only_names_with_pictures_learn_their_places(made, space):
     torch.manual_seed(0)
-    kept = train.Kept.of(tiny, made)
-    return train.Trainer(model.TinyClip(), made, kept, {"a.jpg": ["a person runs"] * 5})
+    learner = start.Learner(made, *space)
+    before = learner.places().detach().clone()
+    learner.learn(20)
+    moved = (learner.places().detach() - before).norm(dim=1) > 1e-3
+    assert names_of(moved, made) == {"cat", "pet", "person"}
+    projection = learner.projection()
+    assert (projection["weight"].shape, projection["bias"].shape) == ((4, 1280), (4,))
 
 
-def test_kept_words_hold_the_users_and_nothing_kept_out(trainer):
-    assert set(trainer.kept.words) == {"sunset", "sky"}
-    assert trainer.kept.words[0] == "sunset"
-
-
-def test_names_with_pictures_need_less_to_win_in_training(trainer, made):
-    names = torch.arange(len(made.concepts))
-    assert names_of(made.pictured, made) == {"cat", "pet", "person"}
-    targets = torch.tensor([made.number["cat"], made.number["mug"]])
-    excused = torch.zeros(2, len(names), dtype=torch.bool)
+def test_names_with_pictures_need_less_to_win_in_training(made, space):
+    learner = start.Learner(made, *space)
+    learner.free.data[:] = learner.fixed.data[:] = learner.fixed[0]
     losses = []
-    for one in range(2):
-        batch = material.Batch(None, targets[[one]], excused[[one]])
-        losses.append(trainer.names_loss(batch, names, torch.zeros(1, len(names))).item())
-    assert losses[1] - losses[0] == pytest.approx(train.PRIOR, abs=1e-4)
+    for name in ("cat", "mug"):
+        excused = torch.zeros(1, len(made.concepts), dtype=torch.bool)
+        batch = material.Batch(made.features[:1], torch.tensor([made.number[name]]), excused)
+        made.batch = lambda batch=batch: batch
+        losses.append(learner.loss().item())
+    assert losses[1] - losses[0] == pytest.approx(material.PRIOR, abs=1e-4)
+
+
+@pytest.fixture
+def trainer(made, monkeypatch):
+    for name in ("LIKELY", "WORDS", "OTHER_NAMES", "CAPTIONED"):
+        monkeypatch.setattr(train, name, 2)
+    torch.manual_seed(0)
+    phrases = ["sky", *reversed(made.concepts), "sunset"]
+    goals = torch.nn.functional.normalize(torch.randn(len(phrases), 256))
+    weight, bias = torch.randn(256, backbone.FEATURES) / 36, torch.zeros(256)
+    tensors = {"places": goals, "weight": weight, "bias": bias, "scale": torch.tensor(3.0)}
+    told = {"a.jpg": ["a person runs"] * 5}
+    return train.Trainer(model.TinyClip(), made, phrases, tensors, told)
+
+
+def test_the_towers_last_matrix_is_fitted_to_the_places(trainer):
+    with torch.no_grad():
+        texts = trainer.model.encode_texts(trainer.phrases)
+        assert (texts * trainer.places).sum(1).mean() > 0.5
 
 
 def test_what_is_as_true_does_not_count(trainer, made):
@@ -306,16 +403,25 @@ def test_what_is_as_true_does_not_count(trainer, made):
     excused = torch.zeros(1, len(names), dtype=torch.bool)
     excused[0, other] = True
     batch = material.Batch(None, torch.tensor([target]), excused)
-    cosines = torch.zeros(1, len(names))
-    before = trainer.names_loss(batch, names, cosines)
-    cosines[0, other] = 1
-    assert torch.equal(trainer.names_loss(batch, names, cosines), before)
+    texts = torch.eye(len(names))
+    image = torch.eye(len(names))[[target]]
+    before = trainer.names_loss(batch, names, image, texts)
+    changed = image.clone()
+    changed[0, other] = 1
+    assert torch.equal(trainer.names_loss(batch, names, changed, texts), before)
 
 
-def test_pictures_that_have_not_moved_cost_nothing(trainer, made):
-    batch = made.batch()
-    images = trainer.kept.base.encode_features(batch.features)
-    assert trainer.likeness_loss(batch, images).item() == pytest.approx(0, abs=1e-5)
+def test_real_pictures_do_not_push_names_without_pictures(trainer, made, monkeypatch):
+    names = torch.arange(len(made.concepts))
+    excused = torch.zeros(1, len(names), dtype=torch.bool)
+    batch = material.Batch(None, torch.tensor([made.number["cat"]]), excused)
+    pushed = {}
+    for kind, count in (("made", 1), ("real", 0)):
+        monkeypatch.setattr(material, "MADE", count)
+        texts = torch.eye(len(names), requires_grad=True)
+        torch.autograd.backward(trainer.names_loss(batch, names, torch.ones(1, len(names)), texts))
+        pushed[kind] = names_of(texts.grad.abs().sum(1) > 0, made)
+    assert pushed == {"made": set(made.concepts), "real": {"cat", "pet", "person"}}
 
 
 class Clock:
@@ -335,13 +441,13 @@ class Clock:
         self.saved.append(saved)
 
 
-def test_two_steps_change_both_towers_and_are_saved(trainer):
+def test_two_steps_change_the_text_tower_only_and_are_saved(trainer):
     before = {name: one.clone() for name, one in trainer.model.state_dict().items()}
     clock = Clock()
     train.train(trainer, clock)
     after = trainer.model.state_dict()
-    for name in ("projection.weight", "text.text_projection", "text.token_embedding.weight"):
-        assert not torch.equal(after[name], before[name]), name
+    for name in ("text.text_projection", "text.token_embedding.weight", "projection.weight"):
+        assert torch.equal(after[name], before[name]) is (name == "projection.weight"), name
     assert clock.saved == [trainer.model]
 
 
@@ -350,20 +456,6 @@ def test_two_steps_change_both_towers_and_are_saved(trainer):
 )
 def test_learning_rates_rise_in_steps_and_fall_with_the_time(number, spent, expected):
     assert schedule.factor(number, spent) == pytest.approx(expected)
-
-
-def test_a_start_is_made_from_the_teachers_places(made):
-    torch.manual_seed(0)
-    tiny = model.TinyClip()
-    embeddings = torch.from_numpy(np.stack([made.embeddings[name] for name in made.concepts]))
-    places = start.learn_map(tiny, made, steps=60)
-    with torch.no_grad():
-        images = tiny.encode_features(made.make(torch.tensor([0, 1, 2])))
-        best = (images @ places(embeddings).T).argmax(1)
-    assert [made.concepts[at] for at in best.tolist()][2] == "mug"
-    goals = start.Goals(list(made.embeddings), torch.zeros(len(made.embeddings), 256), made)
-    texts, drawn = goals.draw()
-    assert len(texts) == len(drawn) == start.CONCEPTS + start.PHRASES
 
 
 def test_accuracy_among_ten_and_among_all():
@@ -449,7 +541,7 @@ def test_every_script_explains_itself(script, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [script, "--help"])
     with pytest.raises(SystemExit, match="0"):
         importlib.import_module(f"scripts.train_tiny.{script}").main()
-    assert "--data FOLDER" in capsys.readouterr().out
+    assert re.search("--(data|work) FOLDER", capsys.readouterr().out)
 
 
 def test_the_readme_names_every_script_and_module():
