@@ -295,7 +295,7 @@ NOT_LABELS = {
     "a list among them": (["a", ["b"]], "of type list"),
     "a text": ("cat", r"write \['cat', ...\]"),
     "bytes": (b"cat", "labels are of type bytes"),
-    "None": (None, "labels are of type NoneType"),
+    "None": (None, "no labels: give the texts to choose between"),
     "a number": (7, "labels are of type int"),
     "none at all": ([], r"no labels: give .* \['a cat', 'a dog'\]"),
     "an empty dict": ({}, "no labels"),
